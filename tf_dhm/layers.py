@@ -1,0 +1,173 @@
+"""Keras layers of the DHM family: heat map, separable blocks, recurrent cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tf_dhm import heatmap
+
+Tensor = Any
+register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
+
+
+@register
+class DiffusionHeatMap(tf.keras.layers.Layer):
+    """The DHM of Eq. 3 / Algorithm 1 drawn in the graph, differentiable in the landmarks.
+
+    Landmarks (B, N, 3) in pixels -> maps (B, size, size, 3) in [0, 1]. The values are those of
+    `tf_dhm.heatmap.diffusion_heatmap`.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, landmarks: Tensor) -> Tensor:
+        # Maps are drawn in float32 under mixed precision too: float16 cannot hold pixel indices.
+        points = tf.cast(landmarks, tf.float32)  # (B, N, 3)
+        low = tf.reduce_min(points, 1, keepdims=True)
+        high = tf.reduce_max(points, 1, keepdims=True)
+        span = tf.where(high > low, high - low, 1.0)
+        values = (points - low) / span
+        offsets = tf.constant(heatmap.patch_offsets(), tf.float32)  # (P, 2)
+        centre = tf.stop_gradient(tf.round(points[:, :, None, :2]))
+        pixels = centre + offsets  # (B, N, P, 2)
+        squared = tf.reduce_sum((pixels - points[:, :, None, :2]) ** 2, -1)
+        gaussian = tf.exp(-squared / (2.0 * heatmap.SIGMA**2))  # (B, N, P)
+        limit = float(self.size - 1)
+        inside = tf.reduce_all((pixels >= 0.0) & (pixels <= limit), -1)
+        gaussian = tf.where(inside, gaussian, 0.0)
+        column_row = tf.cast(tf.clip_by_value(pixels, 0.0, limit), tf.int32)
+        batch = tf.range(tf.shape(points)[0])[:, None, None]
+        area = self.size * self.size
+        flat = batch * area + column_row[..., 1] * self.size + column_row[..., 0]
+        updates = gaussian[..., None] * values[:, :, None, :]  # (B, N, P, 3)
+        canvas = tf.zeros([tf.shape(points)[0] * area, 3], tf.float32)
+        drawn = tf.tensor_scatter_nd_max(
+            canvas, tf.reshape(flat, [-1, 1]), tf.reshape(updates, [-1, 3])
+        )
+        drawn = tf.reshape(drawn, [-1, self.size, self.size, 3])
+        return tf.cast(drawn, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape([input_shape[0], self.size, self.size, 3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+@register
+class SeparableBlock(tf.keras.layers.Layer):
+    """Depthwise-separable convolution, batch normalisation, ReLU (Fig. 2b).
+
+    (B, H, W, C) -> (B, H / stride, W / stride, filters); with `residual` the input is added
+    before the ReLU wherever the shapes agree.
+    """
+
+    def __init__(self, filters: int, stride: int = 1, residual: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.stride = stride
+        self.residual = residual
+        self.convolution = tf.keras.layers.SeparableConv2D(
+            filters, 3, stride, padding="same", use_bias=False, name="convolution"
+        )
+        self.normalization = tf.keras.layers.BatchNormalization(momentum=0.9, name="normalization")
+
+    def build(self, input_shape: Any) -> None:
+        self.convolution.build(input_shape)
+        self.normalization.build(self.convolution.compute_output_shape(input_shape))
+        self.add_input = self.residual and self.stride == 1 and input_shape[-1] == self.filters
+        super().build(input_shape)
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        outputs = self.normalization(self.convolution(inputs), training=training)
+        return tf.nn.relu(outputs + inputs if self.add_input else outputs)
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return self.convolution.compute_output_shape(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"filters": self.filters, "stride": self.stride, "residual": self.residual}
+        return {**super().get_config(), **own}
+
+
+@register
+class FastRecurrentCell(tf.keras.layers.Layer):
+    """The fast recurrent cell of Eq. 7.
+
+    F_{t+1} = F_t + tanh(D_i * F_t + D_h * W_hh * h_t),  h_{t+1} = D_h * W_hh * h_t, with D
+    depthwise 3 x 3 and W_hh pointwise convolutions, the same at every step. The state is
+    [F, h], both (B, H, W, C); the output is F_{t+1}. The input of a step is ignored, as in
+    Eq. 7: all that the cell sees comes in by the initial state.
+    """
+
+    def __init__(self, height: int, width: int, channels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.height, self.width, self.channels = height, width, channels
+        shape = tf.TensorShape([height, width, channels])
+        self.state_size = [shape, shape]
+        self.output_size = shape
+        self.input_depthwise = tf.keras.layers.DepthwiseConv2D(
+            3, padding="same", use_bias=True, name="input_depthwise"
+        )
+        self.hidden_pointwise = tf.keras.layers.Conv2D(
+            channels, 1, use_bias=False, name="hidden_pointwise"
+        )
+        self.hidden_depthwise = tf.keras.layers.DepthwiseConv2D(
+            3, padding="same", use_bias=False, name="hidden_depthwise"
+        )
+
+    def build(self, input_shape: Any) -> None:
+        state = [None, self.height, self.width, self.channels]
+        for layer in (self.input_depthwise, self.hidden_pointwise, self.hidden_depthwise):
+            layer.build(state)
+        super().build(input_shape)
+
+    def call(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        features, hidden = states
+        hidden = self.hidden_depthwise(self.hidden_pointwise(hidden))
+        features = features + tf.tanh(self.input_depthwise(features) + hidden)  # Eq. 7
+        return features, [features, hidden]
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"height": self.height, "width": self.width, "channels": self.channels}
+        return {**super().get_config(), **own}
+
+
+@register
+class Evolution(tf.keras.layers.Layer):
+    """Run a recurrent cell for a fixed number of steps from an initial state, unrolled.
+
+    What `tf.keras.layers.RNN` does over a sequence of equal inputs, without the sequence and
+    without a loop in the graph, so that it converts to TFLite. [F_0, h_0] -> F_steps.
+    """
+
+    def __init__(self, cell: tf.keras.layers.Layer, steps: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.steps = steps
+
+    def build(self, input_shape: Any) -> None:
+        self.cell.build(input_shape[0])
+        super().build(input_shape)
+
+    def call(self, states: list[Tensor]) -> Tensor:
+        output = states[0]
+        states = list(states)
+        for _ in range(self.steps):
+            output, states = self.cell(output, states)
+        return output
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape(input_shape[0])
+
+    def get_config(self) -> dict[str, Any]:
+        cell = tf.keras.layers.serialize(self.cell)
+        return {**super().get_config(), "cell": cell, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Evolution:
+        return cls(tf.keras.layers.deserialize(config.pop("cell")), **config)
