@@ -47,9 +47,7 @@ def rotation_matrix(pitch: ArrayLike, yaw: ArrayLike, roll: ArrayLike) -> Array:
     >>> rotation_matrix(0.0, np.pi / 2, 0.0).round(6)[0].tolist()
     [0.0, 0.0, -1.0]
     """
-    p, y, r = np.broadcast_arrays(
-        *(np.asarray(angle, np.float64) for angle in (pitch, yaw, roll))
-    )
+    p, y, r = np.broadcast_arrays(*(np.asarray(angle, np.float64) for angle in (pitch, yaw, roll)))
     one, zero = np.ones_like(p), np.zeros_like(p)
 
     def matrix(rows: list[list[Array]]) -> Array:

@@ -45,9 +45,7 @@ class DiffusionHeatMap(tf.keras.layers.Layer):
         flat = batch * area + column_row[..., 1] * self.size + column_row[..., 0]
         updates = gaussian[..., None] * values[:, :, None, :]  # (B, N, P, 3)
         canvas = tf.zeros([tf.shape(points)[0] * area, 3], tf.float32)
-        drawn = tf.tensor_scatter_nd_max(
-            canvas, tf.reshape(flat, [-1, 1]), tf.reshape(updates, [-1, 3])
-        )
+        drawn = tf.tensor_scatter_nd_max(canvas, tf.reshape(flat, [-1, 1]), tf.reshape(updates, [-1, 3]))
         drawn = tf.reshape(drawn, [-1, self.size, self.size, 3])
         return tf.cast(drawn, self.compute_dtype)
 
@@ -113,9 +111,7 @@ class FastRecurrentCell(tf.keras.layers.Layer):
         self.input_depthwise = tf.keras.layers.DepthwiseConv2D(
             3, padding="same", use_bias=True, name="input_depthwise"
         )
-        self.hidden_pointwise = tf.keras.layers.Conv2D(
-            channels, 1, use_bias=False, name="hidden_pointwise"
-        )
+        self.hidden_pointwise = tf.keras.layers.Conv2D(channels, 1, use_bias=False, name="hidden_pointwise")
         self.hidden_depthwise = tf.keras.layers.DepthwiseConv2D(
             3, padding="same", use_bias=False, name="hidden_depthwise"
         )
