@@ -112,7 +112,7 @@ def test_make_installs_requirements_once_and_again_when_they_change(tmp_path: Pa
     stamp = (tmp_path / ".venv" / ".requirements-installed").stat()
     os.utime(tmp_path / "requirements.txt", (stamp.st_atime, stamp.st_mtime - 10))
     assert calls("test-long") == ["-m pytest -m slow"]
-    assert calls("train") == ["train.py "]
+    assert calls("train") == ["train.py"]
     os.utime(tmp_path / "requirements.txt", (stamp.st_atime, stamp.st_mtime + 10))
     assert calls("test") == ["-m pip --version", install, "-m pytest -m not slow"]
 
