@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 SIGMA = 1.0
 """Standard deviation of the Gaussian in pixels of the network input (Eq. 3)."""
 RADIUS = 5
-"""Gaussians end this many pixels from the pixel nearest to the landmark: exp(-4.5^2 / 2) = 4e-5."""
+"""Gaussians end this many pixels from the pixel nearest to the landmark; beyond: < exp(-5.5^2 / 2) = 3e-7."""
 
 
 def patch_offsets() -> NDArray[np.int32]:
@@ -34,7 +34,7 @@ def diffusion_heatmap(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     Returns:
         (size, size, 3) float32 in [0, 1].
 
-    >>> diffusion_heatmap([[1, 1, 0], [3, 1, 5], [2, 3, 1]], 5)[1, 3].round(3).tolist()
+    >>> diffusion_heatmap([[1, 1, 0], [3, 1, 5], [2, 3, 1]], 5)[1, 3].astype(float).round(3).tolist()
     [1.0, 0.082, 1.0]
     """
     points = np.asarray(landmarks, np.float64)

@@ -326,8 +326,8 @@ def test_pose_from_landmarks_finds_the_rotation(
 
 def test_pose_takes_batches() -> None:
     turned = MEAN_SHAPE @ np.diag([-1.0, -1.0, 1.0])  # upside down: half a turn of roll
-    found = geometry.pose_from_landmarks([[MEAN_SHAPE, turned]], MEAN_SHAPE)
-    np.testing.assert_allclose(np.abs(found), [[[0, 0, 0], [0, 0, np.pi]]], atol=1e-9)
+    found = geometry.pose_from_landmarks(np.stack([MEAN_SHAPE, turned]), MEAN_SHAPE)
+    np.testing.assert_allclose(np.abs(found), [[0.0, 0.0, 0.0], [0.0, 0.0, np.pi]], atol=1e-9)
 
 
 def test_pose_of_the_mirrored_face_has_yaw_and_roll_reversed() -> None:
