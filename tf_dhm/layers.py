@@ -21,11 +21,12 @@ class DiffusionHeatMap(tf.keras.layers.Layer):
     """
 
     def __init__(self, size: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Maps are drawn in float32 under mixed precision too: float16 cannot hold pixel indices,
+        # so Keras must not round the landmarks before `call`.
+        super().__init__(autocast=False, **kwargs)
         self.size = size
 
     def call(self, landmarks: Tensor) -> Tensor:
-        # Maps are drawn in float32 under mixed precision too: float16 cannot hold pixel indices.
         points = tf.cast(landmarks, tf.float32)  # (B, N, 3)
         low = tf.reduce_min(points, 1, keepdims=True)
         high = tf.reduce_max(points, 1, keepdims=True)
@@ -57,6 +58,45 @@ class DiffusionHeatMap(tf.keras.layers.Layer):
 
 
 @register
+class StemConvolution(tf.keras.layers.Layer):
+    """The first convolution, 3 x 3 with stride 2, over the image with the DHM stacked on it.
+
+    [image (B, H, W, 3) in [0, 255], heatmap (B or 1, H, W, 3)] -> (B, H / 2, W / 2, filters).
+    Image and map are convolved apart and added, which is the convolution of the six stacked
+    channels: the share of a constant map is then a constant that an exporter folds, and one map
+    serves a whole batch.
+    """
+
+    def __init__(self, filters: int, use_heatmap: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.use_heatmap = use_heatmap
+
+    def build(self, input_shape: Any) -> None:
+        channels = 6 if self.use_heatmap else 3
+        self.kernel = self.add_weight(
+            name="kernel", shape=(3, 3, channels, self.filters), initializer="he_normal"
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        image, drawn = inputs
+        image = tf.cast(image, self.compute_dtype) * (1.0 / 127.5) - 1.0
+        outputs = tf.nn.conv2d(image, self.kernel[:, :, :3], 2, "SAME")
+        if self.use_heatmap:
+            outputs += tf.nn.conv2d(tf.cast(drawn, self.compute_dtype), self.kernel[:, :, 3:], 2, "SAME")
+        return outputs
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        batch, height, width, _ = tf.TensorShape(input_shape[0])
+        half = [None if side is None else (side + 1) // 2 for side in (height, width)]
+        return tf.TensorShape([batch, *half, self.filters])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters, "use_heatmap": self.use_heatmap}
+
+
+@register
 class SeparableBlock(tf.keras.layers.Layer):
     """Depthwise-separable convolution, batch normalisation, ReLU (Fig. 2b).
 
@@ -70,9 +110,11 @@ class SeparableBlock(tf.keras.layers.Layer):
         self.stride = stride
         self.residual = residual
         self.convolution = tf.keras.layers.SeparableConv2D(
-            filters, 3, stride, padding="same", use_bias=False, name="convolution"
+            filters, 3, stride, padding="same", use_bias=False, dtype=self.dtype_policy, name="convolution"
         )
-        self.normalization = tf.keras.layers.BatchNormalization(momentum=0.9, name="normalization")
+        self.normalization = tf.keras.layers.BatchNormalization(
+            momentum=0.9, dtype=self.dtype_policy, name="normalization"
+        )
 
     def build(self, input_shape: Any) -> None:
         self.convolution.build(input_shape)
@@ -109,11 +151,13 @@ class FastRecurrentCell(tf.keras.layers.Layer):
         self.state_size = [shape, shape]
         self.output_size = shape
         self.input_depthwise = tf.keras.layers.DepthwiseConv2D(
-            3, padding="same", use_bias=True, name="input_depthwise"
+            3, padding="same", use_bias=False, dtype=self.dtype_policy, name="input_depthwise"
         )
-        self.hidden_pointwise = tf.keras.layers.Conv2D(channels, 1, use_bias=False, name="hidden_pointwise")
+        self.hidden_pointwise = tf.keras.layers.Conv2D(
+            channels, 1, use_bias=False, dtype=self.dtype_policy, name="hidden_pointwise"
+        )
         self.hidden_depthwise = tf.keras.layers.DepthwiseConv2D(
-            3, padding="same", use_bias=False, name="hidden_depthwise"
+            3, padding="same", use_bias=False, dtype=self.dtype_policy, name="hidden_depthwise"
         )
 
     def build(self, input_shape: Any) -> None:
@@ -147,7 +191,8 @@ class Evolution(tf.keras.layers.Layer):
         self.steps = steps
 
     def build(self, input_shape: Any) -> None:
-        self.cell.build(input_shape[0])
+        if not self.cell.built:  # a cell used elsewhere or loaded keeps its weights
+            self.cell.build(input_shape[0])
         super().build(input_shape)
 
     def call(self, states: list[Tensor]) -> Tensor:
@@ -166,4 +211,5 @@ class Evolution(tf.keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Evolution:
-        return cls(tf.keras.layers.deserialize(config.pop("cell")), **config)
+        cell = tf.keras.layers.deserialize(config["cell"])
+        return cls(**{**config, "cell": cell})

@@ -1,0 +1,223 @@
+"""Random changes of training faces: drawn once in the graph, applied by OpenCV or by graph ops.
+
+What is drawn depends on a seed alone (stateless random ops), so a batch can be made again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipelines import image_ops
+from tf_dhm.config import AugmentConfig
+from tf_dhm.geometry import CROP_SCALE, MIRROR_68
+from tf_dhm.models import mean_landmarks
+
+Tensor = Any
+
+LUMA = (0.299, 0.587, 0.114)
+BLUR_LEVELS = 3
+APPEARANCE = ("colour", "blur_level", "occluder", "occluder_colour")
+"""Keys of `sample_appearance` in the order in which `apply_opencv` and `apply_graph` take them."""
+
+
+def blur_sigmas(config: AugmentConfig) -> tuple[float, ...]:
+    """Standard deviations of the blur levels in pixels, evenly up to config.blur.
+
+    Levels, since tensorflow-addons takes a standard deviation only as a constant.
+    """
+    return tuple(config.blur * level / BLUR_LEVELS for level in range(1, BLUR_LEVELS + 1))
+
+
+class SeedSequence:
+    """Hands out stateless seeds: the n-th call for the same start is always the same."""
+
+    def __init__(self, seed: Tensor) -> None:
+        self.seed = seed
+        self.count = 0
+
+    def uniform(self, shape: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return tf.random.stateless_uniform(shape, self._next(), low, high)
+
+    def cut_normal(self, shape: Tensor, deviation: float) -> Tensor:
+        """Normal, redrawn inside two standard deviations."""
+        return tf.random.stateless_truncated_normal(shape, self._next(), stddev=deviation)
+
+    def _next(self) -> Tensor:
+        self.count += 1
+        return tf.random.experimental.stateless_fold_in(self.seed, self.count)
+
+
+def sample_crops(
+    seed: SeedSequence, landmarks: Tensor, config: AugmentConfig, size: int
+) -> dict[str, Tensor]:
+    """Draw where each face is cropped.
+
+    The crop is that of the landmark box in the photo turned by a random angle, as an evaluation
+    on the turned photo would cut it, then scaled, shifted and mirrored.
+
+    Args:
+        seed: source of randomness.
+        landmarks: (B, 68, 3) pixels of the stored image.
+        config: strengths; all 0 gives the plain crop of `geometry.crop_square`.
+        size: side of the crop in pixels.
+
+    Returns:
+        matrix (B, 2, 3): crop pixels to stored pixels; landmarks (B, 68, 3): in crop pixels.
+    """
+    count = tf.shape(landmarks)[0]
+    angle = seed.uniform([count], -1.0, 1.0) * (config.rotation * np.pi / 180.0)
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    turn = tf.stack([tf.stack([cos, -sin], -1), tf.stack([sin, cos], -1)], -2)  # (B, 2, 2)
+    turned = tf.matmul(landmarks[..., :2], turn)  # coordinates along the turned axes
+    low, high = tf.reduce_min(turned, 1), tf.reduce_max(turned, 1)
+    side = CROP_SCALE * tf.reduce_max(high - low, -1)
+    side *= tf.exp(seed.cut_normal([count], config.scale))
+    centre = (low + high) / 2.0 + seed.cut_normal([count, 2], config.shift) * side[:, None]
+
+    scale = side / size  # stored pixels per crop pixel
+    half = (size - 1) / 2.0
+    cropped = (turned - centre[:, None]) / scale[:, None, None] + half
+    depth = landmarks[..., 2:] / scale[:, None, None]
+    cropped = tf.concat([cropped, depth], -1)
+    mirror = seed.uniform([count]) < config.mirror
+    sign = tf.where(mirror, -1.0, 1.0)
+    mirrored = tf.gather(cropped, MIRROR_68, axis=1) * [-1.0, 1.0, 1.0] + [size - 1.0, 0.0, 0.0]
+    cropped = tf.where(mirror[:, None, None], mirrored, cropped)
+
+    linear = turn * scale[:, None, None]
+    middle = tf.linalg.matvec(turn, centre)
+    linear *= tf.stack([sign, tf.ones_like(sign)], -1)[:, None, :]
+    offset = middle - tf.reduce_sum(linear, -1) * half
+    matrix = tf.concat([linear, offset[..., None]], -1)
+    return {"matrix": matrix, "landmarks": cropped}
+
+
+def sample_appearance(
+    seed: SeedSequence, count: Tensor, config: AugmentConfig, size: int
+) -> dict[str, Tensor]:
+    """Draw colours, blur and an occluder for each face.
+
+    Returns:
+        colour (B, 3, 4): affine map of RGB in [0, 255]; blur_level (B,) int32: 0 for none, else
+        which of `blur_sigmas`, from 1 on; occluder (B, 4): x0, y0, x1, y1 in crop pixels, without
+        area for none; occluder_colour (B, 3) in [0, 255].
+    """
+
+    def factor(strength: float, *shape: int) -> Tensor:
+        return 1.0 + strength * seed.uniform([count, *shape], -1.0, 1.0)
+
+    contrast, brightness = factor(config.contrast, 1, 1), factor(config.brightness, 1, 1)
+    saturation = factor(config.saturation, 1, 1)
+    saturation = tf.where(seed.uniform([count, 1, 1]) < config.grey, 0.0, saturation)
+    gain = factor(config.colour, 3, 1)
+    luma = tf.tile(tf.constant([[LUMA]]), [1, 3, 1])  # (1, 3, 3)
+    linear = contrast * brightness * gain * (saturation * tf.eye(3) + (1.0 - saturation) * luma)
+    offset = 127.5 * brightness * (1.0 - contrast) * tf.ones([1, 3, 1])
+    colour = tf.concat([linear, offset], -1)
+
+    level = tf.cast(seed.uniform([count], 1.0, BLUR_LEVELS + 1.0), tf.int32)
+    blurred = seed.uniform([count]) < (config.blur_probability if config.blur > 0 else 0.0)
+    extent = seed.uniform([count, 2], 0.1, max(config.occlusion_size, 0.1)) * size
+    corner = seed.uniform([count, 2], -0.2, 1.0) * size
+    occluded = (seed.uniform([count, 1]) < config.occlusion) & (config.occlusion_size > 0)
+    occluder = tf.where(occluded, tf.concat([corner, corner + extent], -1), 0.0)
+    return {
+        "colour": colour,
+        "blur_level": tf.where(blurred, level, 0),
+        "occluder": tf.round(occluder),
+        "occluder_colour": seed.uniform([count, 3], 0.0, 255.0),
+    }
+
+
+def sample_initial_shape(seed: SeedSequence, count: Tensor, config: AugmentConfig, size: int) -> Tensor:
+    """The mean face in the crop, turned, scaled and shifted at random: (B, 68, 3) pixels."""
+    mean = tf.constant(mean_landmarks(size))
+    middle = (size - 1) / 2.0
+    angle = seed.cut_normal([count], config.map_noise)
+    scale = tf.exp(seed.cut_normal([count], config.map_noise))[:, None, None]
+    shift = seed.cut_normal([count, 1, 2], config.map_noise * size)
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    turn = tf.stack([tf.stack([cos, sin], -1), tf.stack([-sin, cos], -1)], -2)
+    xy = tf.matmul(mean[None, :, :2] - middle, turn) * scale + middle + shift
+    return tf.concat([xy, mean[None, :, 2:] * scale], -1)
+
+
+def apply_opencv(
+    images: NDArray[np.uint8],
+    indices: NDArray[np.integer],
+    matrix: NDArray[np.float32],
+    colour: NDArray[np.float32],
+    blur_level: NDArray[np.integer],
+    occluder: NDArray[np.float32],
+    occluder_colour: NDArray[np.float32],
+    *,
+    sigmas: tuple[float, ...],
+    size: int,
+) -> NDArray[np.uint8]:
+    """Cut and change faces with OpenCV.
+
+    Args:
+        images: (N, C, C, 3) uint8, all stored faces.
+        indices: (B,) which of them.
+        matrix, colour, blur_level, occluder, occluder_colour: see `sample_crops` and
+            `sample_appearance`.
+        sigmas: see `blur_sigmas`.
+        size: side of the crop in pixels.
+
+    Returns:
+        (B, size, size, 3) uint8.
+    """
+    crops = np.empty((len(indices), size, size, 3), np.uint8)
+    for i, index in enumerate(indices):
+        image = images[index]
+        # Bilinear sampling skips pixels where the crop is much smaller than the stored face.
+        reduction = float(np.sqrt(abs(np.linalg.det(matrix[i, :, :2]))))
+        warp = matrix[i].astype(np.float64)
+        if reduction >= 1.8:
+            factor = 1.0 / np.floor(reduction + 0.2)
+            image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            ratio = image.shape[0] / images.shape[1]
+            warp = warp * ratio
+            warp[:, 2] += 0.5 * (ratio - 1.0)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(image, warp, (size, size), flags=flags)
+        crop = cv2.transform(crop, colour[i])
+        if blur_level[i]:
+            crop = cv2.GaussianBlur(crop, image_ops.BLUR_KERNEL, sigmas[blur_level[i] - 1])
+        x0, y0, x1, y1 = (int(v) for v in np.clip(occluder[i], 0, size))
+        crop[y0:y1, x0:x1] = occluder_colour[i].astype(np.uint8)
+        crops[i] = crop
+    return crops
+
+
+def apply_graph(
+    images: Tensor,
+    matrix: Tensor,
+    colour: Tensor,
+    blur_level: Tensor,
+    occluder: Tensor,
+    occluder_colour: Tensor,
+    *,
+    sigmas: tuple[float, ...],
+    size: int,
+) -> Tensor:
+    """`apply_opencv` in TensorFlow ops, for input that is made in another process.
+
+    Args:
+        images: (B, C, C, 3) uint8, the stored faces of the batch; the rest as `apply_opencv`.
+    """
+    crops = image_ops.affine_crop(tf.cast(images, tf.float32), matrix, size)
+    crops = tf.einsum("bhwc,bdc->bhwd", crops, colour[:, :, :3]) + colour[:, None, None, :, 3]
+    crops = tf.clip_by_value(crops, 0.0, 255.0)
+    crops = image_ops.gaussian_blur(crops, blur_level, sigmas)
+    axis = tf.range(size, dtype=tf.float32)
+    inside_x = (axis >= occluder[:, None, 0]) & (axis < occluder[:, None, 2])
+    inside_y = (axis >= occluder[:, None, 1]) & (axis < occluder[:, None, 3])
+    covered = inside_y[:, :, None, None] & inside_x[:, None, :, None]
+    crops = tf.where(covered, tf.floor(occluder_colour)[:, None, None, :], crops)
+    return tf.cast(tf.round(crops), tf.uint8)

@@ -1,0 +1,160 @@
+"""The tf.data pipeline: prepared faces to training batches, in an order that depends on a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipelines.augmentation import (
+    APPEARANCE,
+    SeedSequence,
+    apply_graph,
+    apply_opencv,
+    blur_sigmas,
+    sample_appearance,
+    sample_crops,
+    sample_initial_shape,
+)
+from pipelines.records import FaceArrays
+from tf_dhm.config import AugmentConfig, TrainConfig
+from tf_dhm.errors import InputError
+from tf_dhm.heatmap import diffusion_heatmap
+from tf_dhm.metrics import yaw_bins
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class EpochOrder:
+    """Which faces a batch holds: a function of seed, epoch and position alone.
+
+    Attributes:
+        seed: of the order.
+        count: number of faces; an epoch is count // batch_size batches.
+        batch_size: faces in a batch.
+        balance: share of an epoch drawn evenly from the yaw bins (faces without a pose count as
+            a bin of their own), with replacement; the rest is drawn without.
+        bins: (count,) bin of each face.
+    """
+
+    seed: int
+    count: int
+    batch_size: int
+    balance: float
+    bins: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.count < self.batch_size:
+            raise InputError(f"batch_size: found {self.batch_size}, expected at most the {self.count} faces")
+
+    @property
+    def steps(self) -> int:
+        return self.count // self.batch_size
+
+    @lru_cache(maxsize=2)  # noqa: B019  (a handful of orders live as long as the process)
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """The faces of an epoch: (steps, batch_size) indices."""
+        generator = np.random.default_rng((self.seed, epoch))
+        total = self.steps * self.batch_size
+        balanced = round(total * self.balance)
+        plain = generator.permutation(self.count)[: total - balanced]
+        bins = np.asarray(self.bins)
+        names, sizes = np.unique(bins, return_counts=True)
+        weight = 1.0 / (len(names) * sizes[np.searchsorted(names, bins)])
+        even = generator.choice(self.count, balanced, p=weight)
+        return generator.permutation(np.concatenate([plain, even])).reshape(self.steps, self.batch_size)
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """The faces of a global step, counted from 0 over all epochs: (batch_size,) indices."""
+        epoch, position = divmod(int(step), self.steps)
+        return self.epoch(epoch)[position]
+
+
+def make_order(faces: FaceArrays, config: TrainConfig) -> EpochOrder:
+    bins = tuple(int(b) for b in yaw_bins(faces.pose[:, 1]))
+    return EpochOrder(config.seed, len(faces), config.batch_size, config.balance, bins)
+
+
+def training_batches(
+    faces: FaceArrays,
+    order: EpochOrder,
+    size: int,
+    config: TrainConfig,
+    augment: AugmentConfig,
+    first_step: int = 0,
+    last_step: int | None = None,
+) -> tf.data.Dataset:
+    """Batches of steps first_step ... last_step - 1 (endless for None).
+
+    A batch is a dict: `step` () int64; `image` (B, size, size, 3) uint8; `landmarks` (B, 68, 3)
+    float32 crop pixels; and, where the initial shape is disturbed (augment.map_noise > 0), either
+    `initial` (B, 68, 3), its landmarks, of which a layer draws the heat map (map_source
+    "layer"), or the drawn `heatmap` (B, size, size, 3) itself ("py_function").
+    """
+    all_landmarks = tf.constant(faces.landmarks)
+    stored = tf.constant(faces.images) if config.image_ops == "graph" else None
+    batch_size = order.batch_size
+    sigmas = blur_sigmas(augment)
+
+    def draw_map(points: Tensor) -> Tensor:
+        drawn = [diffusion_heatmap(face, size) for face in points.numpy()]
+        return tf.constant(np.stack(drawn))
+
+    def make(step: Tensor) -> dict[str, Tensor]:
+        indices = tf.numpy_function(order.batch, [step], tf.int64)
+        indices = tf.ensure_shape(indices, [batch_size])
+        seed = SeedSequence(tf.stack([tf.constant(config.seed, tf.int64), step]))
+        crops = sample_crops(seed, tf.gather(all_landmarks, indices), augment, size)
+        looks = sample_appearance(seed, batch_size, augment, size)
+        values = [looks[key] for key in APPEARANCE]
+        if stored is None:
+
+            def cut(*arrays: NDArray[Any]) -> NDArray[np.uint8]:
+                return apply_opencv(faces.images, *arrays, sigmas=sigmas, size=size)
+
+            image = tf.numpy_function(cut, [indices, crops["matrix"], *values], tf.uint8)
+        else:
+            image = apply_graph(
+                tf.gather(stored, indices), crops["matrix"], *values, sigmas=sigmas, size=size
+            )
+        batch = {
+            "step": step,
+            "image": tf.ensure_shape(image, [batch_size, size, size, 3]),
+            "landmarks": tf.ensure_shape(crops["landmarks"], [batch_size, 68, 3]),
+        }
+        if augment.map_noise > 0.0:
+            initial = sample_initial_shape(seed, batch_size, augment, size)
+            if config.map_source == "py_function":
+                drawn = tf.py_function(draw_map, [initial], tf.float32)
+                batch["heatmap"] = tf.ensure_shape(drawn, [batch_size, size, size, 3])
+            else:
+                batch["initial"] = tf.ensure_shape(initial, [batch_size, 68, 3])
+        return batch
+
+    last = last_step if last_step is not None else np.iinfo(np.int64).max
+    steps = tf.data.Dataset.range(first_step, last)
+    # In order: the batch of a step has to be the same however the threads run.
+    return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def plain_crops(faces: FaceArrays, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Every face cropped by its own landmark box, unchanged: what validation looks at.
+
+    Returns:
+        crops (N, size, size, 3) uint8 and landmarks (N, 68, 3) float32 in their pixels.
+    """
+    none = AugmentConfig(*([0.0] * len(AugmentConfig.__dataclass_fields__)))
+    count = len(faces)
+    seed = SeedSequence(tf.constant([0, 0], tf.int64))
+    crops = sample_crops(seed, tf.constant(faces.landmarks), none, size)
+    looks = sample_appearance(seed, count, none, size)
+    values = [looks[key].numpy() for key in APPEARANCE]
+    images = apply_opencv(
+        faces.images, np.arange(count), crops["matrix"].numpy(), *values, sigmas=(), size=size
+    )
+    return images, crops["landmarks"].numpy()

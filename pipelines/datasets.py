@@ -1,0 +1,95 @@
+"""The datasets by name: how to read them, what their labels are, and how to get them prepared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import aflw2000_3d, csv_landmarks, ls3dw, prepare, records, w300lp, wild68
+from pipelines.samples import FaceSample, Refusal
+from tf_dhm.errors import InputError
+
+Reader = Callable[[Path], Iterator[FaceSample | Refusal]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset: its reader, and what a model card has to say of it."""
+
+    read: Reader
+    note: str
+
+
+DATASETS: dict[str, Dataset] = {
+    "wild68": Dataset(
+        wild68.read,
+        "photos of AFLW, AFW and HELEN; 3-D landmarks fitted by a morphable model to manual points and to "
+        "predictions of 3DDFA_V2, boxes from these landmarks; non-commercial research use only. AFLW is also "
+        "the source of AFLW2000-3D, no face of which is in it.",
+    ),
+    "300w_lp": Dataset(
+        w300lp.read,
+        "300W-LP: photos of 300-W turned by rendering, 3-D landmarks of a fitted morphable model, boxes from "
+        "these landmarks; research use under the terms of 300-W and 3DDFA.",
+    ),
+    "ls3d_w": Dataset(
+        ls3dw.read,
+        "LS3D-W: 2-D projections of 3-D landmarks predicted by 3DFAN and checked by people, boxes from these "
+        "landmarks; no z; research use only.",
+    ),
+    "aflw2000_3d": Dataset(
+        aflw2000_3d.read,
+        "AFLW2000-3D: fitted 3-D landmarks; for testing only.",
+    ),
+    "csv": Dataset(csv_landmarks.read, "the user's own images and landmarks; boxes from these landmarks."),
+}
+
+
+def find_dataset(name: str) -> Dataset:
+    """The dataset of that name; InputError lists the known ones."""
+    if name not in DATASETS:
+        raise InputError(f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def prepared_folder(
+    name: str, data_dir: Path, cache_dir: Path, store: records.StoreConfig, limit: int | None = None
+) -> Path:
+    """The prepared form of a dataset, made in `cache_dir` if `data_dir` is not prepared already.
+
+    Args:
+        name: of the dataset.
+        data_dir: the dataset as distributed, or a folder that `prepare.py` wrote.
+        cache_dir: where prepared datasets are kept.
+        store: how faces are stored; a prepared `data_dir` keeps its own.
+        limit: use no more than so many faces.
+    """
+    dataset = find_dataset(name)
+    data_dir = Path(data_dir)
+    if not data_dir.exists():
+        raise InputError(f"data-dir: found no {data_dir}, expected the folder of {name}")
+    if (data_dir / records.DATASET_FILE).is_file():
+        return data_dir
+    identity = f"{data_dir.resolve()} {store} {limit}"
+    folder = cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    prepare.prepare(name, dataset.read(data_dir), folder, store, limit)
+    return folder
+
+
+def load_splits(
+    folder: Path, memory_bytes: int = records.MEMORY_BYTES
+) -> tuple[records.FaceArrays, records.FaceArrays]:
+    """The training and validation faces of a prepared dataset.
+
+    Raises:
+        InputError: one of the splits is empty.
+    """
+    counts = records.read_index(folder)["split"].value_counts()
+    for split in ("train", "val"):
+        if not counts.get(split, 0):
+            raise InputError(
+                f"{folder}: found splits {dict(counts)}, expected faces of both train and val to train with"
+            )
+    return records.load(folder, "train", memory_bytes), records.load(folder, "val", memory_bytes)

@@ -1,0 +1,202 @@
+"""SavedModels as TF Serving wants them, with their configuration and a model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tf_dhm import geometry
+from tf_dhm.config import ModelConfig, from_dict
+from tf_dhm.errors import InputError
+from tf_dhm.files import atomic_write
+from tf_dhm.layers import DiffusionHeatMap
+from tf_dhm.models import build_model, constant_heatmap
+from tf_dhm.predictor import find_savedmodel
+
+Tensor = Any
+
+DESCRIPTION_FILE = Path("assets.extra") / "description.json"
+"""Inside a version folder; TF Serving leaves assets.extra alone."""
+CARD_FILE = "README.md"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a SavedModel says of itself.
+
+    Attributes:
+        preset: name of the preset it was built from.
+        model: the network.
+        options: all options of the training run.
+        command: the command line that trained it.
+        datasets: name -> what its labels and boxes are, and its licence limits.
+        faces_seen: training faces, repeated ones counted again.
+        hours: time spent in training.
+        machine: CPU or GPU and threads of the training.
+        val: metrics on the `val` split.
+        initialized_from: description of the model that training began with.
+    """
+
+    preset: str
+    model: ModelConfig
+    options: dict[str, Any]
+    command: str
+    datasets: dict[str, str]
+    faces_seen: int
+    hours: float
+    machine: str
+    val: dict[str, Any]
+    initialized_from: dict[str, Any] | None = None
+
+
+class LandmarkModule(tf.Module):
+    """A network with the signatures of the served model; holds the weights and no Keras object."""
+
+    def __init__(self, network: tf.keras.Model, size: int) -> None:
+        super().__init__()
+        self.network_weights = list(network.weights)
+        constant = constant_heatmap(size)
+        draw = DiffusionHeatMap(size, dtype="float32")
+
+        def find(crops: Tensor, heatmap: Tensor) -> dict[str, Tensor]:
+            unit = network({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
+            middle = tf.constant([(size - 1) / 2.0] * 2 + [0.0])
+            return {"landmarks": unit * (size / 2.0) + middle}
+
+        crops = tf.TensorSpec([None, size, size, 3], tf.uint8, name="crops")
+        landmarks = tf.TensorSpec([None, geometry.NUM_LANDMARKS, 3], tf.float32, name="initial_landmarks")
+        # Closures and not attributes: what is an attribute is saved with all its parts.
+        self.serve = tf.function(lambda crops: find(crops, tf.constant(constant)), input_signature=[crops])
+        self.refine = tf.function(
+            lambda crops, initial_landmarks: find(crops, draw(initial_landmarks)),
+            input_signature=[crops, landmarks],
+        )
+
+
+def save_model(
+    weights: list[NDArray[np.float32]], config: ModelConfig, description: Description, version_dir: Path
+) -> None:
+    """Write a SavedModel folder atomically.
+
+    Args:
+        weights: as `build_model(config).get_weights()` orders them.
+        config: the network.
+        description: written beside it as JSON.
+        version_dir: <model folder>/<integer>; must not exist.
+
+    Raises:
+        InputError: `version_dir` exists.
+    """
+    if version_dir.exists():
+        raise InputError(f"{version_dir}: found a folder, expected none; versions are never overwritten")
+    # Exported in float32 whatever policy trained it.
+    policy = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy("float32")
+    try:
+        network = build_model(config)
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)
+    network.set_weights(weights)
+    module = LandmarkModule(network, config.input_size)
+    signatures = {"serving_default": module.serve, "refine": module.refine}
+    with atomic_write(version_dir) as folder:
+        tf.saved_model.save(module, str(folder), signatures)
+        path = folder / DESCRIPTION_FILE
+        path.parent.mkdir()
+        path.write_text(json.dumps(asdict(description), indent=2) + "\n")
+
+
+def read_description(model_dir: Path) -> Description:
+    """The description in a SavedModel (a model folder or a version of it)."""
+    path = find_savedmodel(model_dir) / DESCRIPTION_FILE
+    if not path.is_file():
+        raise InputError(f"{path}: found no such file, expected a model exported by this project")
+    return from_dict(Description, json.loads(path.read_text()), str(path))
+
+
+def read_weights(model_dir: Path) -> list[NDArray[np.float32]]:
+    """The weights of an exported model, in the order of `build_model(...).get_weights()`."""
+    read_description(model_dir)
+    loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
+    return [weight.numpy() for weight in loaded.network_weights]
+
+
+def next_version(model_folder: Path) -> Path:
+    """The first free version folder: <model folder>/<highest + 1>."""
+    numbers = [int(p.name) for p in model_folder.glob("*") if p.name.isdecimal()]
+    return model_folder / str(max(numbers, default=0) + 1)
+
+
+def promote(source: Path, model_folder: Path, metrics: dict[str, Any]) -> Path:
+    """Copy an exported model as the next version of `model_folder` and write its card.
+
+    Args:
+        source: an exported model.
+        model_folder: savedmodels/<name>; made if needed.
+        metrics: measured test results, title -> metrics of `metrics.summarize`, for the card.
+    """
+    version_dir = find_savedmodel(source)
+    description = read_description(version_dir)
+    target = next_version(model_folder)
+    with atomic_write(target) as folder:
+        shutil.copytree(version_dir, folder)
+    with atomic_write(model_folder / CARD_FILE) as path:
+        path.write_text(model_card(model_folder.name, target, description, metrics))
+    return target
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files under `folder`."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def model_card(name: str, version_dir: Path, description: Description, metrics: dict[str, Any]) -> str:
+    """The model card as Markdown, from the description and measured results alone."""
+    loaded = tf.saved_model.load(str(version_dir))
+    count = sum(int(np.prod(weight.shape)) for weight in loaded.network_weights)
+    graph = (version_dir / "saved_model.pb").stat().st_size
+    size = description.model.input_size
+    lines = [
+        f"# {name}",
+        "",
+        f"Preset `{description.preset}`, version {version_dir.name}. 68 landmarks in 3-D from a "
+        f"{size} x {size} RGB crop (square around the face, side sqrt(2) x the "
+        "longer side of the landmark box).",
+        "",
+        f"- Weights: {count:,} float32, {4 * count:,} bytes; folder {folder_bytes(version_dir):,} bytes, "
+        f"of which graph {graph:,}.",
+        f"- Training: {description.faces_seen:,} faces seen in {description.hours:.2f} hours "
+        f"({description.machine}).",
+        f"- Command: `{description.command}`",
+    ]
+    if description.initialized_from:
+        began = description.initialized_from
+        lines.append(
+            f"- Began with the weights of an earlier run of preset `{began['preset']}`: "
+            f"{began['faces_seen']:,} faces in {began['hours']:.2f} hours, `{began['command']}`."
+        )
+    lines += ["", "## Data and licence", ""]
+    lines += [f"- **{dataset}**: {note}" for dataset, note in description.datasets.items()]
+    lines += [
+        "",
+        "## Accuracy",
+        "",
+        "NME in percent: mean distance in x and y over sqrt(w h) of the ground-truth landmark "
+        "box, from which the crop is cut too.",
+        "",
+        "| data | 0-30 | 30-60 | 60-90 | mean of bins | mean | AUC to 6 % | above 6 % | faces |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for title, row in {"val": description.val, **metrics}.items():
+        bins = [row[f"nme_{key}"] for key in ("0_30", "30_60", "60_90", "mean_of_bins", "mean")]
+        numbers = ["-" if value is None else f"{value:.2f}" for value in bins]
+        tail = [f"{row['auc_6']:.3f}", f"{100 * row['failure_rate_6']:.1f} %", str(row["images"])]
+        lines.append("| " + " | ".join([title, *numbers, *tail]) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,54 @@
+"""Train a network of the DHM family and export it.
+
+python train.py --preset fast_dhm --dataset wild68 --data-dir wild68 --name my_run
+python train.py --resume runs/my_run
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import tyro
+
+# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from pipelines.training_run import OPTIONS_FILE, Options, run
+from tf_dhm import config as configuration
+from tf_dhm.errors import InputError, run_script
+from tf_dhm.presets import PRESETS, find_preset
+
+
+def parse(arguments: list[str]) -> tuple[Options, bool]:
+    """Options from the command line over those of the preset, or of the run that is resumed."""
+    if "--resume" in arguments:
+        at = arguments.index("--resume")
+        if len(arguments) != 2 or at != 0:
+            raise InputError(
+                f"options: found {shlex.join(arguments)}, expected --resume RUN_FOLDER alone: a resumed run "
+                f"keeps the options in its {OPTIONS_FILE}"
+            )
+        return configuration.read_json(Options, Path(arguments[1]) / OPTIONS_FILE), True
+    preset = "fast_dhm"
+    for i, argument in enumerate(arguments):
+        if argument == "--preset" and i + 1 < len(arguments):
+            preset = arguments[i + 1]
+        elif argument.startswith("--preset="):
+            preset = argument.partition("=")[2]
+    found = find_preset(preset)
+    default = Options(preset=preset, model=found.model, train=found.train, augment=found.augment)
+    epilog = "\n".join(f"  {name}: {entry.summary}" for name, entry in PRESETS.items())
+    options = tyro.cli(Options, args=arguments, default=default, description=f"{__doc__}\npresets:\n{epilog}")
+    return options, False
+
+
+def main() -> None:
+    options, resume = parse(sys.argv[1:])
+    run(options, resume, shlex.join(["python", "train.py", *sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    run_script(main)
