@@ -30,6 +30,7 @@ class LandmarkModel(Protocol):
 
     name: str
     input_size: int
+    can_refine: bool
 
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> NDArray[np.float32]:
         """(B, S, S, 3) uint8 RGB [and (B, 68, 3) crop pixels] -> (B, 68, 3) crop pixels."""
@@ -84,6 +85,7 @@ class Predictor:
         name: of the model folder.
         version_dir: the folder that was loaded.
         input_size: side S of its crops in pixels.
+        can_refine: whether `predict` takes initial landmarks.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -104,11 +106,13 @@ class Predictor:
                 "expected serving_default"
             )
         inputs = self._model.signatures["serving_default"].structured_input_signature[1]
-        if set(inputs) != {"crops"} or inputs["crops"].dtype != tf.uint8 or inputs["crops"].shape.rank != 4:
+        spec = inputs.get("crops", tf.TensorSpec([]))
+        if len(inputs) != 1 or spec.dtype != tf.uint8 or spec.shape.rank != 4 or spec.shape[1] is None:
             raise InputError(
                 f"model {self.version_dir}: found the inputs {inputs}, expected crops, uint8 (B, S, S, 3)"
             )
-        self.input_size = int(inputs["crops"].shape[1])
+        self.input_size = int(spec.shape[1])
+        self.can_refine = "refine" in self._model.signatures
 
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> NDArray[np.float32]:
         """Find the landmarks of a batch of crops.
@@ -128,6 +132,8 @@ class Predictor:
             raise InputError(
                 f"crops: found {crops.dtype} of shape {crops.shape}, expected uint8 (B, {size}, {size}, 3)"
             )
+        if len(crops) == 0:
+            return np.zeros((0, geometry.NUM_LANDMARKS, 3), np.float32)
         signature, inputs = "serving_default", {"crops": function_input(crops)}
         if initial_landmarks is not None:
             expected = (len(crops), geometry.NUM_LANDMARKS, 3)
@@ -139,9 +145,12 @@ class Predictor:
             raise InputError(
                 f"model {self.version_dir}: has no signature {signature}, so it cannot run a second pass"
             )
-        if len(crops) == 0:
-            return np.zeros((0, geometry.NUM_LANDMARKS, 3), np.float32)
-        return np.asarray(self._model.signatures[signature](**inputs)["landmarks"], np.float32)
+        landmarks = np.asarray(self._model.signatures[signature](**inputs)["landmarks"], np.float32)
+        if not np.isfinite(landmarks).all():
+            raise InputError(
+                f"model {self.version_dir}: found NaN or infinite landmarks, expected finite ones"
+            )
+        return landmarks
 
 
 def function_input(value: np.ndarray) -> Any:

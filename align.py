@@ -1,0 +1,16 @@
+"""Find the landmarks of faces on photos. `python align.py --help` lists the options."""
+
+from __future__ import annotations
+
+import os
+
+import tyro
+
+# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from tf_dhm.align_files import AlignConfig, align_photos
+from tf_dhm.errors import run_script
+
+if __name__ == "__main__":
+    run_script(lambda: align_photos(tyro.cli(AlignConfig)))
