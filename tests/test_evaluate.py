@@ -1,0 +1,142 @@
+"""`python evaluate.py` from end to end on a small AFLW2000-3D folder and a model without a net."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+
+import evaluate
+from tests.fakes import mean_shape_in_box, write_fake_model
+from tf_dhm import geometry, metrics
+from tf_dhm.errors import run_script
+
+ROOT = Path(__file__).resolve().parents[1]
+YAWS = {"image00002": 0.0, "image00004": -30.0, "image00006": 45.0, "image00008": -80.0}
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "evaluate.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_NUM_INTRAOP_THREADS": "1"},
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def truth_of(index: int) -> np.ndarray:
+    """(68, 3) 0-based pixels: a mean face, stretched more and more to the right."""
+    points = mean_shape_in_box(np.array([60.0, 50.0, 140.0, 130.0]))
+    points[:, 0] = 60.0 + (points[:, 0] - 60.0) * (1.0 + 0.1 * index)
+    return points
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four faces and one `.mat` without landmarks; other labels for two of them, 1 px to the right."""
+    folder = tmp_path_factory.mktemp("AFLW2000-3D")
+    rng = np.random.default_rng(0)
+    for index, (name, yaw) in enumerate(YAWS.items()):
+        cv2.imwrite(str(folder / f"{name}.jpg"), rng.integers(0, 255, (200, 200, 3), np.uint8))
+        pose = np.array([[0.1, np.radians(yaw), 0.0, 0.0, 0.0, 0.0, 1e-3]])
+        points = truth_of(index).T
+        points[:2] += 1.0  # MATLAB counts from 1
+        scipy.io.savemat(folder / f"{name}.mat", {"pt3d_68": points, "Pose_Para": pose})
+    cv2.imwrite(str(folder / "image00010.jpg"), np.zeros((200, 200, 3), np.uint8))
+    scipy.io.savemat(folder / "image00010.mat", {"Pose_Para": np.zeros((1, 7))})
+    two = list(YAWS)[:2]
+    points = np.stack([truth_of(index)[:, :2] + [1.0, 0.0] for index in range(2)])
+    np.savez(folder / "moved.npz", name=two, landmarks=points)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_fake_model(tmp_path_factory.mktemp("models") / "fake", size=24)
+
+
+def nme_of_mean_shape(truth: np.ndarray) -> float:
+    return metrics.nme(mean_shape_in_box(geometry.landmark_box(truth)), truth).item()
+
+
+def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    labels: list[str | Path] = ["--labels", "original", dataset / "moved.npz"]
+    where: list[str | Path] = ["--dataset", "aflw2000_3d", "--data-dir", dataset, "--output-dir", out]
+    done = run("--models", model, *where, *labels, "--passes", "1", "2")
+    assert done.returncode == 0, done.stderr
+
+    results = json.loads((out / "metrics.json").read_text())
+    assert list(results) == ["fake", "fake (2 passes)"]
+    expected = [nme_of_mean_shape(truth_of(i)) for i in range(4)]
+    for by_labels in results.values():
+        original, moved = by_labels["original"], by_labels["moved"]
+        # [0, 30] holds 0 and -30 degrees.
+        assert original["nme_0_30"] == pytest.approx((expected[0] + expected[1]) / 2, abs=1e-3)
+        assert original["nme_30_60"] == pytest.approx(expected[2], abs=1e-3)
+        assert original["nme_60_90"] == pytest.approx(expected[3], abs=1e-3)
+        mean_of_bins = ((expected[0] + expected[1]) / 2 + expected[2] + expected[3]) / 3
+        assert original["nme_mean_of_bins"] == pytest.approx(mean_of_bins, abs=1e-3)
+        assert original["nme_mean"] == pytest.approx(np.mean(expected), abs=1e-3)
+        assert original["images"] == 4
+        # The box moves with the labels, so the shift by 1 px does not show.
+        assert moved["nme_0_30"] == pytest.approx(original["nme_0_30"], abs=1e-3)
+        assert (moved["nme_60_90"], moved["nme_mean_of_bins"], moved["images"]) == (None, None, 2)
+
+    refused = pd.read_csv(out / "refused.csv")
+    assert list(refused["labels"]) == ["original", "moved", "moved", "moved"]
+    assert list(refused["name"]) == ["image00010", "image00006", "image00008", "image00010"]
+    assert f"4 faces refused; reasons in {out / 'refused.csv'}" in done.stdout
+    assert len(pd.read_csv(out / "per_image.csv")) == 2 * (4 + 2)
+    assert (out / "table.md").read_text() in done.stdout
+    assert "| Fast DHM×2" in done.stdout
+    for name in ("ced.png", "ced_by_yaw.png", "best_and_worst.png"):
+        picture = cv2.imread(str(out / name))
+        assert picture is not None
+        assert picture.std() > 1.0
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--data-dir": "{tmp}/none"}, "{tmp}/none: found nothing there, expected a folder"),
+        ({"--output-dir": "{tmp}/file"}, "{tmp}/file: found a file, expected a folder"),
+        ({"--models": "{tmp}"}, "model {tmp}: found file, expected saved_model.pb"),
+        ({"--dataset": "nothing"}, "dataset: found 'nothing', expected one of"),
+        ({"--dataset": "csv", "--labels": "x.npz"}, "labels: found x.npz, expected original"),
+        ({"--labels": "{tmp}/x.npz"}, "{tmp}/x.npz: found nothing there"),
+        ({"--split": "val"}, "found faces of the splits 4 test, expected some of val"),
+        ({"--no-such-option": "1"}, "no-such-option"),
+    ],
+)
+def test_mistakes_are_named(
+    changes: dict[str, str],
+    message: str,
+    dataset: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").write_text("a file")
+    options = {"--models": model, "--data-dir": dataset, "--output-dir": tmp_path / "out"}
+    options |= {name: Path(value.format(tmp=tmp_path)) for name, value in changes.items()}
+    arguments = [str(word) for option in options.items() for word in option]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    with pytest.raises(SystemExit) as exit_info:
+        run_script(evaluate.main)
+    assert exit_info.value.code == 2
+    captured = capsys.readouterr()
+    assert message.format(tmp=tmp_path) in captured.err + captured.out
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,479 @@
+"""Accuracy of exported models on labelled faces: tables, CED plots and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from tf_dhm import geometry, metrics
+from tf_dhm.errors import InputError
+from tf_dhm.figures import CedPanel, Picture, ced_figure, picture_sheet, save_figure
+from tf_dhm.files import atomic_write
+from tf_dhm.predictor import LandmarkModel, Predictor, cut_crops, upright_boxes, upright_roll
+
+PUBLISHED = Path(__file__).with_name("assets") / "published.csv"
+"""Table I of the paper as printed, and systems measured side by side under the same protocol."""
+PUBLISHED_DATASET = "aflw2000_3d"
+PUBLISHED_IMAGES = 2000
+BATCH_IMAGES = 50
+BATCH_PIXELS = 64_000_000
+"""Decoded pixels held at once, so that large photos do not fill the memory."""
+SHEET_COLUMNS = 5
+DASH = "–"
+
+Image = NDArray[np.uint8]
+Array = NDArray[np.floating]
+Metrics = dict[str, dict[str, dict[str, float | int | None]]]
+
+
+@runtime_checkable
+class Face(Protocol):
+    """What evaluation asks of a labelled face; `pipelines.samples.FaceSample` is one."""
+
+    @property
+    def name(self) -> str:
+        """Unique in its dataset."""
+        ...
+
+    @property
+    def landmarks(self) -> NDArray[np.float32]:
+        """(68, 3) pixels of the image; z may be NaN."""
+        ...
+
+    @property
+    def pose(self) -> NDArray[np.float32]:
+        """(3,) degrees pitch, yaw, roll; NaN if unknown."""
+        ...
+
+    def read_image(self) -> bytes:
+        """The encoded image; raises InputError or OSError."""
+        ...
+
+
+@runtime_checkable
+class Refused(Protocol):
+    """A face that the reader of its dataset refused; `pipelines.samples.Refusal` is one."""
+
+    @property
+    def name(self) -> str:
+        """Unique in its dataset."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Bytes of all files of a SavedModel, and numbers held in its variables."""
+
+    file_bytes: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model as it stands in the tables: with its number of passes."""
+
+    name: str
+    predictor: LandmarkModel
+    size: ModelSize
+    passes: int = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What models made of labelled faces.
+
+    Attributes:
+        table: one row for each model, label set and face: model, labels, name, yaw (degrees, NaN
+            if unknown), bin (as in `metrics.YAW_BINS`, "" if unknown), nme (percent).
+        refused: one row for each face left out: labels, name, reason.
+        faces: label set -> its usable faces.
+        landmarks: (model, label set) -> (N, 68, 3) float32 pixels of the images, as `faces`.
+    """
+
+    table: pd.DataFrame
+    refused: pd.DataFrame
+    faces: dict[str, list[Face]]
+    landmarks: dict[tuple[str, str], NDArray[np.float32]]
+
+
+def load_entries(models: Sequence[str | Path], passes: Sequence[int] = (1,)) -> list[Entry]:
+    """Load models; each gives one entry for each number of passes.
+
+    Models of the same name are told apart by the paths they were given as.
+    """
+    predictors = [Predictor(path) for path in models]
+    names = distinct_names([predictor.name for predictor in predictors], [str(path) for path in models])
+    return [
+        Entry(
+            name=name if count == 1 else f"{name} ({count} passes)",
+            predictor=predictor,
+            size=model_size(predictor.version_dir),
+            passes=count,
+        )
+        for name, predictor in zip(names, predictors, strict=True)
+        for count in dict.fromkeys(passes)
+    ]
+
+
+def label_set_names(labels: Sequence[str]) -> list[str]:
+    """Names of label sets: "original", and the stem of a label file.
+
+    >>> label_set_names(["original", "data/reannotated.npz"])
+    ['original', 'reannotated']
+    """
+    stems = [label if label == "original" else Path(label).stem for label in labels]
+    return distinct_names(stems, labels)
+
+
+def distinct_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
+    """`names`, with those that occur twice replaced by `longer` ones.
+
+    Raises:
+        InputError: the longer ones are equal too.
+
+    >>> distinct_names(["a", "b", "b"], ["x/a", "x/b", "y/b"])
+    ['a', 'x/b', 'y/b']
+    """
+    chosen = [long if names.count(name) > 1 else name for name, long in zip(names, longer, strict=True)]
+    repeated = sorted({name for name in chosen if chosen.count(name) > 1})
+    if repeated:
+        raise InputError(f"found {', '.join(repeated)} more than once, expected each once")
+    return chosen
+
+
+def evaluate(entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | Refused]]) -> Evaluation:
+    """Run models over the faces of label sets; crops are cut from the boxes of the true landmarks.
+
+    Raises:
+        InputError: a label set without a usable face, or a model that fails.
+    """
+    rows: list[pd.DataFrame] = []
+    refusals: list[tuple[str, str, str]] = []
+    faces: dict[str, list[Face]] = {}
+    landmarks: dict[tuple[str, str], NDArray[np.float32]] = {}
+    for labels, items in label_sets.items():
+        refused: list[tuple[str, str]] = []
+        used: list[Face] = []
+        found: dict[str, list[Array]] = {entry.name: [] for entry in entries}
+        with tqdm(desc=f"labels {labels}", unit="face") as progress:
+            for batch in read_batches(items, refused):
+                boxes = geometry.landmark_box([face.landmarks for face, _ in batch])
+                images = [image for _, image in batch]
+                for entry in entries:
+                    found[entry.name].append(predict_faces(entry.predictor, images, boxes, entry.passes))
+                used.extend(face for face, _ in batch)
+                progress.update(len(batch))
+        if not used:
+            first = ": " + ": ".join(refused[0]) if refused else ""
+            raise InputError(f"labels {labels}: found no usable face and {len(refused)} refused{first}")
+        faces[labels] = used
+        refusals += [(labels, name, reason) for name, reason in refused]
+        for entry in entries:
+            points = np.concatenate(found[entry.name])
+            landmarks[entry.name, labels] = points
+            rows.append(face_table(entry.name, labels, used, points))
+    return Evaluation(
+        table=pd.concat(rows, ignore_index=True),
+        refused=pd.DataFrame(refusals, columns=["labels", "name", "reason"]),
+        faces=faces,
+        landmarks=landmarks,
+    )
+
+
+def read_batches(
+    items: Iterable[Face | Refused], refused: list[tuple[str, str]]
+) -> Iterator[list[tuple[Face, Image]]]:
+    """Decode faces in batches of at most BATCH_IMAGES images and about BATCH_PIXELS pixels.
+
+    Args:
+        items: what a dataset's reader yields.
+        refused: name and reason of every face that cannot be used are appended to it.
+    """
+    batch: list[tuple[Face, Image]] = []
+    pixels = 0
+    for item in items:
+        if isinstance(item, Refused):
+            refused.append((item.name, item.reason))
+            continue
+        try:
+            image = decode_image(item.read_image(), item.name)
+        except (InputError, OSError) as error:
+            refused.append((item.name, str(error)))
+            continue
+        batch.append((item, image))
+        pixels += image.shape[0] * image.shape[1]
+        if len(batch) == BATCH_IMAGES or pixels >= BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
+
+
+def decode_image(encoded: bytes, source: str) -> Image:
+    """Decode to (H, W, 3) uint8 RGB, in the stored raster, which the labels of datasets refer to.
+
+    Raises:
+        InputError: not an image; names `source`.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
+    if image is None:
+        raise InputError(f"{source}: found {len(encoded)} bytes that do not decode, expected an image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+def predict_faces(
+    predictor: LandmarkModel, images: Sequence[Image], boxes: ArrayLike, passes: int = 1
+) -> NDArray[np.float32]:
+    """`predictor.predict_boxes` for one face in each of many images, in one batch.
+
+    Args:
+        predictor: the model.
+        images: N arrays (H, W, 3) uint8 RGB of any sizes.
+        boxes: (N, 4) landmark boxes.
+        passes: 1 or more.
+
+    Returns:
+        (N, 68, 3) float32 landmarks in pixels of the images.
+    """
+
+    def cut(own_boxes: ArrayLike, roll: Array) -> tuple[Image, Array]:
+        cuts = [
+            cut_crops(image, box, predictor.input_size, angle)
+            for image, box, angle in zip(images, np.asarray(own_boxes), roll, strict=True)
+        ]
+        return np.concatenate([crop for crop, _ in cuts]), np.concatenate([matrix for _, matrix in cuts])
+
+    crops, matrices = cut(boxes, np.zeros(len(images)))
+    landmarks = geometry.transform_landmarks(matrices, predictor.predict(crops))
+    for _ in range(passes - 1):
+        roll = upright_roll(landmarks)
+        crops, matrices = cut(upright_boxes(landmarks, roll), roll)
+        initial = geometry.transform_landmarks(geometry.invert_affine(matrices), landmarks)
+        landmarks = geometry.transform_landmarks(matrices, predictor.predict(crops, initial))
+    return landmarks.astype(np.float32)
+
+
+def face_table(model: str, labels: str, faces: Sequence[Face], landmarks: Array) -> pd.DataFrame:
+    """The rows of `Evaluation.table` of one model and label set."""
+    yaw = np.array([face.pose[1] for face in faces], np.float64)
+    return pd.DataFrame(
+        {
+            "model": model,
+            "labels": labels,
+            "name": [face.name for face in faces],
+            "yaw": yaw,
+            "bin": [metrics.YAW_BINS[i] if i != metrics.UNKNOWN_BIN else "" for i in metrics.yaw_bins(yaw)],
+            "nme": metrics.nme(landmarks, [face.landmarks for face in faces]),
+        }
+    )
+
+
+def summarize(table: pd.DataFrame) -> Metrics:
+    """`metrics.json`: model -> label set -> metric -> number, in the order of the table."""
+    result: Metrics = {}
+    for (model, labels), part in table.groupby(["model", "labels"], sort=False):
+        result.setdefault(str(model), {})[str(labels)] = metrics.summarize(part["nme"], part["yaw"])
+    return result
+
+
+def model_size(version_dir: Path) -> ModelSize:
+    """Size of a SavedModel on disk."""
+    # Imported here, so that tables and plots do not cost the seconds TensorFlow needs to load.
+    import tensorflow as tf
+
+    files = [path for path in version_dir.rglob("*") if path.is_file()]
+    variables = version_dir / "variables" / "variables"
+    shapes: list[list[int]] = []
+    if variables.with_suffix(".index").is_file():
+        reader = tf.train.load_checkpoint(str(variables))
+        types = reader.get_variable_to_dtype_map()
+        shapes = [s for name, s in reader.get_variable_to_shape_map().items() if types[name].is_floating]
+    return ModelSize(sum(path.stat().st_size for path in files), sum(int(np.prod(s)) for s in shapes))
+
+
+def read_published() -> pd.DataFrame:
+    """The published rows as printed: every field a string, empty where nothing is printed."""
+    return pd.read_csv(PUBLISHED, dtype=str, keep_default_na=False)
+
+
+def comparison_table(
+    results: Metrics, sizes: Mapping[str, ModelSize], published: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Our rows, then the published ones, every field a string.
+
+    Args:
+        results: of `summarize`.
+        sizes: model -> its size.
+        published: of `read_published`; None where the dataset is another one.
+    """
+    rows: list[dict[str, str]] = []
+    for model, by_labels in results.items():
+        for labels, summary in by_labels.items():
+            size = sizes[model]
+            rows.append(
+                {
+                    "system": model,
+                    "source": "this evaluation",
+                    "labels": labels,
+                    **{bin_title(name): two_digits(summary[f"nme_{name}"]) for name in metrics.YAW_BINS},
+                    "mean of bins": two_digits(summary["nme_mean_of_bins"]),
+                    "mean of images": two_digits(summary["nme_mean"]),
+                    "AUC 6 %": f"{summary['auc_6']:.3f}",
+                    "failures 6 %": f"{summary['failure_rate_6']:.1%}",
+                    "images": str(summary["images"]),
+                    "size": f"{size.file_bytes:,} bytes",
+                    "parameters": f"{size.parameters:,}",
+                }
+            )
+    for row in [] if published is None else published.to_dict("records"):
+        shared = {"system": row["system"], "source": row["source"], "images": str(PUBLISHED_IMAGES)}
+        rows.append(
+            {
+                **shared,
+                "labels": "original",
+                **{bin_title(name): row[f"nme_{name}"] for name in metrics.YAW_BINS},
+                "mean of bins": row["nme_mean"],
+                "FPS GPU": row["fps_gpu"],
+                "FPS CPU": row["fps_cpu"],
+                "ms CPU": row["ms_cpu"],
+                "size": row["size"],
+                "note": row["note"],
+            }
+        )
+        if row["nme_mean_reannotated"]:
+            rows.append({**shared, "labels": "re-annotated", "mean of bins": row["nme_mean_reannotated"]})
+    return pd.DataFrame(rows).fillna("").replace("", DASH)
+
+
+def bin_title(name: str) -> str:
+    """A yaw bin for the reader: "0_30" -> "0–30"."""
+    return name.replace("_", DASH)
+
+
+def two_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A table of strings as Markdown, its columns aligned for reading as plain text."""
+    lines = [[str(column), *table[column]] for column in table.columns]
+    padded = [[cell.ljust(max(map(len, line))) for cell in line] for line in lines]
+    rows = ["| " + " | ".join(cells) + " |" for cells in zip(*padded, strict=True)]
+    rule = "|" + "|".join("-" * (len(line[0]) + 2) for line in padded) + "|"
+    return "\n".join([rows[0], rule, *rows[1:]]) + "\n"
+
+
+def ced_panels(table: pd.DataFrame, by_yaw: bool) -> list[CedPanel]:
+    """One panel for each label set or, with `by_yaw`, for each label set and bin of |yaw|."""
+    panels: list[CedPanel] = []
+    for labels, part in table.groupby("labels", sort=False):
+        models = list(dict.fromkeys(part["model"]))
+        for name in metrics.YAW_BINS if by_yaw else ("",):
+            inside = part[part["bin"] == name] if by_yaw else part
+            errors = {model: inside.loc[inside["model"] == model, "nme"].to_numpy() for model in models}
+            which = f", |yaw| {bin_title(name)}°" if by_yaw else ""
+            count = len(inside) // len(models)
+            panels.append(CedPanel(f"labels: {labels}{which} ({count} faces)", errors))
+    return panels
+
+
+def best_and_worst(evaluation: Evaluation, labels: str) -> list[tuple[str, list[Picture]]]:
+    """Rows of pictures for each model: lowest, middle and highest NME, from left to right rising."""
+    faces = evaluation.faces[labels]
+    count = min(SHEET_COLUMNS, max(1, len(faces) // 3))
+    middle = (len(faces) - count) // 2
+    rows: list[tuple[str, list[Picture]]] = []
+    part = evaluation.table[evaluation.table["labels"] == labels]
+    for model in dict.fromkeys(part["model"]):
+        errors = part.loc[part["model"] == model, "nme"].to_numpy()
+        order = np.argsort(errors, kind="stable")
+        chosen = {
+            "best": order[:count],
+            "typical": order[middle : middle + count],
+            "worst": order[-count:],
+        }
+        for kind, indices in chosen.items():
+            pictures = [
+                Picture(
+                    image=decode_image(faces[i].read_image(), faces[i].name),
+                    landmarks=evaluation.landmarks[model, labels][i],
+                    caption=f"{faces[i].name}  {errors[i]:.2f} %",
+                    truth=faces[i].landmarks,
+                )
+                for i in indices
+            ]
+            rows.append((f"{model}\n{kind}", pictures))
+    return rows
+
+
+def write_report(evaluation: Evaluation, entries: Sequence[Entry], dataset: str, output_dir: Path) -> str:
+    """Write every file of an evaluation and return the text of `table.md`.
+
+    metrics.json, per_image.csv, refused.csv, table.md, ced.png, ced_by_yaw.png and
+    best_and_worst.png, whose pictures are of the first label set.
+
+    Args:
+        evaluation: of `evaluate`.
+        entries: its models.
+        dataset: its name; beside PUBLISHED_DATASET the published rows are given.
+        output_dir: a folder, made if need be.
+    """
+    table = evaluation.table
+    results = summarize(table)
+    text = report_text(evaluation, results, {entry.name: entry.size for entry in entries}, dataset)
+    labels = next(iter(evaluation.faces))
+    title = f"{dataset}, labels: {labels}; white: labels, green: found; NME of each face"
+    pictures = picture_sheet(best_and_worst(evaluation, labels), title)
+    panels, yaw_panels = ced_panels(table, by_yaw=False), ced_panels(table, by_yaw=True)
+    with atomic_write(output_dir / "metrics.json") as path:
+        path.write_text(json.dumps(results, indent=2) + "\n")
+    with atomic_write(output_dir / "per_image.csv") as path:
+        table.to_csv(path, index=False, float_format="%.6f")
+    with atomic_write(output_dir / "refused.csv") as path:
+        evaluation.refused.to_csv(path, index=False)
+    with atomic_write(output_dir / "table.md") as path:
+        path.write_text(text)
+    save_figure(ced_figure(panels, columns=len(panels)), output_dir / "ced.png")
+    save_figure(ced_figure(yaw_panels, columns=len(metrics.YAW_BINS)), output_dir / "ced_by_yaw.png")
+    save_figure(pictures, output_dir / "best_and_worst.png")
+    return text
+
+
+def report_text(
+    evaluation: Evaluation, results: Metrics, sizes: Mapping[str, ModelSize], dataset: str
+) -> str:
+    """`table.md`: the comparison table with the protocol and the counts it rests on."""
+    published = read_published() if dataset == PUBLISHED_DATASET else None
+    lines = [f"# Accuracy on {dataset}", ""]
+    lines += [
+        "NME in percent: mean distance in x and y over 68 points, divided by sqrt(w h) of the box of the "
+        "true landmarks; crops are cut from that box. Bins are of |yaw| in degrees.",
+        "",
+    ]
+    if published is not None:
+        lines += [
+            "Rows marked *published* are as printed and were not run again; rows marked *measured side by "
+            f"side* were run under this protocol; both are on all {PUBLISHED_IMAGES} images.",
+            "",
+        ]
+    for labels, faces in evaluation.faces.items():
+        bins = metrics.yaw_bins([face.pose[1] for face in faces])
+        counts = "/".join(str(int((bins == i).sum())) for i in range(len(metrics.YAW_BINS)))
+        refused = int((evaluation.refused["labels"] == labels).sum())
+        lines.append(f"- labels {labels}: {len(faces)} faces, by bin {counts}; {refused} refused")
+    return "\n".join(lines) + "\n\n" + to_markdown(comparison_table(results, sizes, published))
