@@ -29,7 +29,7 @@ CONTOURS: tuple[tuple[range, bool], ...] = (
 """The lines of the 68 points: (points, whether the line is closed)."""
 
 POINT_COLOUR: Colour = (0, 255, 0)
-CONTOUR_COLOUR: Colour = (255, 255, 255)
+CONTOUR_COLOUR: Colour = (255, 220, 0)
 AXIS_COLOURS: tuple[Colour, Colour, Colour] = ((255, 60, 60), (60, 220, 60), (70, 130, 255))
 """Of the head's axes: to its right side as seen (red), up (green), towards the viewer (blue)."""
 

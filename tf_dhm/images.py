@@ -136,8 +136,7 @@ def decode(file: BinaryIO, name: str) -> Photo:
         width, height = image.size
         reduction = choose_reduction(image, name)
         try:
-            if image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS:
-                width, height = height, width
+            sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
             image.load()
@@ -145,6 +144,10 @@ def decode(file: BinaryIO, name: str) -> Photo:
             pixels = np.ascontiguousarray(to_rgb(image))
         except DECODE_ERRORS as error:
             raise InputError(f"{name}: found a broken {image.format} picture: {error}") from error
+    if reduction == 1:
+        height, width = pixels.shape[:2]
+    elif sideways:
+        height, width = width, height
     return Photo(pixels, width, height, reduction)
 
 
