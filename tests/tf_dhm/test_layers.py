@@ -242,22 +242,22 @@ def test_two_steps_of_equation_7_by_hand() -> None:
     input_depthwise[1, 1, :, 0] = [0.1, 0.2]
     hidden_depthwise = np.zeros((3, 3, 2, 1))
     hidden_depthwise[1, 1, :, 0] = [2.0, -1.0]
-    cell.input_depthwise.set_weights([input_depthwise, np.array([0.5, 0.0])])
+    cell.input_depthwise.set_weights([input_depthwise])
     cell.hidden_pointwise.set_weights([np.array([[[[1.0, 2.0], [3.0, 4.0]]]])])  # (1, 1, in, out)
     cell.hidden_depthwise.set_weights([hidden_depthwise])
     features = tf.reshape([1.0, 2.0], (1, 1, 1, 2))
     hidden = tf.reshape([0.5, -0.25], (1, 1, 1, 2))
 
     # W h = (0.5 - 0.75, 1 - 1) = (-0.25, 0); D_h W h = (-0.5, 0)
-    # F_1 = (1 + tanh(0.1 + 0.5 - 0.5), 2 + tanh(0.4))
-    first = [1.0 + np.tanh(0.1), 2.0 + np.tanh(0.4)]
+    # F_1 = (1 + tanh(0.1 - 0.5), 2 + tanh(0.4))
+    first = [1.0 + np.tanh(-0.4), 2.0 + np.tanh(0.4)]
     output, states = cell(features, [features, hidden])
     np.testing.assert_allclose(tf.reshape(output, [-1]), first, rtol=1e-6)
     np.testing.assert_allclose(tf.reshape(states[0], [-1]), first, rtol=1e-6)
     np.testing.assert_allclose(tf.reshape(states[1], [-1]), [-0.5, 0.0], atol=1e-6)
     # W h = (-0.5, -1); D_h W h = (-1, 1)
     second = [
-        first[0] + np.tanh(0.1 * first[0] + 0.5 - 1.0),
+        first[0] + np.tanh(0.1 * first[0] - 1.0),
         first[1] + np.tanh(0.2 * first[1] + 1.0),
     ]
     output, states = cell(output, states)
@@ -273,7 +273,7 @@ def test_the_depthwise_convolutions_see_the_neighbours() -> None:
     cell = FastRecurrentCell(3, 3, 1)
     cell.build(None)
     for weight in cell.weights:
-        weight.assign(tf.ones_like(weight) * (0.0 if "bias" in weight.name else 0.1))
+        weight.assign(tf.fill(weight.shape, 0.1))
     ones = tf.ones((1, 3, 3, 1))
     output, (_, hidden) = cell(ones, [ones, ones])
     neighbours = np.array([[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]])
@@ -304,7 +304,7 @@ def test_the_weights_of_the_cell_are_shared_by_all_steps() -> None:
         evolution(states)
         counts.append(evolution.count_params())
     channels = STATE[-1]
-    expected = 9 * channels + channels + channels**2 + 9 * channels  # D_i with bias, W_hh, D_h
+    expected = 9 * channels + channels**2 + 9 * channels  # D_i, W_hh, D_h: Eq. 7 has no bias
     assert counts == [expected, expected]
 
 
