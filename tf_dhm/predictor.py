@@ -89,10 +89,10 @@ class Predictor:
     """
 
     def __init__(self, path: str | Path) -> None:
+        self.version_dir = find_savedmodel(path)
         # Imported here, so that crops and boxes do not cost the seconds TensorFlow needs to load.
         import tensorflow as tf
 
-        self.version_dir = find_savedmodel(path)
         resolved = self.version_dir.resolve()
         self.name = resolved.parent.name if resolved.name.isdecimal() else resolved.name
         try:

@@ -1,0 +1,66 @@
+"""align.py from end to end, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_align(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "align.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ), timeout=120)
+
+
+def test_photos(tmp_path: Path) -> None:
+    model = write_fake_model(tmp_path / "models" / "fake")
+    album = tmp_path / "album"
+    album.mkdir()
+    Image.fromarray(draw_cartoon_face()).save(album / "one.png")
+    (album / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
+    done = run_align(
+        *("album", "--model", model, "--passes", "2", "--output", "out", "--json", "faces.jsonl"),
+        *("--draw", "points", "axes"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "photos: 2, faces: 1, photos without a face: 0, photos failed: 1" in done.stdout
+    assert "error: photo album/broken.jpg: found a broken picture" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one.png"]
+    broken, one = map(json.loads, (tmp_path / "faces.jsonl").read_text().splitlines())
+    assert broken["file"] == "album/broken.jpg"
+    (face,) = one["faces"]
+    np.testing.assert_allclose(face["landmarks"], mean_shape_in_box(np.array(face["box"])), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["photo.png", "--json", "f.jsonl", "--model", "."], "error: model .: found photo.png, expected"),
+        (["*.jpg", "--json", "f.jsonl"], "error: photos: found none in *.jpg"),
+    ],
+)
+def test_errors(tmp_path: Path, arguments: list[str], message: str) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    done = run_align(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_unknown_option(tmp_path: Path) -> None:
+    done = run_align("photo.png", "--jsn", "f.jsonl", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--jsn" in done.stdout + done.stderr
