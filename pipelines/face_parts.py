@@ -25,7 +25,7 @@ SKIN, EYE, INNER_MOUTH, TEETH, TONGUE, HAIR, CLOTH, OBJECT, HAND = range(9)
 """Materials."""
 
 NUM_MAPS = 10
-AMBIENT, LIPS, LIDS, EYE_SHADOW, SCALP, BEARD, MOUSTACHE, BLUSH, LASH, WET = range(NUM_MAPS)
+AMBIENT, LIPS, LIDS, EYE_SHADOW, SCALP, BEARD, MOUSTACHE, BLUSH, LASH, GUMS = range(NUM_MAPS)
 """Columns of `FaceRig.maps`: soft masks in [0, 1], but SCALP, which is the height in centimetres above the
 hair line (negative below)."""
 
@@ -76,7 +76,8 @@ class FaceRig:
             columns round the head from the back (-180 degrees) over the front (0) to the back.
         dome_vertices, dome_weights: (R * C, 3) vertices of the skull at each direction and weights.
         skull: vertices whose centre the dome is around.
-        neck_rim: (3,) centre of the lower end of the neck on the mean face.
+        teeth: vertices of the upper and of the lower row.
+        neck_rim: vertices of the lower end of the neck.
     """
 
     model: MorphableModel
@@ -91,7 +92,8 @@ class FaceRig:
     dome_vertices: Ints
     dome_weights: Floats
     skull: Ints
-    neck_rim: Floats
+    teeth: tuple[Ints, Ints]
+    neck_rim: Ints
 
 
 DOME_ROWS, DOME_COLUMNS = 15, 49
@@ -101,9 +103,33 @@ def vector(values: list[float]) -> Floats:
     return np.array(values, np.float32)
 
 
+def dot(a: Floats, b: Floats) -> Floats:
+    """(N,) inner products of (N, 3) vectors; several times as fast as a sum over a short axis."""
+    return np.einsum("ij,ij->i", a, b)
+
+
+def unit(vectors: Floats) -> Floats:
+    """(N, 3) vectors of length 1; the zero vector stays."""
+    return vectors / (np.sqrt(dot(vectors, vectors))[:, None] + 1e-9)
+
+
 def smoothstep(x: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
+
+
+@lru_cache(maxsize=1)
+def expression_names() -> tuple[str, ...]:
+    """Names of the 29 expression parameters of the open face."""
+    with np.load(OPEN_FACE) as archive:
+        return tuple(str(name) for name in archive["expression_names"])
+
+
+@lru_cache(maxsize=1)
+def expression_range() -> Floats:
+    """(29, 2) lowest and highest value of the expression parameters."""
+    with np.load(OPEN_FACE) as archive:
+        return archive["expression_range"].astype(np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -165,7 +191,15 @@ def load_rig() -> FaceRig:
     )
     rim = cKDTree(points[[*range(36, 40), *range(42, 46)]]).query(mean)[0]
     maps[:, LASH] = np.clip(1 - rim / 0.35, 0, 1) * masks["eyelids"]
-    maps[:, WET] = np.clip(masks["lips"], 0, 1)
+    # Gums begin a tooth's height away from the bite, which is the edge of the row next to the other one.
+    sinks = model.expression[expression_names().index("jaw_open")][:, 1] < -0.5
+    teeth = tuple(
+        np.flatnonzero((names == "teeth") & (sinks == low)).astype(np.int32) for low in (False, True)
+    )
+    for row, towards_bite in zip(teeth, (-1, 1), strict=True):
+        near = cKDTree(mean[row][:, [0, 2]]).query_ball_point(mean[row][:, [0, 2]], 0.7)
+        height = towards_bite * y[row]
+        maps[row, GUMS] = smoothstep(np.array([height[k].max() for k in near]) - height, 0.5, 0.95)
 
     rows, columns = triangles.T.ravel(), np.tile(np.arange(len(triangles)), 3)
     vertex_faces = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(mean), len(triangles)))
@@ -200,22 +234,9 @@ def load_rig() -> FaceRig:
         dome_vertices=skull[nearest].astype(np.int32),
         dome_weights=(weights / weights.sum(1, keepdims=True)).astype(np.float32),
         skull=skull,
-        neck_rim=mean[bottom].mean(0),
+        teeth=(teeth[0], teeth[1]),
+        neck_rim=np.flatnonzero(bottom).astype(np.int32),
     )
-
-
-@lru_cache(maxsize=1)
-def expression_names() -> tuple[str, ...]:
-    """Names of the 29 expression parameters of the open face."""
-    with np.load(OPEN_FACE) as archive:
-        return tuple(str(name) for name in archive["expression_names"])
-
-
-@lru_cache(maxsize=1)
-def expression_range() -> Floats:
-    """(29, 2) lowest and highest value of the expression parameters."""
-    with np.load(OPEN_FACE) as archive:
-        return archive["expression_range"].astype(np.float32)
 
 
 def skull_centre(vertices: Floats, skull: Ints) -> Floats:
@@ -370,7 +391,7 @@ def hat(rig: FaceRig, vertices: Floats, rng: np.random.Generator, colour: Floats
     )  # fmt: skip
 
 
-def torso(rig: FaceRig, rng: np.random.Generator, colour: Floats, second: Floats) -> Part:
+def torso(rig: FaceRig, vertices: Floats, rng: np.random.Generator, colour: Floats, second: Floats) -> Part:
     """Shoulders and chest in clothes, from a collar round the neck downwards."""
     collar = rng.uniform(0.0, 3.0)
     heights = np.array([collar, 0.5, -1.0, -2.5, -5, -10, -22])
@@ -382,7 +403,7 @@ def torso(rig: FaceRig, rng: np.random.Generator, colour: Floats, second: Floats
     turn = np.deg2rad(rng.normal(0, 20))
     x, z = x * np.cos(turn) + z * np.sin(turn), z * np.cos(turn) - x * np.sin(turn)
     y = heights[:, None] + 0 * angle + 0.3 * (np.arange(7)[:, None] < 2) * -np.cos(angle) * rng.uniform(0, 6)
-    points = np.stack([x, y, z - 0.5], -1) + rig.neck_rim + np.array([0, 0.5, 0])
+    points = np.stack([x, y, z - 0.5], -1) + vertices[rig.neck_rim].mean(0) + np.array([0, 0.5, 0])
     points = points.reshape(-1, 3).astype(np.float32)
     return Part(
         points, grid_triangles(7, 33), points, CLOTH, colour, second,

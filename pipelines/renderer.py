@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import csr_matrix
 
 from pipelines import face_parts
-from pipelines.face_parts import FaceRig, Part, vector
+from pipelines.face_parts import FaceRig, Part, dot, unit, vector
 from pipelines.samples import OCCLUDED, SELF_OCCLUDED, VISIBLE
 from tf_dhm.errors import InputError
 from tf_dhm.geometry import (
@@ -142,7 +142,7 @@ class Camera:
         towards[:, 2] = 1
         if not np.isinf(self.distance):
             towards = np.array([0, 0, self.distance], np.float32) - points.astype(np.float32)
-            towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+            towards = unit(towards)
         return towards
 
 
@@ -185,6 +185,9 @@ def random_parameters(rig: FaceRig, rng: np.random.Generator) -> tuple[Floats, F
     wink = rng.random() < 0.03
     expression[names["eye_blink_left"]] = blink
     expression[names["eye_blink_right"]] = rng.uniform(0, 1) if wink else blink
+    if blink == 0 and rng.random() < 0.6:
+        expression[names["eye_wide"]] = rng.uniform(0, 0.7)
+        expression[names["eye_look_down"]] = 0
     if blink > 0.5:
         expression[names["eye_wide"]] = expression[names["eye_look_down"]] = 0
     low, high = face_parts.expression_range().T
@@ -303,10 +306,10 @@ def random_looks(rng: np.random.Generator, has_hair: bool) -> Looks:
         blush=float(rng.uniform(0.1, 0.6) * (makeup or rng.random() < 0.2)),
         shadow=random_colour(rng) if rng.random() < 0.5 else skin * np.float32(0.4),
         shadow_strength=float(rng.uniform(0.2, 0.8) * makeup),
-        brow_strength=float(rng.uniform(0.25, 0.95)),
-        brow_width=float(rng.uniform(0.28, 0.62)),
+        brow_strength=float(rng.uniform(0.4, 1.0)),
+        brow_width=float(rng.uniform(0.3, 0.65)),
         brow_lift=float(rng.normal(0, 0.12)),
-        lashes=float(rng.uniform(0.1, 0.9)),
+        lashes=float(rng.uniform(0.3, 1.0)),
         painted_hair=float(1.0 if has_hair else rng.uniform(0.2, 0.95) * (rng.random() < 0.7)),
         hair_line=float(rng.uniform(-1.2, 1.0) if has_hair or rng.random() < 0.7 else rng.uniform(1, 7)),
         iris=mix_tone(IRIS_TONES[:2] if dark else IRIS_TONES, rng),
@@ -329,7 +332,7 @@ def random_parts(
     often = config.occlusion
     parts = []
     if rng.random() < 0.95:
-        parts.append(face_parts.torso(rig, rng, random_colour(rng), random_colour(rng)))
+        parts.append(face_parts.torso(rig, vertices, rng, random_colour(rng), random_colour(rng)))
     if dressed.hair:
         long = rng.random() < 0.5
         parts.append(
@@ -540,9 +543,8 @@ def _shade(
         cosine = normal @ light.direction
         skin = np.clip((cosine[:, None] + wrap) / (1 + wrap), 0, None)
         diffuse = np.where(soft[:, None], skin, np.clip(cosine, 0, None)[:, None])
-        half: Floats = to_eye + light.direction
-        half /= np.linalg.norm(half, axis=1, keepdims=True) + 1e-6
-        glint = np.clip((normal * half).sum(1), 0, 1) ** shininess * (cosine > 0) * specular
+        half = unit(to_eye + light.direction)
+        glint = np.clip(dot(normal, half), 0, 1) ** shininess * (cosine > 0) * specular
         total += (colour * diffuse + glint[:, None]) * (light.colour * shadow[:, None])
     return total
 
@@ -566,6 +568,7 @@ class FaceRenderer:
         identity, expression = random_parameters(rig, rng)
         weights = np.concatenate([identity, expression])
         vertices = (rig.model.mean.ravel() + weights @ rig.basis).reshape(-1, 3).astype(np.float32)
+        inset_teeth(rig, vertices)
         normals = vertex_normals(rig, vertices)
         rotation = random_rotation(config, rng)
         turn = rotation.T.astype(np.float32)
@@ -610,7 +613,14 @@ def vertex_normals(rig: FaceRig, vertices: Floats) -> Floats:
     corners = vertices[rig.triangles]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = rig.vertex_faces @ faces
-    return (normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9)).astype(np.float32)
+    return unit(normals).astype(np.float32)
+
+
+def inset_teeth(rig: FaceRig, vertices: Floats) -> None:
+    """Draw the teeth in a little, in place: in some mouths they would come through the lips."""
+    for row in rig.teeth:
+        middle = vertices[row].mean(0)
+        vertices[row] = middle + (vertices[row] - middle) * vector([0.88, 1.0, 0.9]) - vector([0, 0, 0.1])
 
 
 def part_normals(part: Part) -> Floats:
@@ -620,7 +630,7 @@ def part_normals(part: Part) -> Floats:
     for axis in range(3):
         for corner in range(3):
             normals[:, axis] += np.bincount(part.triangles[:, corner], faces[:, axis], len(normals))
-    return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9)
+    return unit(normals)
 
 
 def _moved(part: Part, turn: Floats) -> Part:
@@ -668,7 +678,7 @@ class Scene:
             middle = (vertices[ball].min(0) + vertices[ball].max(0)) / 2
             rest[ball] = vertices[ball] - middle
             normals = normals.copy()
-            normals[ball] = rest[ball] / np.linalg.norm(rest[ball], axis=1, keepdims=True)
+            normals[ball] = unit(rest[ball])
         self.vertices = np.concatenate([vertices @ turn, *(part.vertices for part in parts)])
         # At each vertex: normal, texture coordinates and the maps of the face.
         tables = [np.concatenate([normals @ turn, rest, rig.maps], 1)]
@@ -699,7 +709,7 @@ class Scene:
         visibility = np.full(len(points), VISIBLE, np.uint8)
         visibility[hit >= 0] = np.where(self.owner[hit[hit >= 0]] > 0, OCCLUDED, SELF_OCCLUDED)
         # A point that faces away by more than a grazing angle lies behind its own skin.
-        away = (normals * to_eye).sum(1) < -0.35
+        away = dot(normals, to_eye) < -0.35
         visibility[away & (visibility == VISIBLE)] = SELF_OCCLUDED
         return visibility
 
@@ -726,10 +736,9 @@ class Scene:
         )
         values = barycentric @ self.table
         points = origins[hit] + directions[hit] * rays["tfar"][hit, None]
-        normal, texture = values[:, :3], values[:, 3:6]
-        normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
+        normal, texture = unit(values[:, :3]), values[:, 3:6]
         to_eye = camera.to_eye(points)
-        normal *= np.where((normal * to_eye).sum(1) < -0.15, -1, 1).astype(np.float32)[:, None]
+        normal *= np.where(dot(normal, to_eye) < -0.15, -1, 1).astype(np.float32)[:, None]
 
         colour, specular = np.empty((count, 3), np.float32), np.empty(count, np.float32)
         shininess, ambient = np.full(count, 10.0, np.float32), np.ones(count, np.float32)
@@ -745,17 +754,19 @@ class Scene:
         colour[on], specular[on] = skin_albedo(rig, looks, texture[on], maps[skin])
         shininess[on], soft[on] = looks.shininess, True
         eyes = np.flatnonzero(material == face_parts.EYE)
-        direction = texture[eyes] / (np.linalg.norm(texture[eyes], axis=1, keepdims=True) + 1e-9)
+        direction = unit(texture[eyes])
         colour[eyes], specular[eyes], shininess[eyes] = eye_albedo(looks, direction), 0.9, 120
         ambient[eyes] = 0.6
         deep = maps[:, face_parts.AMBIENT]
-        flesh = linear((0.45, 0.16, 0.14))
+        flesh = linear((0.5, 0.2, 0.19))
         for kind, tone, gloss in (
             (face_parts.INNER_MOUTH, flesh, 0.05), (face_parts.TONGUE, linear((0.72, 0.36, 0.34)), 0.25),
             (face_parts.TEETH, looks.teeth, 0.4),
         ):  # fmt: skip
             here = material[face] == kind
             colour[face[here]], specular[face[here]] = tone, gloss
+            if kind == face_parts.TEETH:
+                colour[face[here]] = mix(tone, flesh, maps[here, face_parts.GUMS])
             # The mean mouth is shut, so that its depth, not its sky, tells how dark it is inside.
             ambient[face[here]] = (
                 np.clip(0.35 + 0.5 * deep[here], 0, 1) if kind != face_parts.INNER_MOUTH else 0.3
@@ -768,20 +779,21 @@ class Scene:
                 soft[here] = part.material == face_parts.HAND
 
         lit = []
+        # Shadows are softened by a blur, so that every other point is enough.
+        sampled = np.flatnonzero((hit + hit // side) % 2 == 0)
+        starts = (points + 0.12 * normal)[sampled]
         for light in lights:
             brightness = np.ones(count, np.float32)
-            if light.shadow:
-                towards = np.ascontiguousarray(np.broadcast_to(light.direction, points.shape))
-                blocked = self.embree.run(points + 0.12 * normal, towards, query="OCCLUDED") >= 0
-                plane = np.zeros(side * side, np.float32)
-                weight = np.zeros(side * side, np.float32)
-                plane[hit], weight[hit] = 1 - blocked, 1
-                blur = float(rng.uniform(0.004, 0.03)) * side
-                soften = [
-                    cv2.GaussianBlur(a.reshape(side, side), (0, 0), blur).ravel()[hit]
-                    for a in (plane, weight)
-                ]
-                brightness = soften[0] / (soften[1] + 1e-6)
+            if light.shadow and len(sampled):
+                towards = np.ascontiguousarray(np.broadcast_to(light.direction, starts.shape))
+                blocked = self.embree.run(starts, towards, query="OCCLUDED") >= 0
+                plane = np.zeros((2, side * side), np.float32)  # light, and where it was asked for
+                plane[0, hit[sampled]], plane[1, hit[sampled]] = ~blocked, 1
+                blur = float(rng.uniform(0.006, 0.03)) * side
+                soft_light, weight = (
+                    cv2.GaussianBlur(layer.reshape(side, side), (0, 0), blur).ravel()[hit] for layer in plane
+                )
+                brightness = soft_light / (weight + 1e-6)
             lit.append(brightness)
         shaded = _shade(
             colour, specular, shininess, normal, to_eye, ambient, soft, lights, lit, sky, ground
@@ -861,7 +873,7 @@ def finish(
     size = config.size
     exposed = radiance[covered][::4].mean(1)
     middle = float(np.percentile(exposed, rng.uniform(45, 80))) if len(exposed) else 1.0
-    level = rng.uniform(0.25, 0.62) if rng.random() < 0.85 else rng.uniform(0.12, 0.85)
+    level = rng.uniform(0.32, 0.72) if rng.random() < 0.85 else rng.uniform(0.12, 0.85)
     radiance = np.minimum(radiance * np.float32(level**2.2 / (middle + 1e-4)), 4.0)
     tone: Floats = cv2.resize(radiance, (size, size), interpolation=cv2.INTER_AREA)
     matte = cv2.resize(covered.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)[..., None]
@@ -887,7 +899,7 @@ def crowd(behind: Floats, scene: Scene, side: int, rng: np.random.Generator) -> 
     towards = np.ascontiguousarray(np.broadcast_to(-axes[2], origins.shape))
     rays = scene.embree.run(origins.astype(np.float32), towards, output=1)
     hit = rays["primID"] >= 0
-    normal = rays["Ng"] / (np.linalg.norm(rays["Ng"], axis=1, keepdims=True) + 1e-9)
+    normal = unit(rays["Ng"])
     bright = 0.35 + 0.65 * np.abs(normal @ axes[2])
     tones = np.array([rng.uniform(0.2, 0.9, 3), *(part.colour**0.45 for part in scene.parts)])
     colour = np.zeros((small * small, 3), np.float32)
@@ -936,7 +948,7 @@ def degrade(image: Floats, strength: float, rng: np.random.Generator) -> NDArray
             image, (size, size), interpolation=int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
         )
     if rng.random() < 0.6 * strength:
-        sigma = rng.uniform(0.003, 0.05)
+        sigma = rng.uniform(0.003, 0.04)
         noise = rng.standard_normal(image.shape, np.float32) * np.float32(sigma)
         image = image + noise * np.sqrt(np.clip(image, 0.05, 1)) * np.float32(1.5)
     pixels: NDArray[Any] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

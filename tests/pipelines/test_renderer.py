@@ -183,7 +183,7 @@ def test_parts_are_sound_meshes() -> None:
                 colour=grey, second=grey,
             ),
             face_parts.hat(rig, vertices, rng, grey, grey),
-            face_parts.torso(rig, rng, grey, grey),
+            face_parts.torso(rig, vertices, rng, grey, grey),
             face_parts.glasses(rig, vertices, rng, grey)[0],
             face_parts.beard(rig, vertices, normals, rng, grey, grey),
             face_parts.face_mask(rig, vertices, normals, rng, grey, grey),
