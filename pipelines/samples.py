@@ -61,7 +61,7 @@ def check_landmarks(landmarks: NDArray[np.floating], source: str) -> NDArray[np.
     """Landmarks as (68, 3) float32 (z NaN where only x and y were given).
 
     Raises:
-        InputError: wrong shape, x or y not finite, or a box without area; names `source`.
+        InputError: wrong shape, x or y not finite, z infinite, or a box without area; names `source`.
     """
     array = np.asarray(landmarks, np.float32)
     if array.shape not in ((NUM_LANDMARKS, 2), (NUM_LANDMARKS, 3)):
@@ -70,6 +70,8 @@ def check_landmarks(landmarks: NDArray[np.floating], source: str) -> NDArray[np.
         landmark_box(array)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+    if np.isinf(array).any():
+        raise InputError(f"{source}: landmarks: found an infinite z, expected pixels, or NaN where unknown")
     if array.shape[1] == 2:
         array = np.concatenate([array, np.full((NUM_LANDMARKS, 1), np.nan, np.float32)], 1)
     return array
