@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from pipelines import aflw2000_3d, csv_landmarks, ls3dw, prepare, records, w300lp, wild68
 from pipelines.samples import FaceSample, Refusal
@@ -59,23 +62,60 @@ def prepared_folder(
 ) -> Path:
     """The prepared form of a dataset, made in `cache_dir` if `data_dir` is not prepared already.
 
+    A dataset whose files were changed since is prepared anew, in another folder.
+
     Args:
         name: of the dataset.
         data_dir: the dataset as distributed, or a folder that `prepare.py` wrote.
         cache_dir: where prepared datasets are kept.
         store: how faces are stored; a prepared `data_dir` keeps its own.
-        limit: use no more than so many faces.
+        limit: use no more than so many faces; not for a prepared `data_dir`.
+
+    Raises:
+        InputError: an unknown name, no such folder, a prepared one of another dataset or with a
+            limit, or what the reader or `prepare` refuse.
     """
-    dataset = find_dataset(name)
+    find_dataset(name)
     data_dir = Path(data_dir)
     if not data_dir.exists():
         raise InputError(f"data-dir: found no {data_dir}, expected the folder of {name}")
     if (data_dir / records.DATASET_FILE).is_file():
+        found = records.read_settings(data_dir)["name"]
+        if found != name:
+            raise InputError(f"{data_dir}: found the prepared dataset {found}, expected {name}")
+        if limit is not None:
+            raise InputError(
+                f"limit: found {limit} with a prepared dataset, expected none; give --limit to prepare.py"
+            )
         return data_dir
-    identity = f"{data_dir.resolve()} {store} {limit}"
+    identity = f"{data_dir.resolve()} {store} {limit} {state_of_files(data_dir, cache_dir)}"
     folder = cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-    prepare.prepare(name, dataset.read(data_dir), folder, store, limit)
+    prepare_dataset(name, data_dir, folder, store, limit)
     return folder
+
+
+def prepare_dataset(
+    name: str, data_dir: Path, output_dir: Path, store: records.StoreConfig, limit: int | None = None
+) -> pd.DataFrame:
+    """Read a dataset as distributed and prepare it: `prepare.prepare` by name. Returns the index."""
+    return prepare.prepare(name, find_dataset(name).read(Path(data_dir)), output_dir, store, limit)
+
+
+def state_of_files(path: Path, cache_dir: Path) -> str:
+    """A digest of the names, sizes and times of the files below `path`, or of that file itself.
+
+    Hidden files and those of `cache_dir`, which may lie below it, do not count.
+    """
+    digest = hashlib.sha256()
+    cache = cache_dir.resolve()
+    for folder, folders, files in os.walk(path.resolve()):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(folder, f) != cache)
+        for file in sorted(f for f in files if not f.startswith(".")):
+            state = os.stat(os.path.join(folder, file))
+            digest.update(f"{folder} {file} {state.st_size} {state.st_mtime_ns}\n".encode())
+    if path.is_file():
+        digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    return digest.hexdigest()
 
 
 def load_splits(

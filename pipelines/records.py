@@ -9,6 +9,7 @@ whose crop is larger than `crop_side` are reduced to it first, smaller ones keep
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipelines.samples import FaceSample
+from tf_dhm import config as configuration
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.geometry import crop_square, landmark_box
@@ -49,6 +52,16 @@ class StoreConfig:
     jpeg_quality: int = 97
     shard_size: int = 1024
 
+    def __post_init__(self) -> None:
+        if self.crop_side < 1 or self.shard_size < 1:
+            raise InputError(
+                f"crop_side, shard_size: found {self.crop_side}, {self.shard_size}, expected 1 or more"
+            )
+        if not 1.0 <= self.margin < np.inf:
+            raise InputError(f"margin: found {self.margin}, expected 1 or more")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise InputError(f"jpeg_quality: found {self.jpeg_quality}, expected 1 to 100")
+
     @property
     def canvas(self) -> int:
         return round(self.crop_side * self.margin)
@@ -75,8 +88,16 @@ class FaceArrays:
 
 
 def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
-    """Decode to (H, W, 3) uint8 RGB; InputError names `source` where it cannot be decoded."""
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR) if encoded else None
+    """Decode to (H, W, 3) uint8 RGB, in the stored raster, which the labels of datasets refer to.
+
+    Raises:
+        InputError: no whole image, or one too large to decode; names `source`.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
+    except cv2.error as error:
+        raise InputError(f"{source}: found {error.err}, expected an image") from error
     if image is None:
         raise InputError(f"{source}: found {len(encoded)} bytes that do not decode, expected an image")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
@@ -94,11 +115,19 @@ def cut_face(
     Returns:
         (canvas, canvas, 3) uint8, the photo mirrored beyond its borders, and the landmarks in its
         pixels.
+
+    Raises:
+        InputError: landmarks that are not finite or span no box, or all lie outside of the image.
     """
     points = np.array(landmarks, np.float64)
-    side = float(crop_square(landmark_box(points))[2])
+    box = landmark_box(points)
+    height, width = image.shape[:2]
+    if max(box[0] - width, box[1] - height) > -0.5 or min(box[2], box[3]) < -0.5:
+        raise InputError(
+            f"landmarks: found the box {box.round(1).tolist()} outside of the {width} x {height} image"
+        )
+    side = float(crop_square(box)[2])
     if side > config.crop_side:
-        height, width = image.shape[:2]
         size = (
             max(1, round(width * config.crop_side / side)),
             max(1, round(height * config.crop_side / side)),
@@ -112,8 +141,6 @@ def cut_face(
     height, width = image.shape[:2]
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + config.canvas, width), min(top + config.canvas, height)
-    if x1 <= x0 or y1 <= y0:
-        raise InputError(f"landmarks: found a face wholly outside of its {width} x {height} image")
     # Black borders would teach the network that nothing but black is ever beside a face.
     padding = (y0 - top, top + config.canvas - y1, x0 - left, left + config.canvas - x1)
     canvas = cv2.copyMakeBorder(image[y0:y1, x0:x1], *padding, cv2.BORDER_REFLECT_101)
@@ -146,17 +173,31 @@ def read_settings(folder: Path) -> dict:
     path = Path(folder) / DATASET_FILE
     if not path.is_file():
         raise InputError(f"{folder}: found no {DATASET_FILE}, expected a folder that prepare.py has finished")
-    return json.loads(path.read_text())
+    try:
+        settings = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: found {error}, expected JSON") from error
+    if not isinstance(settings, dict) or not {"name", "store"} <= set(settings):
+        raise InputError(f"{path}: found no name and store, expected the settings that prepare.py writes")
+    return settings
 
 
-def write_settings(path: Path, name: str, config: StoreConfig, counts: dict[str, int]) -> None:
-    path.write_text(json.dumps({"name": name, "store": asdict(config), "counts": counts}, indent=2) + "\n")
+def write_settings(
+    path: Path, name: str, config: StoreConfig, counts: dict[str, int], limit: int | None = None
+) -> None:
+    """Write what `read_settings` reads. `counts`: faces of each split and "refused"; see `prepare`."""
+    settings = {"name": name, "store": asdict(config), "limit": limit, "counts": counts}
+    path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def read_index(folder: Path) -> pd.DataFrame:
-    """The index of a prepared dataset, a row a face, in stored order."""
+    """The index of a prepared dataset, a row a face, in stored order; InputError where there is none."""
     read_settings(folder)
-    return pd.read_parquet(Path(folder) / INDEX_FILE)
+    path = Path(folder) / INDEX_FILE
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: found {error}, expected the index that prepare.py writes") from error
 
 
 def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTES) -> FaceArrays:
@@ -166,12 +207,13 @@ def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTE
     `decoded-<split>.npy` of the folder and mapped, so that the system keeps in memory what fits.
 
     Raises:
-        InputError: not a prepared dataset, or no face of `split`.
+        InputError: not a prepared dataset, no face of `split`, a missing or damaged shard, or no room
+            on disk for the decoded faces.
     """
     folder = Path(folder)
     index = read_index(folder)
     settings = read_settings(folder)
-    store = StoreConfig(**settings["store"])
+    store = configuration.from_dict(StoreConfig, settings["store"], str(folder / DATASET_FILE))
     if split is not None:
         index = index[index["split"] == split]
     if index.empty:
@@ -184,7 +226,11 @@ def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTE
     else:
         decoded = folder / f"decoded-{split or 'all'}.npy"
         labels_file = decoded.with_suffix(".npz")
-        if not labels_file.is_file():
+        if not (labels_file.is_file() and decoded.is_file()):
+            needed, free = int(np.prod(shape)), shutil.disk_usage(folder).free
+            # Writing to a mapped file on a full disk kills the process without a word.
+            if free < needed:
+                raise InputError(f"{decoded}: found {free:,} bytes free on its disk, expected {needed:,}")
             with atomic_write(decoded) as path:
                 mapped = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
                 labels = _decode(folder, index, mapped)
@@ -208,11 +254,19 @@ def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dic
         row = 0
         for shard, part in index.groupby("shard", sort=True):
             path = folder / str(shard)
+            if not path.is_file():
+                raise InputError(f"{path}: found no such file, expected a shard of {len(part)} faces")
             with path.open("rb") as file:
                 for name, offset, length in zip(part["name"], part["offset"], part["length"], strict=True):
                     file.seek(offset)
                     features = parse_record(file.read(length), f"{path} at byte {offset}")
-                    images[row] = decode_image(features["image"], name)
+                    image = decode_image(features["image"], name)
+                    if image.shape != images.shape[1:]:
+                        raise InputError(
+                            f"{path} at byte {offset}: found an image of shape {image.shape}, "
+                            f"expected {images.shape[1:]}"
+                        )
+                    images[row] = image
                     landmarks[row] = np.frombuffer(features["landmarks"], "<f4").reshape(68, 3)
                     visibility[row] = np.frombuffer(features["visibility"], np.uint8)
                     pose[row] = np.frombuffer(features["pose"], "<f4")
@@ -227,5 +281,5 @@ def parse_record(serialized: bytes, source: str) -> dict[str, bytes]:
         example = tf.train.Example.FromString(serialized)
         feature = example.features.feature
         return {key: feature[key].bytes_list.value[0] for key in ("image", "landmarks", "visibility", "pose")}
-    except Exception as error:
+    except (DecodeError, IndexError) as error:
         raise InputError(f"{source}: found a damaged record ({error}), expected a face") from error

@@ -1,0 +1,52 @@
+"""Turn a dataset into shards for training at speed, checking every image and label.
+
+python prepare.py --dataset wild68 --data-dir wild68 --output-dir prepared/wild68
+
+A run that was stopped goes on where it was when it is called again. `train.py` takes the folder
+as --data-dir; given a dataset as distributed, it does the same by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from pipelines import datasets, prepare, records
+from tf_dhm.errors import run_script
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to prepare, and where to write it."""
+
+    dataset: str
+    """Which dataset: wild68, 300w_lp, ls3d_w, aflw2000_3d or csv."""
+    data_dir: Path
+    """Its folder, as distributed."""
+    output_dir: Path
+    """A new folder, or one that was begun with the same options."""
+    crop_side: int = records.StoreConfig.crop_side
+    """Faces whose crop is larger are reduced to so many pixels; 4/3 of the network's input is ample."""
+    limit: int | None = None
+    """Stop after so many faces."""
+
+
+def main() -> None:
+    config = tyro.cli(Config, description=__doc__)
+    store = records.StoreConfig(crop_side=config.crop_side)
+    datasets.prepare_dataset(config.dataset, config.data_dir, config.output_dir, store, config.limit)
+    counts = records.read_settings(config.output_dir)["counts"]
+    refused = counts.pop("refused")
+    splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    print(f"{config.dataset}: {sum(counts.values()):,} faces ({splits}) in {config.output_dir}")
+    print(f"{refused:,} refused; reasons in {config.output_dir / prepare.REFUSED_FILE}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,136 @@
+"""`python prepare.py` from end to end on a small landmark table."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipelines import datasets, records
+from tests.made_faces import encode, mean_face, smooth_image
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_NUM_INTRAOP_THREADS": "1"}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Twelve faces, one of which has no image."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = []
+    for i in range(12):
+        row = {"image": f"{i}.png", "split": "val" if i % 4 == 0 else "train"}
+        points = mean_face(30.0, 25.0, 40.0)
+        row |= {f"{axis}{k}": points[k, a] for a, axis in enumerate("xyz") for k in range(68)}
+        rows.append(row)
+        (folder / f"{i}.png").write_bytes(encode(smooth_image(i, 60, 50)))
+    (folder / "5.png").unlink()
+    pd.DataFrame(rows).to_csv(folder / "landmarks.csv", index=False)
+    return folder
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, str(ROOT / "prepare.py"), *map(str, arguments)]
+
+
+def run(*arguments: str | Path, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+    def limit() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        preexec_fn=limit,
+        check=False,
+    )
+
+
+def test_prepares_and_says_what_it_did(data_dir: Path, tmp_path: Path) -> None:
+    output = tmp_path / "prepared"
+    options = ("--dataset", "csv", "--data-dir", data_dir, "--output-dir", output, "--crop-side", "32")
+    result = run(*options)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines == [
+        f"csv: 11 faces (8 train, 3 val) in {output}",
+        f"1 refused; reasons in {output / 'refused.csv'}",
+    ]
+    assert "preparing csv: 12face" in result.stderr
+    refused = pd.read_csv(output / "refused.csv")
+    assert refused["name"].tolist() == ["5.png"]
+    assert "5.png" in refused["reason"][0]
+    assert len(records.load(output, "train")) == 8
+    assert records.load(output).images.shape == (11, 40, 40, 3)
+
+
+def test_bad_arguments_are_one_line_and_code_2(data_dir: Path, tmp_path: Path) -> None:
+    result = run("--dataset", "csv", "--data-dir", tmp_path / "none", "--output-dir", tmp_path / "a")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[-1] == (
+        f"error: {tmp_path / 'none'}: found nothing there, expected a CSV file or a folder with one"
+    )
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_disk_without_room(data_dir: Path, tmp_path: Path) -> None:
+    # No file may grow beyond 8 kB: the writer meets the same failure as on a full disk.
+    output = tmp_path / "prepared"
+    options = ("--dataset", "csv", "--data-dir", data_dir, "--output-dir", output)
+    result = run(*options, largest_file=8_000)
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert last.endswith(f": {output / 'shard-00000.tfrecord'}")
+    assert "Traceback" not in result.stderr
+    assert [p.name for p in output.iterdir()] == ["plan.json"]
+
+
+PREPARE_SLOWLY = """
+import sys, time
+from pathlib import Path
+from pipelines import datasets, records
+encode = records.encode_record
+def slow(sample, config):
+    time.sleep(0.1)
+    return encode(sample, config)
+records.encode_record = slow
+store = records.StoreConfig(crop_side=32, shard_size=3)
+datasets.prepare_dataset("csv", Path(sys.argv[1]), Path(sys.argv[2]), store)
+"""
+
+
+def test_killed_and_called_again(data_dir: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle of the second shard; the next call ends in the files of a whole run."""
+    folder = tmp_path / "killed"
+    script = [sys.executable, "-c", PREPARE_SLOWLY, str(data_dir), str(folder)]
+    with subprocess.Popen(script, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not list(folder.glob(".shard-00001.*.tmp.tfrecord")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    first = folder / "shard-00000.tfrecord"
+    written = first.stat().st_mtime_ns
+    assert not (folder / "shard-00001.tfrecord").exists()
+    assert len(list(folder.glob(".*"))) == 1  # the half shard
+
+    store = records.StoreConfig(crop_side=32, shard_size=3)
+    for output in (folder, tmp_path / "whole"):
+        datasets.prepare_dataset("csv", data_dir, output, store)
+    assert first.stat().st_mtime_ns == written
+    killed, whole = ({p.name: p.read_bytes() for p in f.iterdir()} for f in (folder, tmp_path / "whole"))
+    assert killed == whole
