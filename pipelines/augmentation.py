@@ -16,11 +16,14 @@ from pipelines import image_ops
 from tf_dhm.config import AugmentConfig
 from tf_dhm.geometry import CROP_SCALE, MIRROR_68
 from tf_dhm.models import mean_landmarks
+from tf_dhm.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
 
 Tensor = Any
 
 LUMA = (0.299, 0.587, 0.114)
 BLUR_LEVELS = 3
+SMALLEST_OCCLUDER = 0.1
+"""Side of the smallest occluder over that of the crop."""
 APPEARANCE = ("colour", "blur_level", "occluder", "occluder_colour")
 """Keys of `sample_appearance` in the order in which `apply_opencv` and `apply_graph` take them."""
 
@@ -28,8 +31,10 @@ APPEARANCE = ("colour", "blur_level", "occluder", "occluder_colour")
 def blur_sigmas(config: AugmentConfig) -> tuple[float, ...]:
     """Standard deviations of the blur levels in pixels, evenly up to config.blur.
 
-    Levels, since tensorflow-addons takes a standard deviation only as a constant.
+    Levels, since tensorflow-addons takes a standard deviation only as a constant. None without blur.
     """
+    if config.blur <= 0.0:
+        return ()
     return tuple(config.blur * level / BLUR_LEVELS for level in range(1, BLUR_LEVELS + 1))
 
 
@@ -71,8 +76,7 @@ def sample_crops(
     """
     count = tf.shape(landmarks)[0]
     angle = seed.uniform([count], -1.0, 1.0) * (config.rotation * np.pi / 180.0)
-    cos, sin = tf.cos(angle), tf.sin(angle)
-    turn = tf.stack([tf.stack([cos, -sin], -1), tf.stack([sin, cos], -1)], -2)  # (B, 2, 2)
+    turn = image_ops.rotations(angle)  # (B, 2, 2)
     turned = tf.matmul(landmarks[..., :2], turn)  # coordinates along the turned axes
     low, high = tf.reduce_min(turned, 1), tf.reduce_max(turned, 1)
     side = CROP_SCALE * tf.reduce_max(high - low, -1)
@@ -122,7 +126,8 @@ def sample_appearance(
 
     level = tf.cast(seed.uniform([count], 1.0, BLUR_LEVELS + 1.0), tf.int32)
     blurred = seed.uniform([count]) < (config.blur_probability if config.blur > 0 else 0.0)
-    extent = seed.uniform([count, 2], 0.1, max(config.occlusion_size, 0.1)) * size
+    smallest = min(SMALLEST_OCCLUDER, config.occlusion_size)
+    extent = seed.uniform([count, 2], smallest, config.occlusion_size) * size
     corner = seed.uniform([count, 2], -0.2, 1.0) * size
     occluded = (seed.uniform([count, 1]) < config.occlusion) & (config.occlusion_size > 0)
     occluder = tf.where(occluded, tf.concat([corner, corner + extent], -1), 0.0)
@@ -141,9 +146,8 @@ def sample_initial_shape(seed: SeedSequence, count: Tensor, config: AugmentConfi
     angle = seed.cut_normal([count], config.map_noise)
     scale = tf.exp(seed.cut_normal([count], config.map_noise))[:, None, None]
     shift = seed.cut_normal([count, 1, 2], config.map_noise * size)
-    cos, sin = tf.cos(angle), tf.sin(angle)
-    turn = tf.stack([tf.stack([cos, sin], -1), tf.stack([-sin, cos], -1)], -2)
-    xy = tf.matmul(mean[None, :, :2] - middle, turn) * scale + middle + shift
+    turn = image_ops.rotations(angle)  # (B, 2, 2)
+    xy = tf.matmul(mean[None, :, :2] - middle, turn, transpose_b=True) * scale + middle + shift
     return tf.concat([xy, mean[None, :, 2:] * scale], -1)
 
 
@@ -173,19 +177,17 @@ def apply_opencv(
         (B, size, size, 3) uint8.
     """
     crops = np.empty((len(indices), size, size, 3), np.uint8)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for i, index in enumerate(indices):
-        image = images[index]
-        # Bilinear sampling skips pixels where the crop is much smaller than the stored face.
-        reduction = float(np.sqrt(abs(np.linalg.det(matrix[i, :, :2]))))
         warp = matrix[i].astype(np.float64)
-        if reduction >= 1.8:
-            factor = 1.0 / np.floor(reduction + 0.2)
-            image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-            ratio = image.shape[0] / images.shape[1]
-            warp = warp * ratio
-            warp[:, 2] += 0.5 * (ratio - 1.0)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crop = cv2.warpAffine(image, warp, (size, size), flags=flags)
+        shrink = float(np.sqrt(abs(np.linalg.det(warp[:, :2]))))
+        # As `predictor.cut_crops` does: bilinear sampling alone skips pixels of a larger face.
+        factor = 1 if shrink <= MAX_SHRINK else min(int(np.ceil(shrink)), MAX_SUPERSAMPLING)
+        if factor > 1:
+            warp = image_ops.finer_map(warp, factor)
+        crop = cv2.warpAffine(images[index], warp, (size * factor, size * factor), flags=flags)
+        if factor > 1:
+            crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
         crop = cv2.transform(crop, colour[i])
         if blur_level[i]:
             crop = cv2.GaussianBlur(crop, image_ops.BLUR_KERNEL, sigmas[blur_level[i] - 1])
@@ -206,12 +208,13 @@ def apply_graph(
     sigmas: tuple[float, ...],
     size: int,
 ) -> Tensor:
-    """`apply_opencv` in TensorFlow ops, for input that is made in another process.
+    """`apply_opencv` in TensorFlow ops, which hold no lock of Python.
 
     Args:
-        images: (B, C, C, 3) uint8, the stored faces of the batch; the rest as `apply_opencv`.
+        images: (B, C, C, 3) uint8, the stored faces of the batch, C known; the rest as
+            `apply_opencv`.
     """
-    crops = image_ops.affine_crop(tf.cast(images, tf.float32), matrix, size)
+    crops = image_ops.smooth_crop(tf.cast(images, tf.float32), matrix, size)
     crops = tf.einsum("bhwc,bdc->bhwd", crops, colour[:, :, :3]) + colour[:, None, None, :, 3]
     crops = tf.clip_by_value(crops, 0.0, 255.0)
     crops = image_ops.gaussian_blur(crops, blur_level, sigmas)

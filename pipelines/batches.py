@@ -29,7 +29,7 @@ from tf_dhm.metrics import yaw_bins
 Tensor = Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EpochOrder:
     """Which faces a batch holds: a function of seed, epoch and position alone.
 
@@ -56,6 +56,7 @@ class EpochOrder:
     def steps(self) -> int:
         return self.count // self.batch_size
 
+    # Two, since batches of an epoch's end and of the next one's begin are made side by side.
     @lru_cache(maxsize=2)  # noqa: B019  (a handful of orders live as long as the process)
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """The faces of an epoch: (steps, batch_size) indices."""
@@ -96,8 +97,10 @@ def training_batches(
     `initial` (B, 68, 3), its landmarks, of which a layer draws the heat map (map_source
     "layer"), or the drawn `heatmap` (B, size, size, 3) itself ("py_function").
     """
-    all_landmarks = tf.constant(faces.landmarks)
-    stored = tf.constant(faces.images) if config.image_ops == "graph" else None
+    # In the memory of the computer, where tf.data runs, not of a GPU.
+    with tf.device("/CPU:0"):
+        all_landmarks = tf.constant(faces.landmarks)
+        stored = tf.constant(faces.images) if config.image_ops == "graph" else None
     batch_size = order.batch_size
     sigmas = blur_sigmas(augment)
 
