@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,9 @@ class FaceArrays:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __getitem__(self, rows: slice) -> FaceArrays:
+        return FaceArrays(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:

@@ -188,6 +188,13 @@ class TestLoad:
             assert np.array_equal(faces.landmarks[i], landmarks)
             assert np.abs(faces.images[i].astype(int) - canvas).mean() < 3.0  # JPEG
 
+    def test_some_faces(self, prepared: Path) -> None:
+        faces = records.load(prepared)
+        some = faces[2:4]
+        assert len(some) == 2
+        assert some.name.tolist() == ["face2", "face3"]
+        assert np.array_equal(some.landmarks, faces.landmarks[2:4])
+
     def test_one_split(self, prepared: Path) -> None:
         held_out = records.load(prepared, "val")
         assert held_out.name.tolist() == ["face2", "face7"]
