@@ -52,7 +52,7 @@ class RenderConfig:
         size: side of the square image in pixels.
         margin: side of the image over that of the face's crop.
         supersampling: rays per pixel along each side.
-        max_yaw: yaw is uniform over +- this, degrees.
+        max_yaw: the yaw of `Pose_Para` is uniform over +- this, degrees.
         max_pitch, max_roll: the nod of the head and the roll of the camera stay within this, degrees.
         occlusion: factor on the probability of hats, glasses, masks, hands and things in front.
         degrade: factor on blur, noise and compression.
@@ -195,20 +195,38 @@ def random_parameters(rig: FaceRig, rng: np.random.Generator) -> tuple[Floats, F
 
 
 def random_rotation(config: RenderConfig, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Yaw of the head uniform; a nod about its own axis, the height of the camera, and its roll."""
-    yaw = rng.uniform(-config.max_yaw, config.max_yaw)
+    """R (3, 3): the head nods and turns, the camera stands higher or lower and is rolled.
 
-    def bounded(limit: float) -> float:
-        wide = rng.random() < 0.4
-        return float(rng.uniform(-limit, limit) if wide else np.clip(rng.normal(0, limit / 4), -limit, limit))
+    The yaw of `Pose_Para`, by which results are binned, is uniform: nod, height and roll are drawn
+    first, and the head is turned until the yaw is right. Where no turn gives it (a rolled profile
+    has less yaw than a straight one) they are drawn again, smaller.
+    """
+    target = -np.sin(np.deg2rad(rng.uniform(-config.max_yaw, config.max_yaw)))  # R[0, 2]
+    spread = 1.0
+    while True:
+        pitch = spread * _bounded(config.max_pitch, rng)
+        roll = spread * _bounded(config.max_roll, rng)
+        share = rng.random()
+        nod, height = np.deg2rad(pitch * share), np.deg2rad(pitch * (1 - share))
+        before = rotation_matrix(0, 0, np.deg2rad(roll)) @ rotation_matrix(height, 0, 0)
+        after = rotation_matrix(nod, 0, 0)
+        # R[0, 2] = a cos(turn) + b sin(turn) + c
+        a = before[0, 0] * after[0, 2] + before[0, 2] * after[2, 2]
+        b = before[0, 2] * after[0, 2] - before[0, 0] * after[2, 2]
+        cosine = (target - before[0, 1] * after[1, 2]) / np.hypot(a, b)
+        if abs(cosine) <= 1:
+            turns = np.arctan2(b, a) + np.arccos(cosine) * np.array([-1, 1])
+            turns = (turns + np.pi) % (2 * np.pi) - np.pi
+            turn = turns[np.argmin(np.abs(turns))]
+            if abs(turn) <= np.deg2rad(max(config.max_yaw, 5)):
+                return before @ rotation_matrix(0, turn, 0) @ after
+        spread *= 0.9
 
-    pitch, roll, share = bounded(config.max_pitch), bounded(config.max_roll), rng.random()
-    nod, height = pitch * share, pitch * (1 - share)
 
-    def about(p: float, y: float, r: float) -> NDArray[np.float64]:
-        return rotation_matrix(*np.deg2rad([p, y, r]))
-
-    return about(0, 0, roll) @ about(height, 0, 0) @ about(0, yaw, 0) @ about(nod, 0, 0)
+def _bounded(limit: float, rng: np.random.Generator) -> float:
+    """A random angle within +- `limit`, more often small than large."""
+    wide = rng.random() < 0.4
+    return float(rng.uniform(-limit, limit) if wide else np.clip(rng.normal(0, limit / 4), -limit, limit))
 
 
 def linear(rgb: NDArray[np.floating] | tuple[float, ...]) -> Floats:
@@ -363,6 +381,8 @@ def random_parts(
 
 @dataclass(frozen=True)
 class Dress:
+    """Whether the head has long or short hair with body, something on it, and a beard with body."""
+
     hair: bool
     hat: bool
     beard: bool
@@ -504,6 +524,8 @@ def part_albedo(part: Part, texture: Floats) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True)
 class Light:
+    """A light from far away: unit vector (3,) towards it, linear RGB, and whether it casts shadows."""
+
     direction: Floats
     colour: Floats
     shadow: bool

@@ -16,11 +16,12 @@ from pipelines.renderer import (
     Scene,
     parameters,
     random_parameters,
+    random_rotation,
     vertex_normals,
 )
 from pipelines.samples import OCCLUDED, SELF_OCCLUDED, VISIBLE
 from tf_dhm.errors import InputError
-from tf_dhm.geometry import MIRROR_68, landmark_box, rotation_matrix
+from tf_dhm.geometry import MIRROR_68, euler_angles, landmark_box, pose_from_landmarks, rotation_matrix
 
 COUNT = 24
 BARE = np.zeros(228, np.float32)
@@ -89,16 +90,27 @@ def test_p_gives_the_landmarks(faces: list[RenderedFace]) -> None:
         np.testing.assert_allclose(np.rad2deg(face.p[1:4]), face.pose, atol=1e-3)
 
 
-def test_yaw_is_spread_over_its_range() -> None:
-    from pipelines.renderer import random_rotation
-    from tf_dhm.geometry import euler_angles
+def test_the_pose_is_that_of_the_landmarks(faces: list[RenderedFace]) -> None:
+    reference = load_rig().model.landmark_mean * [1, -1, 1]
+    for face in faces:
+        found = rotation_matrix(*pose_from_landmarks(face.landmarks, reference))
+        expected = rotation_matrix(*np.deg2rad(face.pose))
+        angle = np.rad2deg(np.arccos(np.clip((np.trace(found.T @ expected) - 1) / 2, -1, 1)))
+        assert angle < (20 if face.perspective else 12)  # expressions and persons differ from the mean
 
+
+def test_yaw_is_spread_over_its_range() -> None:
     rng = np.random.default_rng(0)
-    config = RenderConfig(max_pitch=0, max_roll=0)
-    yaw = [np.rad2deg(euler_angles(random_rotation(config, rng))[1]) for _ in range(900)]
+    rotations = np.array([random_rotation(RenderConfig(), rng) for _ in range(900)])
+    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1) - np.eye(3), 0, atol=1e-9)
+    yaw = np.rad2deg(euler_angles(rotations)[:, 1])
     counts = np.histogram(yaw, np.arange(-90, 91, 30))[0]
     assert counts.min() > 110
     assert counts.max() < 190
+    small = RenderConfig(max_yaw=20, max_pitch=10, max_roll=0)
+    angles = np.rad2deg(euler_angles(np.array([random_rotation(small, rng) for _ in range(100)])))
+    assert np.abs(angles[:, 1]).max() <= 20.0
+    assert np.abs(angles[:, 0]).max() < 12.0
 
 
 def test_the_image_shows_the_face_where_the_landmarks_are() -> None:
