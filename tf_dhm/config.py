@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -17,19 +18,37 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A network of the Fast DHM family.
+    """A network of the DHM family.
 
     Attributes:
         input_size: side of the square crop in pixels.
-        stem_channels: channels of the first convolution (stride 2).
-        stage_channels: channels of the stages; each begins with a stride-2 separable block.
-        stage_blocks: residual separable blocks behind the first one of each stage.
+        stem_channels: channels of the first convolution (3 x 3 with stride 2; of "vgg" 3 x 3
+            with stride 1 and pooling behind it; of "hourglass" 7 x 7 with stride 2).
+        stage_channels: channels of the stages. "separable": each begins with a stride-2 block;
+            "vgg": each ends with pooling; "hourglass": two, of the residual modules before the
+            pooling and of the hourglasses.
+        stage_blocks: blocks behind the first one of each stage: residual separable blocks,
+            convolutions, or residual modules (in the second stage of "hourglass", at each place
+            of an hourglass).
         cnn_multiplier: multiplies stem_channels and stage_channels ("x n" of the paper).
-        recurrent_channels: channels of F and h in the recurrent module (Eq. 7).
+        recurrent_channels: channels of F and h in the recurrent module (Eq. 7), or units of h
+            (Eq. 4, LSTM).
         rnn_multiplier: multiplies recurrent_channels ("RNN x n").
-        recurrent_steps: steps of Eq. 7; 0 leaves the recurrent module out.
+        recurrent_steps: steps of the recurrent module; 0 leaves it out.
         hidden_units: width of a hidden dense layer before the output; 0 for none.
         heatmap_input: stack the DHM channels on the image.
+        family: "fast_dhm", where the recurrent module evolves the features of one pass of the
+            CNN (Eq. 7), or "dhm", where it evolves a state, of which the heat map of the next
+            step is drawn (Algorithm 1). The options below are for "dhm" alone.
+        backbone: the CNN: "separable" (that of Fast DHM), "vgg" or "hourglass".
+        cell: the recurrent cell: "vanilla" (Eq. 4) or "lstm"; "fast" is that of Fast DHM.
+        state: what evolves: the 234 "parameters" of Eq. 2 or the 204 coordinates of the
+            "landmarks".
+        landmarks_input: give x and y of the present landmarks to the cell.
+        hourglasses: how many are stacked.
+        hourglass_depth: times that an hourglass halves the size.
+        morphable: the 3-D face of the state "parameters": "open_face", a file of
+            `MorphableModel.save`, or a folder with a Basel Face Model.
     """
 
     input_size: int = 96
@@ -42,6 +61,14 @@ class ModelConfig:
     recurrent_steps: int = 3
     hidden_units: int = 272
     heatmap_input: bool = True
+    family: Literal["fast_dhm", "dhm"] = "fast_dhm"
+    backbone: Literal["separable", "vgg", "hourglass"] = "separable"
+    cell: Literal["fast", "vanilla", "lstm"] = "fast"
+    state: Literal["parameters", "landmarks"] = "parameters"
+    landmarks_input: bool = False
+    hourglasses: int = 3
+    hourglass_depth: int = 4
+    morphable: str = "open_face"
 
     def __post_init__(self) -> None:
         if len(self.stage_channels) != len(self.stage_blocks) or not self.stage_channels:
@@ -49,14 +76,41 @@ class ModelConfig:
                 f"stage_blocks: found {self.stage_blocks}, expected one number for each of "
                 f"stage_channels {self.stage_channels}"
             )
-        stride = 2 ** (len(self.stage_channels) + 1)
+        if min(self.stage_channels) < 1 or min(self.stage_blocks) < 0:
+            raise InputError(
+                f"stage_channels, stage_blocks: found {self.stage_channels}, {self.stage_blocks}, "
+                "expected 1 or more channels and 0 or more blocks"
+            )
+        if self.backbone == "hourglass" and len(self.stage_channels) != 2:
+            raise InputError(f"stage_channels: found {self.stage_channels}, expected two for hourglasses")
+        _check_positive(self, "cnn_multiplier", "rnn_multiplier", "stem_channels", "recurrent_channels")
+        _check_positive(self, "hourglasses", "hourglass_depth")
+        _check_range(self, 0, math.inf, "recurrent_steps", "hidden_units")
+        halvings = 2 + self.hourglass_depth if self.backbone == "hourglass" else 1 + len(self.stage_channels)
+        stride = 2**halvings
         if self.input_size < stride or self.input_size % stride:
             raise InputError(f"input_size: found {self.input_size}, expected a multiple of {stride}")
-        for name in ("cnn_multiplier", "rnn_multiplier", "stem_channels", "recurrent_channels"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected more than 0")
-        if self.recurrent_steps < 0 or self.hidden_units < 0:
-            raise InputError("recurrent_steps, hidden_units: found a negative number, expected 0 or more")
+        if self.family == "fast_dhm":
+            for option in dataclasses.fields(self):
+                value = getattr(self, option.name)
+                if option.name in DHM_OPTIONS and value != option.default:
+                    raise InputError(
+                        f"{option.name}: found {value}, expected {option.default} in the family fast_dhm"
+                    )
+        elif self.cell == "fast" and self.recurrent_steps:
+            raise InputError("cell: found fast, expected vanilla or lstm in the family dhm")
+
+
+DHM_OPTIONS = (
+    "backbone",
+    "cell",
+    "state",
+    "landmarks_input",
+    "hourglasses",
+    "hourglass_depth",
+    "morphable",
+)
+"""Options of `ModelConfig` that the family "dhm" alone has."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +133,24 @@ class AugmentConfig:
     """
 
     mirror: float = 0.5
-    rotation: float = 30.0
-    scale: float = 0.05
-    shift: float = 0.03
-    brightness: float = 0.3
-    contrast: float = 0.3
-    saturation: float = 0.3
-    colour: float = 0.1
+    rotation: float = 20.0
+    scale: float = 0.04
+    shift: float = 0.02
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    colour: float = 0.05
     grey: float = 0.1
     blur: float = 1.5
-    blur_probability: float = 0.25
-    occlusion: float = 0.2
+    blur_probability: float = 0.15
+    occlusion: float = 0.1
     occlusion_size: float = 0.4
     map_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_range(self, 0, 1, "mirror", "grey", "blur_probability", "occlusion", "occlusion_size")
+        _check_range(self, 0, 1, "brightness", "contrast", "saturation", "colour")
+        _check_range(self, 0, math.inf, "rotation", "scale", "shift", "blur", "map_noise")
 
 
 @dataclass(frozen=True)
@@ -102,11 +161,13 @@ class TrainConfig:
         epochs: passes over the training faces.
         batch_size: faces in a step, over all devices.
         learning_rate: the highest rate.
-        schedule: "cosine" (linear warm-up, then half a cosine to 0), or "step" (learning_rate,
-            then learning_rate_late after half of the epochs, as the paper).
-        learning_rate_late: see schedule.
+        schedule: "cosine" (linear warm-up, then half a cosine to 0); as the paper's: "step"
+            (learning_rate, then learning_rate_late after half of the epochs), "exponential"
+            (x decay_factor every decay_steps steps) or "epochs" (x decay_factor after each of
+            decay_epochs).
+        learning_rate_late, decay_factor, decay_steps, decay_epochs: see schedule.
         warmup_epochs: length of the warm-up.
-        optimizer: "adamw" or "adam".
+        optimizer: "adamw", "adam" or "rmsprop".
         weight_decay: of adamw.
         loss: "nme" (mean distance over the size of the box), "wing", "smooth_l1" or "squared".
         depth_weight: weight of the z axis in the loss.
@@ -123,11 +184,14 @@ class TrainConfig:
 
     epochs: int = 200
     batch_size: int = 128
-    learning_rate: float = 4e-3
-    schedule: Literal["cosine", "step"] = "cosine"
+    learning_rate: float = 1e-2
+    schedule: Literal["cosine", "step", "exponential", "epochs"] = "cosine"
     learning_rate_late: float = 1e-5
+    decay_factor: float = 0.95
+    decay_steps: int = 2000
+    decay_epochs: tuple[int, ...] = (5, 15, 30)
     warmup_epochs: float = 2.0
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
     weight_decay: float = 0.05
     loss: Literal["nme", "wing", "smooth_l1", "squared"] = "nme"
     depth_weight: float = 0.25
@@ -139,11 +203,31 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected more than 0")
-        if not 0.0 <= self.balance <= 1.0 or not 0.0 <= self.ema < 1.0:
-            raise InputError(f"balance, ema: found {self.balance}, {self.ema}, expected values in [0, 1)")
+        _check_positive(self, "epochs", "batch_size", "learning_rate", "learning_rate_late")
+        _check_range(self, 0, math.inf, "warmup_epochs", "weight_decay", "depth_weight")
+        _check_range(self, 0, 1, "balance", "ema")
+        _check_range(self, 0, 2**32 - 1, "seed")
+        _check_positive(self, "decay_factor", "decay_steps")
+        epochs = sorted({epoch for epoch in self.decay_epochs if epoch > 0})
+        if not epochs or list(self.decay_epochs) != epochs:
+            raise InputError(f"decay_epochs: found {self.decay_epochs}, expected epochs from 1 on in order")
+        if self.ema == 1.0:
+            raise InputError("ema: found 1.0, expected less: the average would never move")
+
+
+def _check_positive(config: Any, *names: str) -> None:
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise InputError(f"{name}: found {getattr(config, name)}, expected more than 0")
+
+
+def _check_range(config: Any, low: float, high: float, *names: str) -> None:
+    """Both ends are allowed, but for infinity."""
+    for name in names:
+        value = getattr(config, name)
+        if not low <= value <= high or math.isinf(value):
+            expected = f"{low} or more" if math.isinf(high) else f"{low} to {high}"
+            raise InputError(f"{name}: found {value}, expected {expected}")
 
 
 def to_json(config: Any) -> str:
@@ -151,31 +235,65 @@ def to_json(config: Any) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2, default=str) + "\n"
 
 
-def from_dict(kind: type[T], values: dict[str, Any], source: str) -> T:
-    """Build a dataclass from a dict, nested dataclasses too; an unknown key is an InputError."""
+def from_dict(kind: type[T], values: Any, source: str) -> T:
+    """Build a dataclass from what JSON gave, nested dataclasses too.
+
+    Raises:
+        InputError: an option is unknown, missing or of another type; names `source` and option.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{source}: found {values!r}, expected options by name")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(fields)):
         raise InputError(f"{source}: found unknown options {unknown}, expected some of {sorted(fields)}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise InputError(f"{source}: found no {', '.join(missing)}, expected a value")
     hints = typing.get_type_hints(kind)
-    return kind(**{key: _convert(hints[key], value, f"{source}.{key}") for key, value in values.items()})
+    return kind(**{key: _convert(hints[key], value, f"{source}: {key}") for key, value in values.items()})
 
 
 def _convert(hint: Any, value: Any, source: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+    """A JSON value as the type that `hint` says; InputError where it is another."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = (argument for argument in arguments if argument is not type(None))
+        return _convert(hint, value, source)
+    if dataclasses.is_dataclass(hint):
         return from_dict(hint, value, source)  # type: ignore[arg-type]
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
-        return tuple(value)
-    if hint is Path or (isinstance(hint, types.UnionType) and Path in typing.get_args(hint)):
-        return Path(value) if value is not None else None
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(arguments[0], item, source) for item in value)
+    if origin is Literal:
+        if value not in arguments:
+            raise InputError(f"{source}: found {value!r}, expected one of {', '.join(map(str, arguments))}")
+        return value
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = origin or hint
+    # A bool is an int to Python, but no number of epochs.
+    if hint is not Any and (
+        not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool)
+    ):
+        raise InputError(f"{source}: found {value!r}, expected {expected.__name__}")
     return value
 
 
 def read_json(kind: type[T], path: Path) -> T:
-    """Read a configuration; InputError names the file where it is missing or has unknown options."""
+    """Read a configuration; InputError names the file where it is missing or not as expected."""
     if not path.is_file():
-        raise InputError(f"{path}: found no such file, expected a {kind.__name__} as JSON")
+        raise InputError(f"{path}: found no such file, expected {kind.__name__} as JSON")
     try:
         values = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # neither text nor JSON
         raise InputError(f"{path}: found {error}, expected JSON") from error
     return from_dict(kind, values, str(path))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_dhm import geometry
+from tf_dhm import backbones, geometry
+from tf_dhm.backbones import scaled_width
 from tf_dhm.config import ModelConfig
+from tf_dhm.dhm import build_dhm
 from tf_dhm.heatmap import diffusion_heatmap
-from tf_dhm.layers import Evolution, FastRecurrentCell, SeparableBlock, StemConvolution
+from tf_dhm.layers import Evolution, FastRecurrentCell
 
 MEAN_SHAPE_FILE = Path(__file__).parent / "assets" / "mean_shape.npy"
-WIDTH_MULTIPLE = 8
-"""Widths are multiples of this: what the vector units of a CPU like."""
 
 
 def mean_shape() -> NDArray[np.float32]:
@@ -28,36 +30,35 @@ def mean_landmarks(size: int) -> NDArray[np.float32]:
     return geometry.unit_to_pixels(mean_shape(), size).astype(np.float32)
 
 
-def scaled_width(channels: int, multiplier: float) -> int:
-    """channels x multiplier, rounded to a multiple of WIDTH_MULTIPLE."""
-    return max(WIDTH_MULTIPLE, round(channels * multiplier / WIDTH_MULTIPLE) * WIDTH_MULTIPLE)
+@contextmanager
+def precision_policy(name: str) -> Iterator[None]:
+    """Give the layers that are built inside the Keras precision policy `name`."""
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
 
 
 def build_model(config: ModelConfig) -> tf.keras.Model:
-    """Build Fast DHM x n.
+    """Build a network of the DHM family.
 
     Inputs: `image` (B, S, S, 3) RGB in [0, 255] and `heatmap` (B or 1, S, S, 3), the DHM of the
     initial shape. Output: landmarks (B, 68, 3) float32 in the network's unit (the crop spans
     [-1, 1]; see `geometry.unit_to_pixels`).
     """
+    return BUILDERS[config.family](config)
+
+
+def build_fast_dhm(config: ModelConfig) -> tf.keras.Model:
+    """Build Fast DHM x n; see `build_model`."""
     layers = tf.keras.layers
     size = config.input_size
     image = tf.keras.Input((size, size, 3), name="image")
     heatmap = tf.keras.Input((size, size, 3), name="heatmap")
 
-    stem_width = scaled_width(config.stem_channels, config.cnn_multiplier)
-    stem = StemConvolution(stem_width, use_heatmap=config.heatmap_input, name="stem")
-    x = stem([image, heatmap])
-    x = layers.BatchNormalization(momentum=0.9, name="stem_normalization")(x)
-    x = layers.ReLU(name="stem_relu")(x)
-    for stage, (channels, blocks) in enumerate(
-        zip(config.stage_channels, config.stage_blocks, strict=True), start=1
-    ):
-        width = scaled_width(channels, config.cnn_multiplier)
-        x = SeparableBlock(width, stride=2, name=f"stage{stage}_down")(x)
-        for block in range(1, blocks + 1):
-            x = SeparableBlock(width, name=f"stage{stage}_block{block}")(x)
-
+    x = backbones.separable(config, image, heatmap)
     width = scaled_width(config.recurrent_channels, config.rnn_multiplier)
     hidden = layers.Conv2D(width, 1, use_bias=False, name="pointwise")(x)
     hidden = layers.BatchNormalization(momentum=0.9, name="pointwise_normalization")(hidden)  # h_0
@@ -77,10 +78,15 @@ def build_model(config: ModelConfig) -> tf.keras.Model:
         mean.size,
         kernel_initializer=tf.keras.initializers.VarianceScaling(0.01),
         bias_initializer=tf.keras.initializers.Constant(mean.tolist()),
+        dtype="float32",  # half precision would round the landmarks to a fifth of a pixel
         name="landmarks",
     )(x)
     landmarks = layers.Reshape((-1, 3), dtype="float32", name="output")(x)
     return tf.keras.Model({"image": image, "heatmap": heatmap}, landmarks, name="fast_dhm")
+
+
+BUILDERS: dict[str, Callable[[ModelConfig], tf.keras.Model]] = {"fast_dhm": build_fast_dhm, "dhm": build_dhm}
+"""Family -> what builds its networks."""
 
 
 def weight_bytes(model: tf.keras.Model) -> int:
