@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -59,41 +60,47 @@ class DiffusionHeatMap(tf.keras.layers.Layer):
 
 @register
 class StemConvolution(tf.keras.layers.Layer):
-    """The first convolution, 3 x 3 with stride 2, over the image with the DHM stacked on it.
+    """The first convolution, over the image with the DHM stacked on it.
 
-    [image (B, H, W, 3) in [0, 255], heatmap (B or 1, H, W, 3)] -> (B, H / 2, W / 2, filters).
-    Image and map are convolved apart and added, which is the convolution of the six stacked
-    channels: the share of a constant map is then a constant that an exporter folds, and one map
-    serves a whole batch.
+    [image (B, H, W, 3) in [0, 255], heatmap (B or 1, H, W, 3)] -> (B, H / strides, W / strides,
+    filters). Image and map are convolved apart and added, which is the convolution of the six
+    stacked channels: the share of a constant map is then a constant that an exporter folds, and
+    one map serves a whole batch.
     """
 
-    def __init__(self, filters: int, use_heatmap: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, filters: int, use_heatmap: bool = True, kernel_size: int = 3, strides: int = 2, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.use_heatmap = use_heatmap
+        self.kernel_size = kernel_size
+        self.strides = strides
 
     def build(self, input_shape: Any) -> None:
         channels = 6 if self.use_heatmap else 3
-        self.kernel = self.add_weight(
-            name="kernel", shape=(3, 3, channels, self.filters), initializer="he_normal"
-        )
+        shape = (self.kernel_size, self.kernel_size, channels, self.filters)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="he_normal")
         super().build(input_shape)
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         image, drawn = inputs
         image = tf.cast(image, self.compute_dtype) * (1.0 / 127.5) - 1.0
-        outputs = tf.nn.conv2d(image, self.kernel[:, :, :3], 2, "SAME")
+        outputs = tf.nn.conv2d(image, self.kernel[:, :, :3], self.strides, "SAME")
         if self.use_heatmap:
-            outputs += tf.nn.conv2d(tf.cast(drawn, self.compute_dtype), self.kernel[:, :, 3:], 2, "SAME")
+            drawn = tf.cast(drawn, self.compute_dtype)
+            outputs += tf.nn.conv2d(drawn, self.kernel[:, :, 3:], self.strides, "SAME")
         return outputs
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         batch, height, width, _ = tf.TensorShape(input_shape[0])
-        half = [None if side is None else (side + 1) // 2 for side in (height, width)]
-        return tf.TensorShape([batch, *half, self.filters])
+        sides = [None if side is None else -(-side // self.strides) for side in (height, width)]
+        return tf.TensorShape([batch, *sides, self.filters])
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "filters": self.filters, "use_heatmap": self.use_heatmap}
+        own = {"filters": self.filters, "use_heatmap": self.use_heatmap}
+        own |= {"kernel_size": self.kernel_size, "strides": self.strides}
+        return {**super().get_config(), **own}
 
 
 @register
@@ -213,3 +220,25 @@ class Evolution(tf.keras.layers.Layer):
     def from_config(cls, config: dict[str, Any]) -> Evolution:
         cell = tf.keras.layers.deserialize(config["cell"])
         return cls(**{**config, "cell": cell})
+
+
+@register
+class InitialState(tf.keras.layers.Layer):
+    """The state before the first step, the same for every face: (B, ...) -> (B, N).
+
+    The input gives the size of the batch alone.
+    """
+
+    def __init__(self, values: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.values = [float(value) for value in values]
+
+    def call(self, inputs: Tensor) -> Tensor:
+        state = tf.constant(self.values, self.compute_dtype)
+        return tf.broadcast_to(state, [tf.shape(inputs)[0], len(self.values)])
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape([input_shape[0], len(self.values)])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "values": self.values}

@@ -18,6 +18,7 @@ from tf_dhm.layers import (
     DiffusionHeatMap,
     Evolution,
     FastRecurrentCell,
+    InitialState,
     SeparableBlock,
     StemConvolution,
 )
@@ -78,6 +79,13 @@ CASES = {
     "stem_without_map": LayerCase(
         lambda: StemConvolution(4, False), ((8, 8, 3), (8, 8, 3)), high=255.0, ignored=(1,)
     ),
+    "stem_of_hourglasses": LayerCase(
+        lambda: StemConvolution(4, kernel_size=7), ((8, 8, 3), (8, 8, 3)), high=255.0, integer=True
+    ),
+    "stem_without_stride": LayerCase(
+        lambda: StemConvolution(4, strides=1), ((7, 8, 3), (7, 8, 3)), high=255.0, integer=True
+    ),
+    "initial_state": LayerCase(lambda: InitialState([0.0, 0.5, -2.0]), ((8, 8, 3),), ignored=(0,)),
     "separable_block": LayerCase(lambda: SeparableBlock(4), ((6, 6, 4),)),
     "separable_block_strided": LayerCase(lambda: SeparableBlock(8, stride=2), ((6, 6, 4),)),
     "fast_recurrent_cell": LayerCase(
@@ -311,3 +319,8 @@ def test_the_weights_of_the_cell_are_shared_by_all_steps() -> None:
 def test_evolution_of_no_steps_is_the_initial_state() -> None:
     states = [tf.ones((1, *STATE)), tf.zeros((1, *STATE))]
     np.testing.assert_array_equal(Evolution(FastRecurrentCell(*STATE), 0)(states), states[0])
+
+
+def test_the_initial_state_is_the_same_for_every_face() -> None:
+    states = InitialState([1.0, -2.0])(tf.zeros((3, 5, 5, 3)))
+    np.testing.assert_array_equal(states, [[1.0, -2.0]] * 3)
