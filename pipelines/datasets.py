@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +26,11 @@ class Dataset:
     note: str
 
 
+LS3D_W_NOTE = (
+    "LS3D-W: 2-D projections of 3-D landmarks predicted by 3DFAN and checked by people, boxes from these "
+    "landmarks; no z; research use only."
+)
+
 DATASETS: dict[str, Dataset] = {
     "wild68": Dataset(
         wild68.read,
@@ -37,16 +43,17 @@ DATASETS: dict[str, Dataset] = {
         "300W-LP: photos of 300-W turned by rendering, 3-D landmarks of a fitted morphable model, boxes from "
         "these landmarks; research use under the terms of 300-W and 3DDFA.",
     ),
-    "ls3d_w": Dataset(
-        ls3dw.read,
-        "LS3D-W: 2-D projections of 3-D landmarks predicted by 3DFAN and checked by people, boxes from these "
-        "landmarks; no z; research use only.",
-    ),
+    "ls3d_w": Dataset(ls3dw.read, LS3D_W_NOTE),
     "aflw2000_3d": Dataset(
         aflw2000_3d.read,
         "AFLW2000-3D: fitted 3-D landmarks; for testing only.",
     ),
     "csv": Dataset(csv_landmarks.read, "the user's own images and landmarks; boxes from these landmarks."),
+    **{
+        subset: Dataset(partial(ls3dw.read, subset=subset), f"sub-set {subset} of {LS3D_W_NOTE}")
+        for subset, content in ls3dw.SUBSETS.items()
+        if not content.training
+    },
 }
 
 

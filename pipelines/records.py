@@ -27,6 +27,7 @@ from tf_dhm import config as configuration
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.geometry import crop_square, landmark_box
+from tf_dhm.images import decode_raster
 
 MEMORY_BYTES = 3 * 10**9
 """Decoded faces up to this size are held in memory; more are kept decoded on disk."""
@@ -90,22 +91,6 @@ class FaceArrays:
         return FaceArrays(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
-def decode_image(encoded: bytes, source: str) -> NDArray[np.uint8]:
-    """Decode to (H, W, 3) uint8 RGB, in the stored raster, which the labels of datasets refer to.
-
-    Raises:
-        InputError: no whole image, or one too large to decode; names `source`.
-    """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-    except cv2.error as error:
-        raise InputError(f"{source}: found {error.err}, expected an image") from error
-    if image is None:
-        raise InputError(f"{source}: found {len(encoded)} bytes that do not decode, expected an image")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
 def cut_face(
     image: NDArray[np.uint8], landmarks: NDArray[np.float32], config: StoreConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -153,7 +138,7 @@ def cut_face(
 
 def encode_record(sample: FaceSample, config: StoreConfig) -> bytes:
     """One face as a serialized tf.train.Example; InputError where its image is unusable."""
-    image = decode_image(sample.read_image(), sample.name)
+    image = decode_raster(sample.read_image(), sample.name)
     canvas, landmarks = cut_face(image, sample.landmarks, config)
     quality = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR), quality)
@@ -263,7 +248,7 @@ def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dic
                 for name, offset, length in zip(part["name"], part["offset"], part["length"], strict=True):
                     file.seek(offset)
                     features = parse_record(file.read(length), f"{path} at byte {offset}")
-                    image = decode_image(features["image"], name)
+                    image = decode_raster(features["image"], name)
                     if image.shape != images.shape[1:]:
                         raise InputError(
                             f"{path} at byte {offset}: found an image of shape {image.shape}, "

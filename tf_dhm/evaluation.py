@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +17,7 @@ from tf_dhm import geometry, metrics
 from tf_dhm.errors import InputError
 from tf_dhm.figures import CedPanel, Picture, ced_figure, picture_sheet, save_figure
 from tf_dhm.files import atomic_write
+from tf_dhm.images import decode_raster
 from tf_dhm.predictor import LandmarkModel, Predictor, cut_crops, upright_boxes, upright_roll
 
 PUBLISHED = Path(__file__).with_name("assets") / "published.csv"
@@ -210,7 +210,7 @@ def read_batches(
             refused.append((item.name, item.reason))
             continue
         try:
-            image = decode_image(item.read_image(), item.name)
+            image = decode_raster(item.read_image(), item.name)
         except (InputError, OSError) as error:
             refused.append((item.name, str(error)))
             continue
@@ -221,19 +221,6 @@ def read_batches(
             batch, pixels = [], 0
     if batch:
         yield batch
-
-
-def decode_image(encoded: bytes, source: str) -> Image:
-    """Decode to (H, W, 3) uint8 RGB, in the stored raster, which the labels of datasets refer to.
-
-    Raises:
-        InputError: not an image; names `source`.
-    """
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-    if image is None:
-        raise InputError(f"{source}: found {len(encoded)} bytes that do not decode, expected an image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def predict_faces(
@@ -410,7 +397,7 @@ def best_and_worst(evaluation: Evaluation, labels: str) -> list[tuple[str, list[
         for kind, indices in chosen.items():
             pictures = [
                 Picture(
-                    image=decode_image(faces[i].read_image(), faces[i].name),
+                    image=decode_raster(faces[i].read_image(), faces[i].name),
                     landmarks=evaluation.landmarks[model, labels][i],
                     caption=f"{faces[i].name}  {errors[i]:.2f} %",
                     truth=faces[i].landmarks,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
@@ -200,3 +201,21 @@ def describe(header: bytes) -> str:
     if header.startswith(b"%PDF"):
         return "a PDF document"
     return "no known picture format"
+
+
+def decode_raster(encoded: bytes, source: str) -> NDArray[np.uint8]:
+    """Decode to (H, W, 3) uint8 RGB, in the stored raster, which the labels of datasets refer to.
+
+    Unlike `read_photo` it leaves the EXIF orientation alone.
+
+    Raises:
+        InputError: no whole image, or one too large to decode; names `source`.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
+    except cv2.error as error:
+        raise InputError(f"{source}: found {error.err}, expected an image") from error
+    if image is None:
+        raise InputError(f"{source}: found {len(encoded)} bytes that do not decode, expected an image")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -18,6 +18,7 @@ from pipelines.records import StoreConfig
 from tests.made_faces import encode, made_sample, mean_face, smooth_image
 from tf_dhm import geometry
 from tf_dhm.errors import InputError
+from tf_dhm.images import decode_raster
 
 SMALL = StoreConfig(crop_side=32, shard_size=3)
 
@@ -61,34 +62,34 @@ class TestDecodeImage:
     def test_is_rgb(self) -> None:
         image = np.zeros((4, 5, 3), np.uint8)
         image[..., 0] = 255
-        assert records.decode_image(encode(image), "red")[0, 0].tolist() == [255, 0, 0]
+        assert decode_raster(encode(image), "red")[0, 0].tolist() == [255, 0, 0]
 
     def test_orientation_is_not_applied(self, tmp_path: Path) -> None:
         # Landmarks refer to the stored raster: 30 wide, whatever the tag (6: turn by 90 degrees) says.
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
-        assert records.decode_image((tmp_path / "a.jpg").read_bytes(), "a").shape == (20, 30, 3)
+        assert decode_raster((tmp_path / "a.jpg").read_bytes(), "a").shape == (20, 30, 3)
 
     def test_grey_becomes_rgb(self) -> None:
         encoded = cv2.imencode(".png", np.full((3, 4), 9, np.uint8))[1].tobytes()
-        assert records.decode_image(encoded, "grey").tolist() == np.full((3, 4, 3), 9).tolist()
+        assert decode_raster(encoded, "grey").tolist() == np.full((3, 4, 3), 9).tolist()
 
     @pytest.mark.parametrize("suffix", [".jpg", ".png"])
     def test_a_cut_off_image_is_refused(self, suffix: str) -> None:
         encoded = encode(smooth_image(0, 60, 60), suffix)
         with pytest.raises(InputError, match=r"face: found \d+ bytes that do not decode"):
-            records.decode_image(encoded[: len(encoded) * 9 // 10], "face")
+            decode_raster(encoded[: len(encoded) * 9 // 10], "face")
 
     @pytest.mark.parametrize("content", [b"", b"no image"])
     def test_no_image(self, content: bytes) -> None:
         with pytest.raises(InputError, match=f"face: found {len(content)} bytes that do not decode"):
-            records.decode_image(content, "face")
+            decode_raster(content, "face")
 
     def test_a_size_that_nothing_could_hold(self) -> None:
         header = b"P6 60000 60000 255\n"  # PPM, whose header is its size
         with pytest.raises(InputError, match="face: found"):
-            records.decode_image(header + b"0", "face")
+            decode_raster(header + b"0", "face")
 
 
 class TestCutFace:
@@ -183,7 +184,7 @@ class TestLoad:
         assert faces.images.dtype == np.uint8
         for i in range(8):
             sample = made_sample(i)
-            image = records.decode_image(sample.read_image(), sample.name)
+            image = decode_raster(sample.read_image(), sample.name)
             canvas, landmarks = records.cut_face(image, sample.landmarks, SMALL)
             assert np.array_equal(faces.landmarks[i], landmarks)
             assert np.abs(faces.images[i].astype(int) - canvas).mean() < 3.0  # JPEG

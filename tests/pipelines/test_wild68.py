@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines import wild68
-from pipelines.records import decode_image
 from pipelines.samples import FaceSample, Refusal
 from tests.builders import face
 from tests.made_faces import encode
 from tf_dhm.errors import InputError
+from tf_dhm.images import decode_raster
 
 AFLW = ["image00004", "image00007", "image00012", "image00020", "image00031"]
 AFW_HELEN = ["afw_1051618982_1", "helen_232194_1"]
@@ -81,7 +81,7 @@ def test_both_parts_in_the_order_of_their_labels(data_dir: Path) -> None:
 
 
 def test_each_face_has_its_own_image(data_dir: Path) -> None:
-    images = [decode_image(f.read_image(), f.name) for f in read_faces(data_dir)]
+    images = [decode_raster(f.read_image(), f.name) for f in read_faces(data_dir)]
     assert [image.shape for image in images] == [(120, 120, 3)] * 5 + [(192, 192, 3)] * 2
     assert [int(image[60, 60, 0]) for image in images] == [0, 40, 80, 120, 160, 200, 201]
 
@@ -170,4 +170,4 @@ def test_the_whole_dataset() -> None:
     assert Counter(f.split for f in faces) == {"train": 19_451, "val": 1_000}
     assert Counter(f.name.partition("/")[0] for f in faces) == {"aflw": 18_925, "afw_helen": 1_526}
     for i, side in ((0, 120), (18_924, 120), (18_925, 192), (20_450, 192)):
-        assert decode_image(faces[i].read_image(), faces[i].name).shape == (side, side, 3)
+        assert decode_raster(faces[i].read_image(), faces[i].name).shape == (side, side, 3)
