@@ -20,26 +20,29 @@ from tf_dhm.predictor import LandmarkModel, Predictor, mean_shape, predict_boxes
 
 @dataclass(frozen=True)
 class Face:
-    """A face of a photo.
+    """A face of a photo or of a frame.
 
     Attributes:
         landmarks: (68, 3) float32, x and y in 0-based pixels of the photo, turned as its EXIF
             orientation says; z in pixels, larger is nearer to the camera.
         box: (4,) float64 landmark box x0, y0, x1, y1 in photo pixels, given or detected.
-        score: of the detection, 0.5 to 1; None where the box was given.
+        score: of the detection, 0.5 to 1; None where the box was given or followed.
         pose: (3,) float32 pitch, yaw, roll in degrees, in the signs of 300W-LP's `Pose_Para`:
             roll is positive where the head is turned clockwise in the picture.
+        id: in a video, of the face over its frames; None in a photo.
     """
 
     landmarks: NDArray[np.float32]
     box: Array
     score: float | None
     pose: NDArray[np.float32]
+    id: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The face as JSON types; pixels to 1/1000, angles to 1/100."""
+        """The face as JSON types; pixels to 1/1000, angles to 1/100. `id` only where there is one."""
         pose = zip(("pitch", "yaw", "roll"), self.pose.tolist(), strict=True)
         return {
+            **({} if self.id is None else {"id": self.id}),
             "box": [round(value, 3) for value in self.box.tolist()],
             "score": None if self.score is None else round(self.score, 4),
             "pose": {name: round(angle, 2) for name, angle in pose},
