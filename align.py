@@ -1,4 +1,7 @@
-"""Find the landmarks of faces on photos. `python align.py --help` lists the options."""
+"""Find the landmarks of faces on photos, in videos and before a camera.
+
+`python align.py --help` lists the options.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ import tyro
 
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# OpenCV, too: what is wrong with a video or camera is said once, by us.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-from tf_dhm.align_files import AlignConfig, align_photos
+from tf_dhm.align_files import AlignConfig, align_inputs
 from tf_dhm.errors import run_script
 
 if __name__ == "__main__":
-    run_script(lambda: align_photos(tyro.cli(AlignConfig)))
+    run_script(lambda: align_inputs(tyro.cli(AlignConfig)))

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
+from tf_dhm.video import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,24 +23,27 @@ def run_align(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ), timeout=120)
 
 
-def test_photos(tmp_path: Path) -> None:
+def test_photos_and_a_video(tmp_path: Path) -> None:
     model = write_fake_model(tmp_path / "models" / "fake")
     album = tmp_path / "album"
     album.mkdir()
     Image.fromarray(draw_cartoon_face()).save(album / "one.png")
     (album / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
+    with VideoWriter(album / "zoo.mp4", 25) as writer:
+        writer.write(draw_cartoon_face())
     done = run_align(
         *("album", "--model", model, "--passes", "2", "--output", "out", "--json", "faces.jsonl"),
         *("--draw", "points", "axes"),
         cwd=tmp_path,
     )
     assert done.returncode == 1, done.stderr
-    assert "photos: 2, faces: 1, photos without a face: 0, photos failed: 1" in done.stdout
+    assert "files: 3, faces: 2, files without a face: 0, files failed: 1" in done.stdout
     assert "error: photo album/broken.jpg: found a broken picture" in done.stderr
     assert "Traceback" not in done.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["one.png"]
-    broken, one = map(json.loads, (tmp_path / "faces.jsonl").read_text().splitlines())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "zoo.mp4"]
+    broken, one, frame = map(json.loads, (tmp_path / "faces.jsonl").read_text().splitlines())
     assert broken["file"] == "album/broken.jpg"
+    assert (frame["file"], frame["frame"]) == ("album/zoo.mp4", 0)
     (face,) = one["faces"]
     np.testing.assert_allclose(face["landmarks"], mean_shape_in_box(np.array(face["box"])), atol=0.01)
 
@@ -48,7 +52,9 @@ def test_photos(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["photo.png", "--json", "f.jsonl", "--model", "."], "error: model .: found photo.png, expected"),
-        (["*.jpg", "--json", "f.jsonl"], "error: photos: found none in *.jpg"),
+        (["*.jpg", "--json", "f.jsonl"], "error: files: found none in *.jpg"),
+        (["photo.png"], "error: found none of --output"),
+        (["--camera", "97", "--json", "f.jsonl"], "error: camera 97: cannot be opened"),
     ],
 )
 def test_errors(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm import geometry
 from tf_dhm.aligner import Face
 
-Part = Literal["points", "contours", "axes"]
+Part = Literal["points", "contours", "axes", "ids"]
 Colour = tuple[int, int, int]
 
 CONTOURS: tuple[tuple[range, bool], ...] = (
@@ -32,7 +32,9 @@ POINT_COLOUR: Colour = (0, 255, 0)
 CONTOUR_COLOUR: Colour = (255, 220, 0)
 AXIS_COLOURS: tuple[Colour, Colour, Colour] = ((255, 60, 60), (60, 220, 60), (70, 130, 255))
 """Of the head's axes: to its right side as seen (red), up (green), towards the viewer (blue)."""
+ID_COLOUR: Colour = (255, 255, 255)
 
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 SHIFT = 4
 """OpenCV draws at 1 / 2^SHIFT of a pixel."""
 
@@ -45,7 +47,7 @@ def draw_faces(
     Args:
         image: (H, W, 3) uint8 RGB.
         faces: in pixels of `image`.
-        parts: what is drawn of each.
+        parts: what is drawn of each; "ids" only of faces that have one.
     """
     drawn = image.copy()
     for face in faces:
@@ -55,6 +57,8 @@ def draw_faces(
             drawn = draw_points(drawn, face.landmarks)
         if "axes" in parts:
             drawn = draw_axes(drawn, face.landmarks, face.pose)
+        if "ids" in parts and face.id is not None:
+            drawn = draw_id(drawn, face.landmarks, face.id)
     return drawn
 
 
@@ -98,6 +102,19 @@ def draw_axes(image: NDArray[np.uint8], landmarks: ArrayLike, pose: ArrayLike) -
     for axis in np.argsort(rotation[2]):
         end = fixed_point(ends[axis][None])[0].tolist()
         cv2.line(drawn, start, end, AXIS_COLOURS[axis], width, cv2.LINE_AA, SHIFT)
+    return drawn
+
+
+def draw_id(image: NDArray[np.uint8], landmarks: ArrayLike, number: int) -> NDArray[np.uint8]:
+    """Write the number of a face above its brows, on a copy."""
+    drawn = image.copy()
+    scale, width = max(face_size(landmarks) / 250.0, 0.4), 2 * line_width(landmarks)
+    (text_width, text_height), _ = cv2.getTextSize(str(number), FONT, scale, width)
+    points = fixed_point(landmarks) / 2**SHIFT
+    x, y = (points.min(0)[0] + points.max(0)[0]) / 2 - text_width / 2, points.min(0)[1] - text_height / 2
+    # A dark rim, so that the number can be read on any picture.
+    for colour, rim in (((0, 0, 0), 2 * width), (ID_COLOUR, 0)):
+        cv2.putText(drawn, str(number), (round(x), round(y)), FONT, scale, colour, width + rim, cv2.LINE_AA)
     return drawn
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.fakes import mean_shape_in_box
 from tf_dhm import geometry
 from tf_dhm.aligner import Face
-from tf_dhm.drawing import AXIS_COLOURS, CONTOURS, POINT_COLOUR, draw_axes, draw_faces, draw_points
+from tf_dhm.drawing import AXIS_COLOURS, CONTOURS, POINT_COLOUR, Part, draw_axes, draw_faces, draw_points
 
 BLACK = np.zeros((200, 200, 3), np.uint8)
 LANDMARKS = mean_shape_in_box(np.array([50.0, 50.0, 150.0, 150.0]))
@@ -67,6 +69,17 @@ def test_axes_follow_the_pose_of_landmarks() -> None:
     y, x = np.argwhere((drawn == AXIS_COLOURS[2]).all(-1)).mean(0)
     forward = np.array([x, y]) - turned[30, :2]
     assert forward @ nose > 0.8 * np.linalg.norm(forward) * np.linalg.norm(nose)
+
+
+def test_ids() -> None:
+    numbered = replace(face(), id=12)
+    ids: tuple[Part, ...] = ("ids",)
+    drawn = draw_faces(BLACK, [numbered], ids)
+    rows, columns = np.nonzero(drawn.any(-1))
+    # Above the face and centred over it.
+    assert rows.max() < LANDMARKS[:, 1].min()
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(np.mean([50, 150]), abs=8)
+    assert not draw_faces(BLACK, [face()], ids).any()
 
 
 def test_draw_faces_leaves_the_picture_alone() -> None:

@@ -59,7 +59,7 @@ class TestOneEuroFilter:
         smooth = OneEuroFilter(config)
         smooth(0.0, np.zeros((2, 3)), 1.0)
         second = smooth(1.0, [[4.0, 0.0, 0.0], [0.0, 0.0, 0.0]], 1.0)
-        np.testing.assert_allclose(second, [[3.0, 0, 0], [0, 0, 0]])
+        np.testing.assert_allclose(second, [[3.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
 
     def test_turned_landmarks_are_smoothed_alike(self) -> None:
         rng = np.random.default_rng(0)

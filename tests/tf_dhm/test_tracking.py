@@ -293,7 +293,7 @@ class TestShapeResidual:
 class TestFollowBox:
     def test_within_the_slack_it_stays(self) -> None:
         last = np.array([0.0, 0, 100, 80])
-        np.testing.assert_allclose(follow_box(last, last + [1, -1, 1, -1], 0.02), last)
+        np.testing.assert_allclose(follow_box(last, last + np.array([1.0, -1, 1, -1]), 0.02), last)
         np.testing.assert_allclose(follow_box(last, np.array([-0.5, -0.5, 100.5, 80.5]), 0.02), last)
 
     def test_beyond_it_goes_as_far_as_it_must(self) -> None:
