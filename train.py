@@ -6,6 +6,7 @@ python train.py --resume runs/my_run
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import tyro
 
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from pipelines.training_run import OPTIONS_FILE, Options, run
 from tf_dhm import config as configuration
@@ -24,14 +25,15 @@ from tf_dhm.presets import PRESETS, find_preset
 
 def parse(arguments: list[str]) -> tuple[Options, bool]:
     """Options from the command line over those of the preset, or of the run that is resumed."""
-    if "--resume" in arguments:
-        at = arguments.index("--resume")
-        if len(arguments) != 2 or at != 0:
+    if any(argument.partition("=")[0] == "--resume" for argument in arguments):
+        name, _, value = arguments[0].partition("=")
+        folders = [value] if value else arguments[1:]
+        if name != "--resume" or len(folders) != 1 or len(arguments) > 2:
             raise InputError(
                 f"options: found {shlex.join(arguments)}, expected --resume RUN_FOLDER alone: a resumed run "
                 f"keeps the options in its {OPTIONS_FILE}"
             )
-        return configuration.read_json(Options, Path(arguments[1]) / OPTIONS_FILE), True
+        return read_run(Path(folders[0])), True
     preset = "fast_dhm"
     for i, argument in enumerate(arguments):
         if argument == "--preset" and i + 1 < len(arguments):
@@ -43,6 +45,15 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     epilog = "\n".join(f"  {name}: {entry.summary}" for name, entry in PRESETS.items())
     options = tyro.cli(Options, args=arguments, default=default, description=f"{__doc__}\npresets:\n{epilog}")
     return options, False
+
+
+def read_run(folder: Path) -> Options:
+    """The options of the run in `folder`, wherever that was moved to."""
+    file = folder / OPTIONS_FILE
+    if not file.is_file():
+        raise InputError(f"{folder}: found no {OPTIONS_FILE}, expected the folder of a run, as runs/train")
+    place = folder.resolve()
+    return dataclasses.replace(configuration.read_json(Options, file), runs_dir=place.parent, name=place.name)
 
 
 def main() -> None:

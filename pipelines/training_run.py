@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import platform
 from dataclasses import dataclass, field
@@ -20,11 +21,15 @@ from tf_dhm import export
 from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
-from tf_dhm.training import Trainer, Validation
+from tf_dhm.training import Trainer, Validation, Weights
 
 OPTIONS_FILE = "options.json"
 COMMAND_FILE = "command.txt"
 EXPORT_FOLDER = "export"
+FACES_FILE = "faces.json"
+INITIAL_FILE = "initialized_from.json"
+FREE_OPTIONS = ("recurrent_steps",)
+"""Options of a network that its weights do not depend on (but for whether there is a step at all)."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +88,12 @@ def run(options: Options, resume: bool, command: str) -> Path:
         tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     run_dir = options.run_dir
     export_dir = run_dir / EXPORT_FOLDER / options.preset
-    if not resume:
-        if run_dir.exists() and any(run_dir.iterdir()):
-            raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
-    elif export_dir.exists():
-        raise InputError(f"{export_dir}: found an exported model; the run is finished")
-    initial = None if options.init is None else export.read_description(Path(options.init))
-    weights = None if options.init is None else export.read_weights(Path(options.init))
+    version_dir = export_dir / "1"
+    if not resume and run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
+    if resume and (export_dir / export.CARD_FILE).exists():
+        raise InputError(f"{run_dir}: found the exported model {version_dir}; the run is finished")
+    initial, weights = (None, None) if resume else read_initial(options)
 
     size = options.model.input_size
     store = StoreConfig(crop_side=max(StoreConfig.crop_side, round(size * 4 / 3)))
@@ -98,23 +102,32 @@ def run(options: Options, resume: bool, command: str) -> Path:
     )
     faces, held_out = datasets.load_splits(folder)
     trainer = make_trainer(options, faces, held_out)
-    if weights is not None and not resume:
-        trainer.initialize(weights)
     if resume:
+        check_faces(run_dir / FACES_FILE, faces, held_out)
         print(f"resuming {run_dir} at step {trainer.resume()} of {trainer.total_steps}")
+        if (run_dir / INITIAL_FILE).exists():
+            initial = configuration.read_json(export.Description, run_dir / INITIAL_FILE)
     else:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        for name, text in ((COMMAND_FILE, command + "\n"), (OPTIONS_FILE, configuration.to_json(options))):
+        if weights is not None:
+            trainer.initialize(weights)
+        # A run that is stopped before it has got anywhere can be resumed too.
+        trainer.save()
+        texts = {
+            COMMAND_FILE: command + "\n",
+            FACES_FILE: json.dumps(count_faces(faces, held_out), indent=2) + "\n",
+            OPTIONS_FILE: configuration.to_json(options),
+        }
+        if initial is not None:
+            texts = {INITIAL_FILE: configuration.to_json(initial), **texts}
+        for name, text in texts.items():
             with atomic_write(run_dir / name) as path:
                 path.write_text(text)
-        # A run that is stopped before its first checkpoint can be resumed too.
-        trainer.save()
     val = trainer.fit(options.checkpoint_minutes)
 
     description = export.Description(
         preset=options.preset,
         model=options.model,
-        options=json.loads(configuration.to_json(options)),
+        options=json.loads((run_dir / OPTIONS_FILE).read_text()),
         command=(run_dir / COMMAND_FILE).read_text().strip(),
         datasets={options.dataset: f"{len(faces):,} faces; {datasets.find_dataset(options.dataset).note}"},
         faces_seen=trainer.total_steps * options.train.batch_size,
@@ -123,14 +136,53 @@ def run(options: Options, resume: bool, command: str) -> Path:
         val=val,
         initialized_from=None if initial is None else dataclasses.asdict(initial),
     )
-    version_dir = export_dir / "1"
-    export.save_model(trainer.average.get_weights(), options.model, description, version_dir)
+    if not version_dir.exists():  # a run that was killed before it wrote the card has it
+        export.save_model(trainer.best_weights(), options.model, description, version_dir)
     with atomic_write(export_dir / export.CARD_FILE) as path:
-        path.write_text(export.model_card(options.preset, version_dir, description, {}))
+        path.write_text(export.model_card(options.preset, version_dir, description, {}, version_dir.name))
     headline = val["nme_mean_of_bins"] if val["nme_mean_of_bins"] is not None else val["nme_mean"]
     print(f"NME on val {headline:.3f} % (mean of bins where poses are known)")
     print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {run_dir}")
     return version_dir
+
+
+def read_initial(options: Options) -> tuple[export.Description | None, Weights | None]:
+    """The description and the weights of the model that training is to begin with, if any.
+
+    Raises:
+        InputError: no exported model, or one of another network than `options` ask for.
+    """
+    if options.init is None:
+        return None, None
+    description = export.read_description(Path(options.init))
+    expected = dataclasses.asdict(options.model)
+    differing = [
+        f"{name} {value}, expected {expected[name]}"
+        for name, value in dataclasses.asdict(description.model).items()
+        if value != expected[name] and name not in FREE_OPTIONS
+    ]
+    if differing:
+        raise InputError(
+            f"init {options.init}: found a network with {'; '.join(differing)} as the chosen preset has"
+        )
+    return description, export.read_weights(Path(options.init))
+
+
+def count_faces(faces: FaceArrays, held_out: FaceArrays) -> dict[str, Any]:
+    """What tells the faces of a run from others: their numbers, and a hash of their names in order."""
+    names = "\n".join([*faces.name.tolist(), *held_out.name.tolist()])
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    return {"train": len(faces), "val": len(held_out), "names": digest}
+
+
+def check_faces(path: Path, faces: FaceArrays, held_out: FaceArrays) -> None:
+    """Refuse to go on with other faces: their order would be another one."""
+    began, found = json.loads(path.read_text()), count_faces(faces, held_out)
+    if found != began:
+        raise InputError(
+            f"data-dir: found {found['train']} faces to train and {found['val']} to validate with, expected "
+            f"the {began['train']} and {began['val']} that the run began with, in the same order"
+        )
 
 
 def make_trainer(options: Options, faces: FaceArrays, held_out: FaceArrays) -> Trainer:
@@ -145,7 +197,15 @@ def make_trainer(options: Options, faces: FaceArrays, held_out: FaceArrays) -> T
         )
 
     validation = Validation(crops, landmarks, held_out.pose[:, 1])
-    return Trainer(options.model, options.train, order.steps, source, validation, options.run_dir)
+    return Trainer(
+        options.model,
+        options.train,
+        order.steps,
+        source,
+        validation,
+        options.run_dir,
+        lambda step: faces.name[order.batch(step)].tolist(),
+    )
 
 
 def machine() -> str:

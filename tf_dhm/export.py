@@ -13,11 +13,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_dhm import geometry
-from tf_dhm.config import ModelConfig, from_dict
+from tf_dhm.config import ModelConfig, read_json
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.layers import DiffusionHeatMap
-from tf_dhm.models import build_model, constant_heatmap
+from tf_dhm.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.predictor import find_savedmodel
 
 Tensor = Any
@@ -25,6 +25,17 @@ Tensor = Any
 DESCRIPTION_FILE = Path("assets.extra") / "description.json"
 """Inside a version folder; TF Serving leaves assets.extra alone."""
 CARD_FILE = "README.md"
+CARD_METRICS = (
+    "nme_0_30",
+    "nme_30_60",
+    "nme_60_90",
+    "nme_mean_of_bins",
+    "nme_mean",
+    "auc_6",
+    "failure_rate_6",
+    "images",
+)
+"""Columns of a card's table: keys of `metrics.summarize`."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +107,16 @@ def save_model(
     """
     if version_dir.exists():
         raise InputError(f"{version_dir}: found a folder, expected none; versions are never overwritten")
-    # Exported in float32 whatever policy trained it.
-    policy = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy("float32")
-    try:
+    with precision_policy("float32"):  # whatever policy trained it
         network = build_model(config)
-    finally:
-        tf.keras.mixed_precision.set_global_policy(policy)
     network.set_weights(weights)
     module = LandmarkModule(network, config.input_size)
     signatures = {"serving_default": module.serve, "refine": module.refine}
     with atomic_write(version_dir) as folder:
-        tf.saved_model.save(module, str(folder), signatures)
+        try:
+            tf.saved_model.save(module, str(folder), signatures)
+        except tf.errors.OpError as error:  # a full disk
+            raise InputError(f"{version_dir}: found that it cannot be written: {error.message}") from error
         path = folder / DESCRIPTION_FILE
         path.parent.mkdir()
         path.write_text(json.dumps(asdict(description), indent=2) + "\n")
@@ -118,7 +127,13 @@ def read_description(model_dir: Path) -> Description:
     path = find_savedmodel(model_dir) / DESCRIPTION_FILE
     if not path.is_file():
         raise InputError(f"{path}: found no such file, expected a model exported by this project")
-    return from_dict(Description, json.loads(path.read_text()), str(path))
+    return read_json(Description, path)
+
+
+def model_name(model_dir: Path) -> str:
+    """The name of a SavedModel, as evaluation names it: that of its model folder."""
+    version_dir = find_savedmodel(model_dir).resolve()
+    return version_dir.parent.name if version_dir.name.isdecimal() else version_dir.name
 
 
 def read_weights(model_dir: Path) -> list[NDArray[np.float32]]:
@@ -141,15 +156,59 @@ def promote(source: Path, model_folder: Path, metrics: dict[str, Any]) -> Path:
         source: an exported model.
         model_folder: savedmodels/<name>; made if needed.
         metrics: measured test results, title -> metrics of `metrics.summarize`, for the card.
+
+    Returns:
+        The new version folder.
     """
     version_dir = find_savedmodel(source)
     description = read_description(version_dir)
     target = next_version(model_folder)
+    # The card first, so that results which do not fit it leave no version behind.
+    card = model_card(model_folder.name, version_dir, description, metrics, target.name)
     with atomic_write(target) as folder:
         shutil.copytree(version_dir, folder)
     with atomic_write(model_folder / CARD_FILE) as path:
-        path.write_text(model_card(model_folder.name, target, description, metrics))
+        path.write_text(card)
     return target
+
+
+def card_rows(path: Path, name: str, title: str) -> dict[str, Any]:
+    """The results of one model in a `metrics.json` as rows of its card.
+
+    Args:
+        path: a file as `evaluation.write_report` writes it: model -> label set -> metrics.
+        name: of the model in it; its rows of more passes ("<name> (2 passes)") are taken too.
+        title: of the data it was measured on.
+
+    Returns:
+        "<title>, labels <label set>[, <n> passes]" -> metrics.
+
+    Raises:
+        InputError: no such file, none of this model in it, or not as expected; names what is there.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: found no such file, expected a metrics.json of evaluate.py")
+    try:
+        results = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: found {error}, expected JSON") from error
+    rows = {}
+    for model, by_labels in results.items() if isinstance(results, dict) else ():
+        if model != name and not model.startswith(f"{name} ("):
+            continue
+        passes = model.removeprefix(name).strip(" ()")
+        if not isinstance(by_labels, dict):
+            raise InputError(f"{path}: {model}: found {by_labels!r}, expected label sets")
+        for labels, row in by_labels.items():
+            if not isinstance(row, dict):
+                raise InputError(f"{path}: {model}, {labels}: found {row!r}, expected metrics")
+            if missing := [key for key in CARD_METRICS if key not in row]:
+                raise InputError(f"{path}: {model}, {labels}: found no {', '.join(missing)}")
+            rows[f"{title}, labels {labels}" + (f", {passes}" if passes else "")] = row
+    if not rows:
+        found = ", ".join(results) if isinstance(results, dict) else type(results).__name__
+        raise InputError(f"{path}: found results of {found or 'no model'}, expected some of {name}")
+    return rows
 
 
 def folder_bytes(folder: Path) -> int:
@@ -157,8 +216,18 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def model_card(name: str, version_dir: Path, description: Description, metrics: dict[str, Any]) -> str:
-    """The model card as Markdown, from the description and measured results alone."""
+def model_card(
+    name: str, version_dir: Path, description: Description, metrics: dict[str, Any], version: str
+) -> str:
+    """The model card as Markdown, from the model, its description and measured results alone.
+
+    Args:
+        name: of the model.
+        version_dir: the model.
+        description: of the model.
+        metrics: title -> metrics of `metrics.summarize`, besides those on `val`.
+        version: the version that the card names.
+    """
     loaded = tf.saved_model.load(str(version_dir))
     count = sum(int(np.prod(weight.shape)) for weight in loaded.network_weights)
     graph = (version_dir / "saved_model.pb").stat().st_size
@@ -166,7 +235,7 @@ def model_card(name: str, version_dir: Path, description: Description, metrics: 
     lines = [
         f"# {name}",
         "",
-        f"Preset `{description.preset}`, version {version_dir.name}. 68 landmarks in 3-D from a "
+        f"Preset `{description.preset}`, version {version}. 68 landmarks in 3-D from a "
         f"{size} x {size} RGB crop (square around the face, side sqrt(2) x the "
         "longer side of the landmark box).",
         "",
@@ -195,8 +264,7 @@ def model_card(name: str, version_dir: Path, description: Description, metrics: 
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for title, row in {"val": description.val, **metrics}.items():
-        bins = [row[f"nme_{key}"] for key in ("0_30", "30_60", "60_90", "mean_of_bins", "mean")]
-        numbers = ["-" if value is None else f"{value:.2f}" for value in bins]
+        numbers = ["-" if row[key] is None else f"{row[key]:.2f}" for key in CARD_METRICS[:5]]
         tail = [f"{row['auc_6']:.3f}", f"{100 * row['failure_rate_6']:.1f} %", str(row["images"])]
         lines.append("| " + " | ".join([title, *numbers, *tail]) + " |")
     return "\n".join(lines) + "\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,24 @@ from tqdm import tqdm
 from tf_dhm import geometry, metrics
 from tf_dhm.config import ModelConfig, TrainConfig
 from tf_dhm.errors import InputError
+from tf_dhm.files import atomic_write
 from tf_dhm.layers import DiffusionHeatMap
 from tf_dhm.losses import loss_function
-from tf_dhm.models import build_model, constant_heatmap
+from tf_dhm.models import build_model, constant_heatmap, precision_policy
 
 Tensor = Any
 BatchSource = Callable[[int, int], tf.data.Dataset]
 """(first step, end step) -> batches as `pipelines.batches.training_batches` describes them."""
+Weights = list[NDArray[np.float32]]
+"""In the order of `build_model(...).get_weights()`."""
 
 HISTORY_FILE = "history.csv"
 CHECKPOINT_FOLDER = "checkpoints"
-BEST_FOLDER = "best"
+BEST_FILE = "best.npz"
+CALIBRATION_STEPS = 20
+"""Batches over which the statistics of the averaged weights are measured."""
+NAMED_FACES = 5
+"""So many faces of a batch are named where it spoils the training."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +50,25 @@ class Validation:
     landmarks: NDArray[np.float32]
     yaw: NDArray[np.float32]
 
-    def summarize(self, model: tf.keras.Model, batch_size: int = 250) -> dict[str, float | int | None]:
-        """The metrics of `metrics.summarize` for a network as `build_model` makes it."""
-        size = self.crops.shape[1]
-        heatmap = tf.constant(constant_heatmap(size))
-        predict = tf.function(lambda image: model({"image": image, "heatmap": heatmap}, training=False))
+    def summarize(
+        self, predict: Callable[[NDArray[np.uint8]], Tensor], batch_size: int = 250
+    ) -> dict[str, float | int | None]:
+        """The metrics of `metrics.summarize` for a function of `prediction_function`."""
         starts = range(0, len(self.crops), batch_size)
-        units = [predict(tf.cast(self.crops[s : s + batch_size], tf.float32)).numpy() for s in starts]
-        predicted = geometry.unit_to_pixels(np.concatenate(units), size)
+        units = [predict(self.crops[start : start + batch_size]).numpy() for start in starts]
+        predicted = geometry.unit_to_pixels(np.concatenate(units), self.crops.shape[1])
         return metrics.summarize(metrics.nme(predicted, self.landmarks), self.yaw)
+
+
+def prediction_function(model: tf.keras.Model, size: int) -> Callable[[NDArray[np.uint8]], Tensor]:
+    """The function of a network of `build_model`: crops (B, S, S, 3) uint8 -> unit (B, 68, 3) float32."""
+    heatmap = tf.constant(constant_heatmap(size))
+
+    def predict(crops: Tensor) -> Tensor:
+        return model({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
+
+    # Traced once for batches of every length.
+    return tf.function(predict, input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])
 
 
 @tf.keras.utils.register_keras_serializable(package="tf_dhm")
@@ -72,22 +90,40 @@ class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
 
 
+def precision(config: TrainConfig) -> str:
+    """The Keras precision policy that `config` asks for on this machine."""
+    if not config.mixed_precision:
+        return "float32"
+    return "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
+
+
 def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> tf.keras.optimizers.Optimizer:
     """The optimizer and learning-rate schedule that `config` names."""
     total = config.epochs * steps_per_epoch
+    schedules = tf.keras.optimizers.schedules
     if config.schedule == "cosine":
         warmup = round(config.warmup_epochs * steps_per_epoch)
         rate: Any = WarmupCosine(config.learning_rate, warmup, total)
-    else:
-        rate = tf.keras.optimizers.schedules.PiecewiseConstantDecay(
-            [total // 2], [config.learning_rate, config.learning_rate_late]
+    elif config.schedule == "exponential":
+        rate = schedules.ExponentialDecay(
+            config.learning_rate, config.decay_steps, config.decay_factor, staircase=True
         )
+    else:
+        if config.schedule == "step":
+            steps, rates = [total // 2], [config.learning_rate, config.learning_rate_late]
+        else:
+            steps = [epoch * steps_per_epoch for epoch in config.decay_epochs]
+            rates = [config.learning_rate * config.decay_factor**i for i in range(len(steps) + 1)]
+        # A boundary is the last step before the change, the first step being 0.
+        rate = schedules.PiecewiseConstantDecay([step - 1 for step in steps], rates)
     if config.optimizer == "adam":
         optimizer = tf.keras.optimizers.Adam(rate)
+    elif config.optimizer == "rmsprop":
+        optimizer = tf.keras.optimizers.RMSprop(rate)
     else:
         optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if config.mixed_precision and tf.keras.mixed_precision.global_policy().compute_dtype == "float16":
+    if precision(config) == "mixed_float16":
         optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
     return optimizer
 
@@ -102,6 +138,7 @@ class Trainer:
         batches: source of batches.
         validation: faces of the `val` split.
         run_dir: where checkpoints, history and TensorBoard logs go.
+        faces_of_step: names of the faces in the batch of a step (counted from 0), for messages.
     """
 
     def __init__(
@@ -112,10 +149,8 @@ class Trainer:
         batches: BatchSource,
         validation: Validation,
         run_dir: Path,
+        faces_of_step: Callable[[int], Sequence[str]] | None = None,
     ) -> None:
-        if config.mixed_precision:
-            kind = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
-            tf.keras.mixed_precision.set_global_policy(kind)
         tf.keras.utils.set_random_seed(config.seed)
         self.config = config
         self.size = model_config.input_size
@@ -123,14 +158,19 @@ class Trainer:
         self.batches = batches
         self.validation = validation
         self.run_dir = run_dir
-        self.model = build_model(model_config)
-        self.average = build_model(model_config)
+        self.faces_of_step = faces_of_step
+        with precision_policy(precision(config)):
+            self.model = build_model(model_config)
+        with precision_policy("float32"):  # as it is exported, whatever it is trained in
+            self.average = build_model(model_config)
         self.average.set_weights(self.model.get_weights())
+        self.predict = prediction_function(self.average, self.size)
         self.optimizer = make_optimizer(config, steps_per_epoch)
         self.optimizer.build(self.model.trainable_variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best = tf.Variable(np.inf, dtype=tf.float64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.epoch_loss = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.loss = loss_function(config.loss)
         self.draw_heatmap = DiffusionHeatMap(self.size, dtype="float32")
         self.heatmap = tf.constant(constant_heatmap(self.size))
@@ -141,44 +181,63 @@ class Trainer:
             step=self.step,
             best=self.best,
             seconds=self.seconds,
+            epoch_loss=self.epoch_loss,  # sum over the steps of an unfinished epoch
         )
         self.checkpoints = tf.train.CheckpointManager(
             checkpoint, str(run_dir / CHECKPOINT_FOLDER), max_to_keep=2
         )
-        self.best_file = run_dir / BEST_FOLDER / "weights"
+        self.best_file = run_dir / BEST_FILE
+        self.history_file = run_dir / HISTORY_FILE
         self.train_step = tf.function(self._train_step)
+        self.calibration_step = tf.function(self._calibration_step)
 
     @property
     def total_steps(self) -> int:
         return self.config.epochs * self.steps_per_epoch
 
-    def initialize(self, weights: list[NDArray[np.float32]]) -> None:
+    def initialize(self, weights: Weights) -> None:
         """Start from trained weights, in the order of `model.get_weights()`."""
-        shapes = [tuple(w.shape) for w in self.model.get_weights()]
-        if shapes != [tuple(w.shape) for w in weights]:
-            raise InputError("init: found weights of another network, expected those of the chosen preset")
+        expected = [tuple(w.shape) for w in self.model.get_weights()]
+        found = [tuple(w.shape) for w in weights]
+        if found != expected:
+            raise InputError(
+                f"init: found the {len(found)} weights of another network, "
+                f"expected {len(expected)} as the chosen options have them"
+            )
         self.model.set_weights(weights)
         self.average.set_weights(weights)
 
     def resume(self) -> int:
         """Restore the last checkpoint; returns its step. InputError where there is none."""
-        if self.checkpoints.latest_checkpoint is None:
+        latest = self.checkpoints.latest_checkpoint
+        if latest is None:
             raise InputError(f"{self.run_dir / CHECKPOINT_FOLDER}: found no checkpoint, expected one")
-        self.checkpoints.checkpoint.restore(self.checkpoints.latest_checkpoint).assert_consumed()
+        try:
+            self.checkpoints.checkpoint.restore(latest).assert_consumed()
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            raise InputError(f"{latest}: found no checkpoint of this run: {error}") from error
+        self._forget_later_epochs(int(self.step) // self.steps_per_epoch)
         return int(self.step)
 
     def save(self) -> None:
-        """Write a checkpoint of the present step."""
-        self.checkpoints.save(checkpoint_number=int(self.step))
+        """Write a checkpoint of the present step, unless there is one."""
+        step = int(self.step)
+        path = self.run_dir / CHECKPOINT_FOLDER / f"ckpt-{step}"
+        if self.checkpoints.latest_checkpoint == str(path):
+            return
+        try:
+            self.checkpoints.save(checkpoint_number=step)
+        except tf.errors.OpError as error:  # a full disk
+            raise InputError(f"{path}: found that it cannot be written: {error.message}") from error
+
+    def _heatmap_of(self, batch: dict[str, Tensor]) -> Tensor:
+        if "heatmap" in batch:
+            return batch["heatmap"]
+        return self.draw_heatmap(batch["initial"]) if "initial" in batch else self.heatmap
 
     def _train_step(self, batch: dict[str, Tensor]) -> Tensor:
         image = tf.cast(batch["image"], tf.float32)
-        if "heatmap" in batch:
-            heatmap = batch["heatmap"]
-        elif "initial" in batch:
-            heatmap = self.draw_heatmap(batch["initial"])
-        else:
-            heatmap = self.heatmap
+        heatmap = self._heatmap_of(batch)
         half = self.size / 2.0
         truth = batch["landmarks"] / half + tf.constant([1.0 / self.size - 1.0] * 2 + [0.0])
         variables = self.model.trainable_variables
@@ -191,14 +250,45 @@ class Trainer:
         gradients = tape.gradient(scaled, variables)
         if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
             gradients = self.optimizer.get_unscaled_gradients(gradients)
+        else:
+            # Such a gradient spoils the weights now, but the loss only at the next batch. (In
+            # float16 it is the rule now and then: the step is left out and the scale lowered.)
+            loss = tf.where(tf.math.is_finite(tf.linalg.global_norm(gradients)), loss, np.nan)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self.step.assign_add(1)
         # Early weights are forgotten fast, or the average would lag behind in a short run.
         at = tf.cast(self.step, tf.float32)
         decay = tf.minimum(self.config.ema, (1.0 + at) / (10.0 + at))
-        for average, weight in zip(self.average.weights, self.model.weights, strict=True):
+        trained = zip(self.average.trainable_weights, self.model.trainable_weights, strict=True)
+        for average, weight in trained:
             average.assign_sub((1.0 - decay) * (average - weight))
         return loss
+
+    def calibrate(self) -> None:
+        """Measure the statistics of the average's batch normalisations over the last training batches.
+
+        An average of weights has statistics of its own, which the average of the statistics is far
+        from while the learning rate is high (Izmailov et al., UAI 2018, section 3.2).
+        """
+        layers = [
+            layer
+            for layer in self.average.submodules
+            if isinstance(layer, tf.keras.layers.BatchNormalization)
+        ]
+        for layer in layers:
+            layer.momentum = 0.0  # a batch leaves its own statistics and no others
+        statistics = [weight for layer in layers for weight in layer.non_trainable_weights]
+        step = int(self.step)
+        found = []
+        for batch in self.batches(max(step - CALIBRATION_STEPS, 0), step):
+            self.calibration_step(batch)
+            found.append([weight.numpy() for weight in statistics])
+        for weight, values in zip(statistics, zip(*found, strict=True), strict=True):
+            weight.assign(np.mean(values, 0))
+
+    def _calibration_step(self, batch: dict[str, Tensor]) -> None:
+        inputs = {"image": tf.cast(batch["image"], tf.float32), "heatmap": self._heatmap_of(batch)}
+        self.average(inputs, training=True)
 
     def fit(self, checkpoint_minutes: float = 5.0, stop_after_steps: int | None = None) -> dict[str, Any]:
         """Train from the present step to the end; returns the metrics of the best weights on `val`.
@@ -208,67 +298,83 @@ class Trainer:
             stop_after_steps: end early after so many steps (with a checkpoint).
 
         Raises:
-            InputError: the loss is NaN or infinite; names the step and the batch.
+            InputError: the loss or its gradient is NaN or infinite; names the step and the batch.
         """
-        start = int(self.step)
-        end = (
-            self.total_steps if stop_after_steps is None else min(self.total_steps, start + stop_after_steps)
-        )
+        start = step = int(self.step)
+        end = self.total_steps
+        if stop_after_steps is not None:
+            end = min(end, start + stop_after_steps)
         writer = tf.summary.create_file_writer(str(self.run_dir / "tensorboard"))
         progress = tqdm(initial=start, total=self.total_steps, unit="step", desc="training", mininterval=1.0)
-        began, spent = time.monotonic(), float(self.seconds)
-        saved_at = began
-        epoch_began, epoch_steps, epoch_loss = time.monotonic(), 0, 0.0
-        with writer.as_default(), progress:
-            for batch in self._stream(start, end):
+        seconds = float(self.seconds) - time.monotonic()
+        saved_at = epoch_began = time.monotonic()
+        epoch_start, loss_sum = start, float(self.epoch_loss)
+
+        def save() -> None:
+            self.seconds.assign(seconds + time.monotonic())
+            self.epoch_loss.assign(loss_sum)
+            self.save()
+
+        with closing(writer), writer.as_default(), progress:
+            for batch in self.batches(start, end):
                 loss = float(self.train_step(batch))
                 if not math.isfinite(loss):
-                    raise InputError(self._describe_failure(batch, loss))
-                step = int(self.step)
+                    raise InputError(self._describe_failure(step))
+                step += 1
                 progress.update()
-                epoch_steps += 1
-                epoch_loss += loss
+                loss_sum += loss
                 if step % self.steps_per_epoch == 0:
-                    epoch = step // self.steps_per_epoch
-                    seconds = time.monotonic() - epoch_began
-                    rate = epoch_steps * self.config.batch_size / seconds
-                    row = self._finish_epoch(epoch, epoch_loss / epoch_steps, rate)
+                    # The rate is of this process: a resumed epoch is timed from there.
+                    spent = time.monotonic() - epoch_began
+                    rate = (step - epoch_start) * self.config.batch_size / spent
+                    row = self._finish_epoch(step // self.steps_per_epoch, loss_sum, rate)
+                    writer.flush()
                     progress.set_postfix(
-                        epoch=epoch,
+                        epoch=row["epoch"],
                         loss=f"{row['loss']:.4f}",
                         val=f"{row['val_nme']:.3f}",
                         rate=f"{rate:.0f}/s",
                     )
-                    epoch_began, epoch_steps, epoch_loss = time.monotonic(), 0, 0.0
+                    loss_sum = 0.0
+                # A checkpoint comes after the history and the best weights of its epoch, so that
+                # what a killed run did after its last checkpoint is done again and nothing is lost.
                 if step % self.steps_per_epoch == 0 or time.monotonic() - saved_at > 60 * checkpoint_minutes:
-                    self.seconds.assign(spent + time.monotonic() - began)
-                    self.save()
+                    save()
                     saved_at = time.monotonic()
-        if end > start and int(self.step) % self.steps_per_epoch:
-            self.save()
+                if step % self.steps_per_epoch == 0:
+                    epoch_began, epoch_start = time.monotonic(), step
+            if not math.isfinite(float(self.best)):
+                self.calibrate()
+            if step > start:
+                save()
         return self.best_metrics()
 
-    def _stream(self, start: int, end: int) -> Iterator[dict[str, Tensor]]:
-        return iter(self.batches(start, end))
-
-    def _describe_failure(self, batch: dict[str, Tensor], loss: float) -> str:
-        step = int(batch["step"])
+    def _describe_failure(self, step: int) -> str:
         epoch, position = divmod(step, self.steps_per_epoch)
-        return (
-            f"training: found loss {loss} at step {step} (epoch {epoch + 1}, batch {position} of seed "
-            f"{self.config.seed}), expected a finite number; try a lower learning rate"
+        message = (
+            f"training: found a NaN or infinite loss or gradient at step {step + 1} (epoch {epoch + 1}, "
+            f"batch {position + 1} of {self.steps_per_epoch}, seed {self.config.seed}), expected finite "
+            "numbers; try a lower learning rate"
         )
+        if self.faces_of_step is not None:
+            names = [str(name) for name in self.faces_of_step(step)]
+            message += f"; the faces: {', '.join(names[:NAMED_FACES])}"
+            if len(names) > NAMED_FACES:
+                message += f" and {len(names) - NAMED_FACES} more"
+        return message
 
-    def _finish_epoch(self, epoch: int, loss: float, rate: float) -> dict[str, Any]:
-        summary = self.validation.summarize(self.average)
+    def _finish_epoch(self, epoch: int, loss_sum: float, rate: float) -> dict[str, Any]:
+        self.calibrate()
+        summary = self.validation.summarize(self.predict)
         headline = summary["nme_mean_of_bins"]
         value = float(headline if headline is not None else summary["nme_mean"] or np.inf)
         if value < float(self.best):
             self.best.assign(value)
-            self.average.save_weights(str(self.best_file))
+            with atomic_write(self.best_file) as path:
+                np.savez(path, *self.average.get_weights())
         row = {
             "epoch": epoch,
-            "loss": loss,
+            "loss": loss_sum / self.steps_per_epoch,
             "val_nme": value,
             **{f"val_{key}": number for key, number in summary.items()},
             "images_per_second": round(rate, 1),
@@ -276,17 +382,37 @@ class Trainer:
         }
         for key in ("loss", "val_nme", "images_per_second", "learning_rate"):
             tf.summary.scalar(key, row[key], step=epoch)
-        path = self.run_dir / HISTORY_FILE
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            table = csv.DictWriter(file, list(row))
+        new = not self.history_file.exists()
+        with self.history_file.open("a", newline="") as file:
+            table = csv.DictWriter(file, list(row), lineterminator="\n")
             if new:
                 table.writeheader()
             table.writerow(row)
         return row
 
+    def _forget_later_epochs(self, last_epoch: int) -> None:
+        """Take out of the history what a killed run wrote after its last checkpoint."""
+        if not self.history_file.exists():
+            return
+        if last_epoch == 0:
+            self.history_file.unlink()
+            return
+        # A line that was cut short is among them: a row is written whole before its checkpoint.
+        lines = self.history_file.read_text().splitlines()
+        with atomic_write(self.history_file) as path:
+            path.write_text("".join(f"{line}\n" for line in lines[: 1 + last_epoch]))
+
+    def best_weights(self) -> Weights:
+        """The running average where it was best on `val`; the present one before the first epoch's end."""
+        if not math.isfinite(float(self.best)):
+            return self.average.get_weights()
+        with np.load(self.best_file) as archive:
+            return [archive[name] for name in archive.files]
+
     def best_metrics(self) -> dict[str, Any]:
-        """Load the best weights into `average` and measure them on `val`."""
-        if math.isfinite(float(self.best)):
-            self.average.load_weights(str(self.best_file)).expect_partial()
-        return self.validation.summarize(self.average)
+        """The metrics of `best_weights` on `val`."""
+        present = self.average.get_weights()
+        self.average.set_weights(self.best_weights())
+        summary = self.validation.summarize(self.predict)
+        self.average.set_weights(present)
+        return summary
