@@ -38,7 +38,7 @@ class Config:
 
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
-    if Path(config.promote).name != config.promote:
+    if not config.promote or Path(config.promote).name != config.promote:
         raise InputError(f"promote: found {config.promote!r}, expected a name, as fast_dhm")
     titles = config.metrics_title
     if len(config.metrics) != len(titles) or len(set(titles)) != len(titles):

@@ -52,7 +52,7 @@ def read_run(folder: Path) -> Options:
     file = folder / OPTIONS_FILE
     if not file.is_file():
         raise InputError(f"{folder}: found no {OPTIONS_FILE}, expected the folder of a run, as runs/train")
-    place = folder.resolve()
+    place = folder if folder.name not in ("", "..") else folder.resolve()
     return dataclasses.replace(configuration.read_json(Options, file), runs_dir=place.parent, name=place.name)
 
 

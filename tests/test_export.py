@@ -1,0 +1,128 @@
+"""`python export.py --promote`: versions, cards with measured results, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import export
+from tests.faces import TINY_MODEL
+from tf_dhm.errors import run_script
+from tf_dhm.export import Description, save_model
+from tf_dhm.models import build_model
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def results(nme: float) -> dict[str, float | int | None]:
+    bins = {"nme_0_30": nme, "nme_30_60": nme, "nme_60_90": nme, "nme_mean_of_bins": nme, "nme_mean": nme}
+    return {**bins, "auc_6": 0.4, "failure_rate_6": 0.02, "images": 1000}
+
+
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "export.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_NUM_INTRAOP_THREADS": "1"},
+        cwd=folder,
+        check=False,
+    )
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit code of the script, without the seconds of a new process."""
+    monkeypatch.setattr(sys, "argv", ["export.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        run_script(export.main)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model as a training run exports it."""
+    folder = tmp_path_factory.mktemp("run") / "export" / "tiny"
+    description = Description(
+        preset="tiny",
+        model=TINY_MODEL,
+        options={},
+        command="python train.py --preset tiny",
+        datasets={"made_up": "faces of dots."},
+        faces_seen=100,
+        hours=0.1,
+        machine="a processor, 2 threads",
+        val=results(9.0),
+    )
+    save_model(build_model(TINY_MODEL).get_weights(), TINY_MODEL, description, folder / "1")
+    return folder
+
+
+def test_promotion(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two_labels = {"original": results(3.456), "reannotated": results(2.25)}
+    (tmp_path / "half.json").write_text(json.dumps({"other": {}, "tiny": two_labels}))
+    (tmp_path / "more.json").write_text(json.dumps({"tiny (2 passes)": {"original": results(3.0)}}))
+    titles = ["--metrics-title", "AFLW2000-3D half", "wild68 test"]
+    files = ["--metrics", "half.json", "more.json"]
+    done = run(tmp_path, "--model", exported, "--promote", "served", *files, *titles)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "promoted to savedmodels/served/1\n"
+    folder = tmp_path / "savedmodels" / "served"
+    assert (folder / "1" / "saved_model.pb").is_file()
+    card = (folder / "README.md").read_text()
+    assert "| AFLW2000-3D half, labels original | 3.46 | 3.46 | 3.46 | 3.46 | 3.46 | 0.400 |" in card
+    assert "| AFLW2000-3D half, labels reannotated | 2.25 " in card
+    assert "| wild68 test, labels original, 2 passes | 3.00 " in card
+    assert "| val | 9.00 " in card
+
+    again: list[str | Path] = ["--model", exported / "1", "--promote", "served"]
+    assert in_process(monkeypatch, *again, "--savedmodels-dir", tmp_path / "savedmodels") == 0
+    assert (folder / "2" / "saved_model.pb").is_file()
+    assert (folder / "1" / "saved_model.pb").is_file()
+    assert "version 2." in (folder / "README.md").read_text()
+
+
+SERVED = ["--promote", "served"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            [*SERVED, "--metrics", "metrics.json"],
+            "error: metrics-title: found none, expected different ones for",
+        ),
+        (
+            [*SERVED, "--metrics", "metrics.json", "metrics.json", "--metrics-title", "a", "a"],
+            "error: metrics-title: found a, a, expected different ones for the 2 files",
+        ),
+        (
+            [*SERVED, "--metrics", "metrics.json", "--metrics-title", "half"],
+            "error: metrics.json: found results of other, expected some of tiny",
+        ),
+        (["--promote", "a/b"], "error: promote: found 'a/b', expected a name"),
+        (["--promote", ""], "error: promote: found '', expected a name"),
+        ([*SERVED, "--model", "none"], "error: model none: found nothing"),
+        ([*SERVED, "--no-such", "1"], "--no-such"),
+        ([], "--promote"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str],
+    message: str,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metrics.json").write_text(json.dumps({"other": {"original": results(3.0)}}))
+    assert in_process(monkeypatch, "--model", exported, *arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err + printed.out
+    assert not (tmp_path / "savedmodels").exists()

@@ -1,0 +1,202 @@
+"""`python train.py`: options, mistakes, a run from end to end, and one killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import train
+from pipelines import prepare
+from pipelines.csv_landmarks import read
+from tests.faces import write_faces
+from tf_dhm.errors import InputError, run_script
+from tf_dhm.export import read_weights
+from tf_dhm.presets import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL: list[str | Path] = [
+    "--preset",
+    "tiny",
+    "--input-size",
+    "32",
+    "--batch-size",
+    "16",
+    "--hidden-units",
+    "16",
+]
+
+
+def environment() -> dict[str, str]:
+    """One thread: sums in another order differ in the last bit."""
+    found = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    return {**found, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+
+
+def start(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, cwd=folder, env=environment(), check=False
+    )
+
+
+def in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit code of the script, without the seconds of a new process."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        run_script(train.main)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small dataset as prepare.py writes it: 64 faces to train and 9 to validate with."""
+    folder = tmp_path_factory.mktemp("faces")
+    table = write_faces(folder / "faces", 64, 9)
+    prepare.prepare("csv", read(table), folder / "prepared")
+    return folder / "prepared"
+
+
+# Options
+
+
+def test_options_stand_over_those_of_the_preset() -> None:
+    options, resume = train.parse(["--preset", "fast_dhm_paper", "--epochs", "7", "--rotation", "5"])
+    preset = PRESETS["fast_dhm_paper"]
+    assert not resume
+    assert (options.preset, options.model) == ("fast_dhm_paper", preset.model)
+    assert (options.train.epochs, options.augment.rotation) == (7, 5.0)
+    assert (options.train.loss, options.train.batch_size) == (preset.train.loss, preset.train.batch_size)
+    assert train.parse(["--preset=tiny"])[0].model == PRESETS["tiny"].model
+    assert train.parse([])[0].preset == "fast_dhm"
+
+
+@pytest.mark.parametrize("arguments", [["--epoch", "3"], ["--no-such", "1"], ["--epochs", "many"], ["stray"]])
+def test_unknown_options_and_wrong_types(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_process(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr()
+    assert arguments[-1] in printed.err + printed.out or arguments[0] in printed.err + printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: dataset: found none; give --dataset and --data-dir"),
+        (["--preset", "fastdhm"], "error: preset: found 'fastdhm', expected one of fast_dhm, fast_dhm_x2"),
+        (["--epochs", "0"], "epochs: found 0, expected more than 0"),
+        (["--mirror", "1.5"], "mirror: found 1.5"),
+        (["--input-size", "100"], "input_size: found 100"),
+        (["--dataset", "csv", "--data-dir", "/no/such"], "error: data-dir: found no /no/such"),
+        (["--resume"], "error: options: found --resume, expected --resume RUN_FOLDER alone"),
+        (["--resume", "runs/x", "--epochs", "3"], "expected --resume RUN_FOLDER alone"),
+        (["--epochs", "3", "--resume", "runs/x"], "expected --resume RUN_FOLDER alone"),
+        (["--resume", "no/run"], "error: no/run: found no options.json, expected the folder of a run"),
+        (["--resume=no/run"], "error: no/run: found no options.json, expected the folder of a run"),
+    ],
+)
+def test_mistakes_end_with_code_2(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_process(monkeypatch, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_lists_presets_and_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_process(monkeypatch, "--help") == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in PRESETS)
+    for option in ("--dataset", "--data-dir", "--epochs", "--init", "--batch-size", "--rotation", "--resume"):
+        assert option in text
+
+
+def test_options_of_a_run_are_read_where_the_run_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "moved" / "here"
+    folder.mkdir(parents=True)
+    options, _ = train.parse(["--name", "elsewhere"])
+    (folder / train.OPTIONS_FILE).write_text(train.configuration.to_json(options))
+    found, resume = train.parse(["--resume", str(folder)])
+    assert resume
+    assert found.run_dir == folder
+    (folder / train.OPTIONS_FILE).write_text('{"epochs": 3}')
+    with pytest.raises(InputError, match=r"options.json: found unknown options \['epochs'\]"):
+        train.parse(["--resume", str(folder)])
+
+
+# Runs
+
+
+def test_from_end_to_end(prepared: Path, tmp_path: Path) -> None:
+    data: list[str | Path] = ["--dataset", "csv", "--data-dir", prepared]
+    done = start(tmp_path, *SMALL, *data, "--epochs", "2", "--name", "first")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "first"
+    version_dir = run / "export" / "tiny" / "1"
+    assert (version_dir / "saved_model.pb").is_file()
+    assert "exported to runs/first/export/tiny/1" in done.stdout
+    assert "NME on val" in done.stdout
+    assert "python train.py --preset tiny" in (version_dir.parent / "README.md").read_text()
+    history = pd.read_csv(run / "history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    assert list((run / "tensorboard").glob("events.out.tfevents.*"))
+    # Progress with the steps done, a rate and the time left; and nothing that TensorFlow has to say.
+    assert "training:" in done.stderr
+    assert "8/8" in done.stderr
+    assert "<00:00" in done.stderr
+    assert "cuda" not in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+    finished = start(tmp_path, "--resume", "runs/first")
+    assert finished.returncode == 2
+    assert "error: runs/first: found the exported model" in finished.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(prepared: Path, tmp_path: Path) -> None:
+    options = [*SMALL, "--epochs", "40", "--dataset", "csv", "--data-dir", prepared]
+    often = ["--checkpoint-minutes", "0.0005"]  # so that it is killed within an epoch
+    done = start(tmp_path, *options, "--name", "whole")
+    assert done.returncode == 0, done.stderr
+
+    run = tmp_path / "runs" / "killed"
+    with subprocess.Popen(
+        command(*options, *often, "--name", "killed"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 300
+        while not (run / "history.csv").exists() or len(pd.read_csv(run / "history.csv")) < 5:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (run / "export").exists()
+
+    resumed = start(tmp_path, "--resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    at = int(resumed.stdout.split("at step ")[1].split()[0])
+    assert 16 <= at < 160
+    whole = tmp_path / "runs" / "whole"
+    columns = ["epoch", "loss", "val_nme", "learning_rate"]
+    tables = [pd.read_csv(folder / "history.csv")[columns] for folder in (run, whole)]
+    pd.testing.assert_frame_equal(*tables)
+    weights = [read_weights(folder / "export" / "tiny") for folder in (run, whole)]
+    for found, expected in zip(*weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
