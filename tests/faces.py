@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.records import FaceArrays
 from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig
-from tf_dhm.predictor import mean_shape
+from tf_dhm.mean_face import mean_shape
 
 SIDE = 80
 TINY_MODEL = ModelConfig(

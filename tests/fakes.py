@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_dhm import geometry
-from tf_dhm.predictor import mean_shape
+from tf_dhm.mean_face import mean_shape
 
 
 class MeanShapeModel(tf.Module):

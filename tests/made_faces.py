@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipelines.records import FaceArrays
 from pipelines.samples import FaceSample, Split
 from tf_dhm import geometry
-from tf_dhm.predictor import mean_shape
+from tf_dhm.mean_face import mean_shape
 
 
 def smooth_image(seed: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -15,7 +15,8 @@ from tf_dhm.detector import FaceDetector
 from tf_dhm.errors import InputError
 from tf_dhm.geometry import Array
 from tf_dhm.images import Photo, Source, read_photo
-from tf_dhm.predictor import LandmarkModel, Predictor, mean_shape, predict_boxes
+from tf_dhm.mean_face import mean_shape
+from tf_dhm.predictor import LandmarkModel, Predictor, predict_boxes
 
 
 @dataclass(frozen=True)

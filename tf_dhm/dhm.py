@@ -24,9 +24,9 @@ from tf_dhm.backbones import BACKBONES, scaled_width
 from tf_dhm.config import ModelConfig
 from tf_dhm.geometry import NUM_LANDMARKS
 from tf_dhm.layers import DiffusionHeatMap, InitialState
+from tf_dhm.mean_face import mean_shape
 from tf_dhm.morphable import NUM_PARAMETERS, MorphableModel, StandardisedModel
 from tf_dhm.morphable_layer import projection_layer
-from tf_dhm.predictor import mean_shape
 
 Tensor = Any
 layers = tf.keras.layers

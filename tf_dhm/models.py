@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_dhm import backbones, geometry
+from tf_dhm import backbones
 from tf_dhm.backbones import scaled_width
 from tf_dhm.config import ModelConfig
 from tf_dhm.dhm import build_dhm
 from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.layers import Evolution, FastRecurrentCell
-
-MEAN_SHAPE_FILE = Path(__file__).parent / "assets" / "mean_shape.npy"
-
-
-def mean_shape() -> NDArray[np.float32]:
-    """The mean face in its own crop: (68, 3) float32 in the network's unit (see `pixels_to_unit`)."""
-    return np.load(MEAN_SHAPE_FILE)
-
-
-def mean_landmarks(size: int) -> NDArray[np.float32]:
-    """The mean face in pixels of a `size` x `size` crop, (68, 3) float32: the initial shape."""
-    return geometry.unit_to_pixels(mean_shape(), size).astype(np.float32)
+from tf_dhm.mean_face import mean_landmarks, mean_shape
 
 
 @contextmanager

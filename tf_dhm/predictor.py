@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm import geometry
 from tf_dhm.errors import InputError
+from tf_dhm.mean_face import mean_shape
 
 SAVEDMODELS = Path(__file__).resolve().parents[1] / "savedmodels"
 """Where a model given by its name alone is looked up."""
-MEAN_SHAPE = Path(__file__).with_name("assets") / "mean_shape.npy"
 MAX_SHRINK = 1.5
 """Photo pixels per crop pixel up to which bilinear sampling alone does not alias."""
 MAX_SUPERSAMPLING = 16
@@ -35,14 +34,6 @@ class LandmarkModel(Protocol):
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> NDArray[np.float32]:
         """(B, S, S, 3) uint8 RGB [and (B, 68, 3) crop pixels] -> (B, 68, 3) crop pixels."""
         ...
-
-
-@lru_cache(maxsize=1)
-def mean_shape() -> Array:
-    """The mean face in its own crop: (68, 3) in unit coordinates (`geometry.unit_to_pixels`)."""
-    shape = np.load(MEAN_SHAPE).astype(np.float64)
-    shape.setflags(write=False)
-    return shape
 
 
 def find_savedmodel(path: str | Path) -> Path:

@@ -19,7 +19,7 @@ from tf_dhm.aligner import Aligner, Face
 from tf_dhm.detector import Detection
 from tf_dhm.errors import InputError
 from tf_dhm.geometry import Array
-from tf_dhm.predictor import mean_shape
+from tf_dhm.mean_face import mean_shape
 from tf_dhm.smoothing import OneEuroFilter, SmoothingConfig
 
 Image = NDArray[np.uint8]

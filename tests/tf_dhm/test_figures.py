@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from tf_dhm import figures, geometry
-from tf_dhm.predictor import mean_shape
+from tf_dhm.mean_face import mean_shape
 
 
 def face(size: int = 100) -> np.ndarray:

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tests.faces import TINY_MODEL
 from tf_dhm import geometry, models
 from tf_dhm.heatmap import diffusion_heatmap
-from tf_dhm.models import build_model, constant_heatmap, mean_landmarks, mean_shape, scaled_width
+from tf_dhm.mean_face import mean_landmarks, mean_shape
+from tf_dhm.models import build_model, constant_heatmap, scaled_width
 
 SIZE = TINY_MODEL.input_size
 

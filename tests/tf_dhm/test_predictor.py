@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 from tests.fakes import mean_shape_in_box, write_fake_model
 from tf_dhm import geometry, predictor
 from tf_dhm.errors import InputError
-from tf_dhm.predictor import (
-    Predictor,
-    cut_crops,
-    find_savedmodel,
-    mean_shape,
-    predict_boxes,
-    upright_boxes,
-    upright_roll,
-)
+from tf_dhm.mean_face import mean_shape
+from tf_dhm.predictor import Predictor, cut_crops, find_savedmodel, predict_boxes, upright_boxes, upright_roll
 
 Array = NDArray[np.floating]
 

@@ -20,7 +20,7 @@ from tf_dhm import geometry, metrics, training
 from tf_dhm.config import AugmentConfig, TrainConfig
 from tf_dhm.errors import InputError
 from tf_dhm.heatmap import diffusion_heatmap
-from tf_dhm.models import mean_landmarks, mean_shape
+from tf_dhm.mean_face import mean_landmarks, mean_shape
 from tf_dhm.training import Trainer, Validation, WarmupCosine, make_optimizer, prediction_function
 
 FACES = face_arrays(64)
