@@ -108,7 +108,7 @@ def draw_axes(image: NDArray[np.uint8], landmarks: ArrayLike, pose: ArrayLike) -
 def draw_id(image: NDArray[np.uint8], landmarks: ArrayLike, number: int) -> NDArray[np.uint8]:
     """Write the number of a face above its brows, on a copy."""
     drawn = image.copy()
-    scale, width = max(face_size(landmarks) / 250.0, 0.4), 2 * line_width(landmarks)
+    scale, width = max(face_size(landmarks) / 200.0, 0.5), line_width(landmarks)
     (text_width, text_height), _ = cv2.getTextSize(str(number), FONT, scale, width)
     points = fixed_point(landmarks) / 2**SHIFT
     x, y = (points.min(0)[0] + points.max(0)[0]) / 2 - text_width / 2, points.min(0)[1] - text_height / 2

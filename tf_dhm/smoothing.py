@@ -28,8 +28,8 @@ class SmoothingConfig:
         speed_cutoff: Hz, the cutoff of the filter of the speed itself (the paper's dcutoff).
     """
 
-    min_cutoff: float = 1.0
-    beta: float = 20.0
+    min_cutoff: float = 0.5
+    beta: float = 40.0
     speed_cutoff: float = 1.0
 
     def __post_init__(self) -> None:

@@ -132,7 +132,7 @@ class TestFollowing:
         assert film.ids(box_at(100, 100)) == [0]
 
     def test_smoothing(self) -> None:
-        steady = Film(World(), TrackingConfig(smoothing=SmoothingConfig(beta=0.0)))
+        steady = Film(World(), TrackingConfig(smoothing=SmoothingConfig(min_cutoff=1.0, beta=0.0)))
         steady.show(box_at(300, 200), frames=5)
         (face,) = steady.show(box_at(310, 200))
         # One frame of 1/25 s at a cutoff of 1 Hz: alpha = 1 / (1 + 25 / (2 pi)) = 0.2008.

@@ -1,0 +1,18 @@
+"""Measure jitter and lag of landmarks on video: `python tools/measure_tracking.py --help`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tf_dhm.errors import run_script
+from tf_dhm.tracking_measures import MeasureConfig, measure
+
+if __name__ == "__main__":
+    run_script(lambda: measure(tyro.cli(MeasureConfig)))
