@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import platform
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,8 +128,8 @@ def run(options: Options, resume: bool, command: str) -> Path:
     description = export.Description(
         preset=options.preset,
         model=options.model,
-        options=json.loads((run_dir / OPTIONS_FILE).read_text()),
-        command=(run_dir / COMMAND_FILE).read_text().strip(),
+        options=without_folders(json.loads((run_dir / OPTIONS_FILE).read_text())),
+        command=portable_command((run_dir / COMMAND_FILE).read_text().strip()),
         datasets={options.dataset: f"{len(faces):,} faces; {datasets.find_dataset(options.dataset).note}"},
         faces_seen=trainer.total_steps * options.train.batch_size,
         hours=float(trainer.seconds) / 3600.0,
@@ -166,6 +167,21 @@ def read_initial(options: Options) -> tuple[export.Description | None, Weights |
             f"init {options.init}: found a network with {'; '.join(differing)} as the chosen preset has"
         )
     return description, export.read_weights(Path(options.init))
+
+
+def portable_command(command: str) -> str:
+    """A command line with absolute paths cut to their last part: a model card is for others' machines."""
+    parts = [Path(part).name if Path(part).is_absolute() else part for part in shlex.split(command)]
+    return shlex.join(parts)
+
+
+def without_folders(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as JSON with the paths of this machine cut to their last part."""
+    paths = {"data_dir", "cache_dir", "runs_dir", "init"}
+    return {
+        key: Path(value).name if key in paths and value is not None else value
+        for key, value in options.items()
+    }
 
 
 def count_faces(faces: FaceArrays, held_out: FaceArrays) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import training_run
-from pipelines.training_run import Options, machine, run
+from pipelines.training_run import Options, machine, portable_command, run, without_folders
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
 from tf_dhm import config as configuration
 from tf_dhm import export
@@ -238,3 +238,10 @@ def test_the_processor_is_named_with_its_threads() -> None:
     name, _, threads = machine().rpartition(", ")
     assert name == training_run.processor_name() != ""
     assert threads.removesuffix(" threads").isdecimal()
+
+
+def test_a_model_card_does_not_name_folders_of_this_machine() -> None:
+    command = "python train.py --preset tiny --data-dir /home/me/wild68 --runs-dir runs"
+    assert portable_command(command) == "python train.py --preset tiny --data-dir wild68 --runs-dir runs"
+    options = without_folders({"data_dir": "/home/me/wild68", "init": None, "name": "/x/y"})
+    assert options == {"data_dir": "wild68", "init": None, "name": "/x/y"}
