@@ -1,6 +1,7 @@
 """Turn a dataset into shards for training at speed, checking every image and label.
 
 python prepare.py --dataset wild68 --data-dir wild68 --output-dir prepared/wild68
+python prepare.py --dataset synthetic --faces 50000 --output-dir prepared/synthetic
 
 A run that was stopped goes on where it was when it is called again. `train.py` takes the folder
 as --data-dir; given a dataset as distributed, it does the same by itself.
@@ -17,7 +18,7 @@ import tyro
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from pipelines import datasets, prepare, records
+from pipelines import datasets, prepare, records, synthetic
 from tf_dhm.errors import run_script
 
 
@@ -26,21 +27,30 @@ class Config:
     """What to prepare, and where to write it."""
 
     dataset: str
-    """Which dataset: wild68, 300w_lp, ls3d_w, aflw2000_3d or csv."""
-    data_dir: Path
-    """Its folder, as distributed."""
+    """Which dataset: wild68, 300w_lp, ls3d_w, aflw2000_3d, csv or synthetic (rendered here)."""
     output_dir: Path
     """A new folder, or one that was begun with the same options."""
+    data_dir: Path | None = None
+    """Its folder, as distributed; none for synthetic."""
     crop_side: int = records.StoreConfig.crop_side
     """Faces whose crop is larger are reduced to so many pixels; 4/3 of the network's input is ample."""
     limit: int | None = None
     """Stop after so many faces."""
+    faces: int = synthetic.SyntheticConfig.count
+    """How many synthetic faces are rendered; every eleventh is held out for validation."""
+    faces_seed: int = synthetic.SyntheticConfig.seed
+    """Series of synthetic faces: parts of a large set can be rendered side by side with different ones."""
+    threads: int = 0
+    """Processes that render; 0 for one on each core."""
 
 
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     store = records.StoreConfig(crop_side=config.crop_side)
-    datasets.prepare_dataset(config.dataset, config.data_dir, config.output_dir, store, config.limit)
+    faces = synthetic.training_series(config.faces, config.faces_seed, config.crop_side)
+    datasets.prepare_dataset(
+        config.dataset, config.data_dir, config.output_dir, store, config.limit, faces, config.threads
+    )
     counts = records.read_settings(config.output_dir)["counts"]
     refused = counts.pop("refused")
     splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())

@@ -13,9 +13,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipelines import image_ops
+from pipelines.records import JoinedImages
 from tf_dhm.config import AugmentConfig
 from tf_dhm.geometry import CROP_SCALE, MIRROR_68
-from tf_dhm.models import mean_landmarks
+from tf_dhm.mean_face import mean_landmarks
 from tf_dhm.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
 
 Tensor = Any
@@ -152,7 +153,7 @@ def sample_initial_shape(seed: SeedSequence, count: Tensor, config: AugmentConfi
 
 
 def apply_opencv(
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | JoinedImages,
     indices: NDArray[np.integer],
     matrix: NDArray[np.float32],
     colour: NDArray[np.float32],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -40,6 +41,10 @@ class EpochOrder:
         balance: share of an epoch drawn evenly from the yaw bins (faces without a pose count as
             a bin of their own), with replacement; the rest is drawn without.
         bins: (count,) bin of each face.
+        sources: (count,) dataset of each face, numbered from 0; empty where all are one.
+        weights: share of an epoch that each dataset has, in any unit; empty for one dataset. Both
+            the balanced and the plain draws keep to it; a dataset is gone through again where its
+            share is more faces than it has.
     """
 
     seed: int
@@ -47,8 +52,17 @@ class EpochOrder:
     batch_size: int
     balance: float
     bins: tuple[int, ...]
+    sources: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not all(0.0 < weight < np.inf for weight in self.weights):
+            raise InputError(f"weights: found {self.weights}, expected each more than 0")
+        found = set(self.sources)
+        if found != set(range(len(self.weights))):
+            raise InputError(
+                f"weights: found {len(self.weights)}, expected one for each of {len(found)} datasets"
+            )
         if self.count < self.batch_size:
             raise InputError(f"batch_size: found {self.batch_size}, expected at most the {self.count} faces")
 
@@ -63,12 +77,21 @@ class EpochOrder:
         generator = np.random.default_rng((self.seed, epoch))
         total = self.steps * self.batch_size
         balanced = round(total * self.balance)
-        plain = generator.permutation(self.count)[: total - balanced]
+        sources = np.asarray(self.sources or (0,) * self.count)
+        shares = np.asarray(self.weights or (1.0,)) / sum(self.weights or (1.0,))
+        counts = np.diff(np.rint(np.cumsum([0.0, *shares]) * (total - balanced)).astype(int))
         bins = np.asarray(self.bins)
-        names, sizes = np.unique(bins, return_counts=True)
-        weight = 1.0 / (len(names) * sizes[np.searchsorted(names, bins)])
-        even = generator.choice(self.count, balanced, p=weight)
-        return generator.permutation(np.concatenate([plain, even])).reshape(self.steps, self.batch_size)
+        weight = np.empty(self.count)
+        drawn: list[NDArray[np.int64]] = []
+        for source, share in enumerate(shares):
+            rows = np.flatnonzero(sources == source)
+            passes = max(1, -(-counts[source] // len(rows)))
+            plain = np.concatenate([generator.permutation(len(rows)) for _ in range(passes)])
+            drawn.append(rows[plain[: counts[source]]])
+            names, inverse, sizes = np.unique(bins[rows], return_inverse=True, return_counts=True)
+            weight[rows] = share / (len(names) * sizes[inverse])
+        drawn.append(generator.choice(self.count, balanced, p=weight))
+        return generator.permutation(np.concatenate(drawn)).reshape(self.steps, self.batch_size)
 
     def batch(self, step: int) -> NDArray[np.int64]:
         """The faces of a global step, counted from 0 over all epochs: (batch_size,) indices."""
@@ -76,9 +99,17 @@ class EpochOrder:
         return self.epoch(epoch)[position]
 
 
-def make_order(faces: FaceArrays, config: TrainConfig) -> EpochOrder:
+def make_order(
+    faces: FaceArrays,
+    config: TrainConfig,
+    sources: Sequence[int] = (),
+    weights: tuple[float, ...] = (),
+) -> EpochOrder:
+    """The order in which `config` trains on `faces`; for `sources` and `weights` see `EpochOrder`."""
     bins = tuple(int(b) for b in yaw_bins(faces.pose[:, 1]))
-    return EpochOrder(config.seed, len(faces), config.batch_size, config.balance, bins)
+    return EpochOrder(
+        config.seed, len(faces), config.batch_size, config.balance, bins, tuple(sources), weights
+    )
 
 
 def training_batches(
@@ -100,7 +131,7 @@ def training_batches(
     # In the memory of the computer, where tf.data runs, not of a GPU.
     with tf.device("/CPU:0"):
         all_landmarks = tf.constant(faces.landmarks)
-        stored = tf.constant(faces.images) if config.image_ops == "graph" else None
+        stored = tf.constant(np.asarray(faces.images)) if config.image_ops == "graph" else None
     batch_size = order.batch_size
     sigmas = blur_sigmas(augment)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pipelines import aflw2000_3d, csv_landmarks, ls3dw, prepare, records, w300lp, wild68
-from pipelines.samples import FaceSample, Refusal
+from pipelines import aflw2000_3d, csv_landmarks, ls3dw, prepare, records, synthetic, w300lp, wild68
+from pipelines.samples import FaceSample, Refusal, Series
 from tf_dhm.errors import InputError
 
 Reader = Callable[[Path], Iterator[FaceSample | Refusal]]
@@ -24,6 +27,18 @@ class Dataset:
 
     read: Reader
     note: str
+
+
+SYNTHETIC = "synthetic"
+"""The dataset that needs no folder: it is rendered."""
+
+
+def refuse_folder(data_dir: Path) -> Iterator[FaceSample | Refusal]:
+    """Stands for the reader of synthetic faces, which are not read but rendered."""
+    raise InputError(
+        f"{data_dir}: found a folder for {SYNTHETIC}, expected none, or one that prepare.py wrote; "
+        "--dataset names another dataset"
+    )
 
 
 LS3D_W_NOTE = (
@@ -48,6 +63,11 @@ DATASETS: dict[str, Dataset] = {
         aflw2000_3d.read,
         "AFLW2000-3D: fitted 3-D landmarks; for testing only.",
     ),
+    SYNTHETIC: Dataset(
+        refuse_folder,
+        "faces rendered from the open face of this project, made of CC0 data of MakeHuman, with exact 3-D "
+        "landmarks, boxes from these landmarks; no photo and no licence limits their use.",
+    ),
     "csv": Dataset(csv_landmarks.read, "the user's own images and landmarks; boxes from these landmarks."),
     **{
         subset: Dataset(partial(ls3dw.read, subset=subset), f"sub-set {subset} of {LS3D_W_NOTE}")
@@ -65,24 +85,40 @@ def find_dataset(name: str) -> Dataset:
 
 
 def prepared_folder(
-    name: str, data_dir: Path, cache_dir: Path, store: records.StoreConfig, limit: int | None = None
+    name: str,
+    data_dir: Path | None,
+    cache_dir: Path,
+    store: records.StoreConfig,
+    limit: int | None = None,
+    faces: synthetic.SyntheticConfig | None = None,
+    workers: int = 0,
 ) -> Path:
     """The prepared form of a dataset, made in `cache_dir` if `data_dir` is not prepared already.
 
-    A dataset whose files were changed since is prepared anew, in another folder.
+    A dataset whose files were changed since is prepared anew, in another folder; so are synthetic
+    faces whose renderer was.
 
     Args:
         name: of the dataset.
-        data_dir: the dataset as distributed, or a folder that `prepare.py` wrote.
+        data_dir: the dataset as distributed, or a folder that `prepare.py` wrote; None for
+            synthetic faces that are to be rendered.
         cache_dir: where prepared datasets are kept.
         store: how faces are stored; a prepared `data_dir` keeps its own.
         limit: use no more than so many faces; not for a prepared `data_dir`.
+        faces: which synthetic faces, by default `SyntheticConfig()`; for these alone.
+        workers: processes that render them; 0 for one on each core.
 
     Raises:
         InputError: an unknown name, no such folder, a prepared one of another dataset or with a
             limit, or what the reader or `prepare` refuse.
     """
     find_dataset(name)
+    if data_dir is None:
+        series = make_series(name, faces, workers)
+        identity = f"{store} {limit} {json.dumps(series.source)}"
+        folder = cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        prepare.prepare(name, series, folder, store, limit)
+        return folder
     data_dir = Path(data_dir)
     if not data_dir.exists():
         raise InputError(f"data-dir: found no {data_dir}, expected the folder of {name}")
@@ -101,11 +137,35 @@ def prepared_folder(
     return folder
 
 
+def evaluation_folder(cache_dir: Path, count: int = synthetic.TEST_FACES, workers: int = 0) -> Path:
+    """The prepared form of `count` synthetic faces for testing: the same faces always, of split "test"."""
+    faces = synthetic.evaluation_series(count)
+    return prepared_folder(SYNTHETIC, None, cache_dir, records.StoreConfig(), None, faces, workers)
+
+
+def make_series(name: str, faces: synthetic.SyntheticConfig | None, workers: int) -> Series:
+    """The synthetic faces; InputError where `name` is a dataset that has to be read from a folder."""
+    if name != SYNTHETIC:
+        raise InputError(f"data-dir: found none, expected the folder of {name}")
+    return synthetic.make_series(faces or synthetic.SyntheticConfig(), workers)
+
+
 def prepare_dataset(
-    name: str, data_dir: Path, output_dir: Path, store: records.StoreConfig, limit: int | None = None
+    name: str,
+    data_dir: Path | None,
+    output_dir: Path,
+    store: records.StoreConfig,
+    limit: int | None = None,
+    faces: synthetic.SyntheticConfig | None = None,
+    workers: int = 0,
 ) -> pd.DataFrame:
-    """Read a dataset as distributed and prepare it: `prepare.prepare` by name. Returns the index."""
-    return prepare.prepare(name, find_dataset(name).read(Path(data_dir)), output_dir, store, limit)
+    """Read or render a dataset and prepare it: `prepare.prepare` by name. Returns the index.
+
+    The arguments are those of `prepared_folder`, but that a prepared `data_dir` is none.
+    """
+    dataset = find_dataset(name)
+    samples = make_series(name, faces, workers) if data_dir is None else dataset.read(Path(data_dir))
+    return prepare.prepare(name, samples, output_dir, store, limit)
 
 
 def state_of_files(path: Path, cache_dir: Path) -> str:
@@ -140,3 +200,53 @@ def load_splits(
                 f"{folder}: found splits {dict(counts)}, expected faces of both train and val to train with"
             )
     return records.load(folder, "train", memory_bytes), records.load(folder, "val", memory_bytes)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Faces of one or several datasets to train and validate with.
+
+    Attributes:
+        train: training faces, one dataset behind the other.
+        val: validation faces of those datasets that have some.
+        sources: (len(train),) number of the dataset that each training face is of.
+    """
+
+    train: records.FaceArrays
+    val: records.FaceArrays
+    sources: NDArray[np.int64]
+
+
+def load_mixture(folders: Sequence[Path], memory_bytes: int = records.MEMORY_BYTES) -> Mixture:
+    """The training and validation faces of prepared datasets, one behind the other.
+
+    Raises:
+        InputError: a folder is named twice, the datasets store their faces in other sizes, one has
+            no training faces, or none has validation faces.
+    """
+    if len(folders) == 1:
+        train, val = load_splits(folders[0], memory_bytes)
+        return Mixture(train, val, np.zeros(len(train), np.int64))
+    if len(set(folders)) < len(folders):
+        raise InputError(f"data-dir: found {', '.join(map(str, folders))}, expected each folder once")
+    stores = [records.read_store(folder) for folder in folders]
+    for folder, store in zip(folders, stores, strict=True):
+        if (store.crop_side, store.canvas) != (stores[0].crop_side, stores[0].canvas):
+            raise InputError(
+                f"{folder}: found faces of {store.crop_side} pixels on {store.canvas}, expected "
+                f"{stores[0].crop_side} on {stores[0].canvas} as in {folders[0]}; prepare both alike"
+            )
+    counts = [records.read_index(folder)["split"].value_counts() for folder in folders]
+    for folder, found in zip(folders, counts, strict=True):
+        if not found.get("train", 0):
+            raise InputError(f"{folder}: found splits {dict(found)}, expected some faces of train")
+    with_val = [folder for folder, found in zip(folders, counts, strict=True) if found.get("val", 0)]
+    if not with_val:
+        raise InputError(
+            f"{', '.join(map(str, folders))}: found no face of val, expected some in one of them"
+        )
+    share = memory_bytes // len(folders)
+    parts = [records.load(folder, "train", share) for folder in folders]
+    val_parts = [records.load(folder, "val", share) for folder in with_val]
+    sources = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return Mixture(records.join(parts), records.join(val_parts), sources)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pipelines import records
-from pipelines.samples import FaceSample, Refusal
+from pipelines.samples import FaceSample, Refusal, Series
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 
@@ -30,7 +30,7 @@ TEMPORARY_FILE = re.compile(r"\.(shard-\d{5}|index|refused|dataset|plan)\.(\d+)\
 
 def prepare(
     name: str,
-    samples: Iterable[FaceSample | Refusal],
+    samples: Iterable[FaceSample | Refusal] | Series,
     output_dir: Path,
     config: records.StoreConfig | None = None,
     limit: int | None = None,
@@ -44,7 +44,8 @@ def prepare(
 
     Args:
         name: of the dataset, kept in `dataset.json`.
-        samples: faces in an order that is the same at every call.
+        samples: faces in an order that is the same at every call. Of a `Series`, those of the shards
+            that are there already are not read; its source is kept in `dataset.json`.
         output_dir: a new, unfinished or finished folder.
         config: how faces are stored.
         limit: stop after so many samples.
@@ -57,7 +58,9 @@ def prepare(
     if limit is not None and limit < 1:
         raise InputError(f"limit: found {limit}, expected 1 or more")
     output_dir = Path(output_dir)
-    plan = {"name": name, "store": asdict(config), "limit": limit}
+    plan: dict[str, Any] = {"name": name, "store": asdict(config), "limit": limit}
+    if isinstance(samples, Series):
+        plan |= {"source": {**samples.source, "count": samples.count}}
     if (output_dir / records.DATASET_FILE).is_file():
         settings = records.read_settings(output_dir)
         _check_plan(output_dir / records.DATASET_FILE, {key: settings.get(key) for key in plan}, plan)
@@ -71,18 +74,24 @@ def prepare(
             path.write_text(json.dumps(plan))
 
     parts: list[pd.DataFrame] = []
-    stream = islice(samples, limit)
-    with tqdm(desc=f"preparing {name}", unit="face") as progress:
-        for number, chunk in enumerate(_chunks(stream, config.shard_size)):
-            shard = output_dir / f"shard-{number:05d}.tfrecord"
-            part_file = shard.with_suffix(".parquet")
+    total = limit
+    if isinstance(samples, Series):
+        total = min(samples.count, limit or samples.count)
+        while (files := _shard_files(output_dir, len(parts)))[0].is_file() and files[1].is_file():
+            parts.append(pd.read_parquet(files[1]))
+        done = sum(map(len, parts))
+        stream = islice(samples.read(done), total - done)
+    else:
+        done, stream = 0, islice(samples, limit)
+    with tqdm(desc=f"preparing {name}", unit="face", total=total, initial=done) as progress:
+        for chunk in _chunks(stream, config.shard_size, progress):
+            shard, part_file = _shard_files(output_dir, len(parts))
             if part_file.is_file() and shard.is_file():
                 part = pd.read_parquet(part_file)
                 _check_part(part_file, part, chunk)
             else:
                 part = _write_shard(chunk, shard, part_file, config)
             parts.append(part)
-            progress.update(len(chunk))
 
     table = pd.concat(parts) if parts else pd.DataFrame({"reason": []})
     usable = table[table["reason"] == ""].drop(columns="reason").reset_index(drop=True)
@@ -95,7 +104,8 @@ def prepare(
         usable.to_parquet(path)
     counts = {split: int(count) for split, count in usable["split"].value_counts().sort_index().items()}
     with atomic_write(output_dir / records.DATASET_FILE) as path:
-        records.write_settings(path, name, config, {**counts, "refused": len(table) - len(usable)}, limit)
+        refused = {"refused": len(table) - len(usable)}
+        records.write_settings(path, name, config, {**counts, **refused}, limit, plan.get("source"))
     _clean(output_dir)
     return usable
 
@@ -125,8 +135,24 @@ def _clean(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _chunks(stream: Iterator[FaceSample | Refusal], size: int) -> Iterator[list[FaceSample | Refusal]]:
-    while chunk := list(islice(stream, size)):
+def _shard_files(folder: Path, number: int) -> tuple[Path, Path]:
+    """A shard, and the part of the index that belongs to it."""
+    shard = folder / f"shard-{number:05d}.tfrecord"
+    return shard, shard.with_suffix(".parquet")
+
+
+def _chunks(
+    stream: Iterator[FaceSample | Refusal], size: int, progress: tqdm
+) -> Iterator[list[FaceSample | Refusal]]:
+    """Lists of `size` samples, the last one shorter; `progress` counts samples as they are read."""
+
+    def counted() -> Iterator[FaceSample | Refusal]:
+        for sample in stream:
+            progress.update()
+            yield sample
+
+    samples = counted()
+    while chunk := list(islice(samples, size)):
         yield chunk
 
 

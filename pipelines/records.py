@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -22,7 +24,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipelines.samples import FaceSample
+from pipelines.samples import FaceSample, Split
 from tf_dhm import config as configuration
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
@@ -68,6 +70,32 @@ class StoreConfig:
         return round(self.crop_side * self.margin)
 
 
+class JoinedImages:
+    """Image arrays (N_i, C, C, 3) uint8 one behind the other, in memory or mapped, none copied."""
+
+    def __init__(self, parts: Sequence[NDArray[np.uint8]]) -> None:
+        self.parts = list(parts)
+        self.starts = np.cumsum([0, *map(len, self.parts)])
+        self.shape = (int(self.starts[-1]), *self.parts[0].shape[1:])
+        self.dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        """One image (C, C, 3), or the (K, C, C, 3) of a slice."""
+        if isinstance(index, slice):
+            rows = range(*index.indices(len(self)))
+            return np.stack([self[row] for row in rows]) if rows else self.parts[0][:0]
+        if not 0 <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        part = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return self.parts[part][index - self.starts[part]]
+
+    def __array__(self, dtype: Any = None) -> NDArray[Any]:
+        return np.concatenate(self.parts).astype(dtype or np.uint8, copy=False)
+
+
 @dataclass(frozen=True)
 class FaceArrays:
     """Faces in memory. N faces, canvas C.
@@ -76,7 +104,7 @@ class FaceArrays:
     unknown; visibility (N, 68) uint8; pose (N, 3) float32 degrees; name, split, group (N,) str.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | JoinedImages
     landmarks: NDArray[np.float32]
     visibility: NDArray[np.uint8]
     pose: NDArray[np.float32]
@@ -89,6 +117,18 @@ class FaceArrays:
 
     def __getitem__(self, rows: slice) -> FaceArrays:
         return FaceArrays(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+
+def join(parts: Sequence[FaceArrays]) -> FaceArrays:
+    """Faces of several datasets, one behind the other; their canvases are alike."""
+    if len(parts) == 1:
+        return parts[0]
+    labels = {
+        f.name: np.concatenate([getattr(part, f.name) for part in parts])
+        for f in fields(FaceArrays)
+        if f.name != "images"
+    }
+    return FaceArrays(images=JoinedImages([np.asarray(part.images) for part in parts]), **labels)
 
 
 def cut_face(
@@ -171,10 +211,17 @@ def read_settings(folder: Path) -> dict:
 
 
 def write_settings(
-    path: Path, name: str, config: StoreConfig, counts: dict[str, int], limit: int | None = None
+    path: Path,
+    name: str,
+    config: StoreConfig,
+    counts: dict[str, int],
+    limit: int | None = None,
+    source: dict[str, Any] | None = None,
 ) -> None:
     """Write what `read_settings` reads. `counts`: faces of each split and "refused"; see `prepare`."""
     settings = {"name": name, "store": asdict(config), "limit": limit, "counts": counts}
+    if source is not None:
+        settings["source"] = source
     path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
@@ -186,6 +233,44 @@ def read_index(folder: Path) -> pd.DataFrame:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: found {error}, expected the index that prepare.py writes") from error
+
+
+def read_store(folder: Path) -> StoreConfig:
+    """How the faces of a prepared dataset are stored."""
+    return configuration.from_dict(StoreConfig, read_settings(folder)["store"], str(folder / DATASET_FILE))
+
+
+def read_samples(folder: Path, split: Split) -> Iterator[FaceSample]:
+    """The faces of a split as they are stored: their cut-outs as JPEG, landmarks in pixels of those.
+
+    Raises:
+        InputError: not a prepared dataset, no face of `split`, a missing or damaged shard.
+    """
+    index = read_index(folder)
+    counts = index["split"].value_counts()
+    if not counts.get(split, 0):
+        raise InputError(f"{folder}: found splits {dict(counts)}, expected some faces of {split}")
+    chosen = index[index["split"] == split]
+    for shard, part in chosen.groupby("shard", sort=True):
+        with _open_shard(folder / str(shard), len(part)) as file:
+            for row in part.itertuples():
+                file.seek(row.offset)
+                features = parse_record(file.read(row.length), f"{folder / str(shard)} at byte {row.offset}")
+                yield FaceSample(
+                    name=row.name,
+                    read_image=partial(bytes, features["image"]),
+                    landmarks=np.frombuffer(features["landmarks"], "<f4").reshape(68, 3),
+                    split=split,
+                    group=row.group,
+                    visibility=np.frombuffer(features["visibility"], np.uint8),
+                    pose=np.frombuffer(features["pose"], "<f4"),
+                )
+
+
+def _open_shard(path: Path, count: int) -> BinaryIO:
+    if not path.is_file():
+        raise InputError(f"{path}: found no such file, expected a shard of {count} faces")
+    return path.open("rb")
 
 
 def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTES) -> FaceArrays:
@@ -200,8 +285,7 @@ def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTE
     """
     folder = Path(folder)
     index = read_index(folder)
-    settings = read_settings(folder)
-    store = configuration.from_dict(StoreConfig, settings["store"], str(folder / DATASET_FILE))
+    store = read_store(folder)
     if split is not None:
         index = index[index["split"] == split]
     if index.empty:
@@ -242,9 +326,7 @@ def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dic
         row = 0
         for shard, part in index.groupby("shard", sort=True):
             path = folder / str(shard)
-            if not path.is_file():
-                raise InputError(f"{path}: found no such file, expected a shard of {len(part)} faces")
-            with path.open("rb") as file:
+            with _open_shard(path, len(part)) as file:
                 for name, offset, length in zip(part["name"], part["offset"], part["length"], strict=True):
                     file.seek(offset)
                     features = parse_record(file.read(length), f"{path} at byte {offset}")

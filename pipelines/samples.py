@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,21 @@ class Refusal:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """Samples that can be read from any one of them on, so that none is made again in vain.
+
+    Attributes:
+        count: number of samples.
+        source: what the samples depend on, as JSON has it; equal sources give equal samples.
+        read: the samples from a number (0 for the first) on.
+    """
+
+    count: int
+    source: dict[str, Any]
+    read: Callable[[int], Iterator[FaceSample | Refusal]]
 
 
 def check_landmarks(landmarks: NDArray[np.floating], source: str) -> NDArray[np.float32]:

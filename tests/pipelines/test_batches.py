@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 from typing import Literal
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import batches
+from pipelines import batches, records
 from pipelines.batches import EpochOrder, plain_crops, training_batches
 from pipelines.records import FaceArrays
 from tests.made_faces import made_faces
@@ -103,6 +104,61 @@ class TestEpochOrder:
         rare = np.isin(np.array(self.bins)[self.order(0.5).epoch(0)], (2, -1)).mean(1)
         assert rare.min() > 0.05
 
+    @pytest.mark.parametrize(
+        ("balance", "digest"),
+        [(0.0, "ce0df5227d85ad75"), (0.5, "f8de8f9a3648e514"), (1.0, "295eb64f63c67137")],
+    )
+    def test_the_order_of_one_dataset_never_changes(self, balance: float, digest: str) -> None:
+        # Runs are resumed in it.
+        order = self.order(balance, seed=3)
+        drawn = np.concatenate([order.epoch(0), order.epoch(7)]).astype("<i8")
+        assert hashlib.sha256(drawn.tobytes()).hexdigest().startswith(digest)
+        weighted = dataclasses.replace(order, sources=(0,) * 1000, weights=(0.3,))
+        assert np.array_equal(weighted.epoch(7), order.epoch(7))
+
+    def weighted(self, balance: float, weights: tuple[float, ...] = (2.0, 1.0, 1.0)) -> EpochOrder:
+        """Three datasets of 100, 500 and 400 faces."""
+        sources = tuple(np.repeat([0, 1, 2], [100, 500, 400]).tolist())
+        return EpochOrder(0, 1000, 32, balance, self.bins, sources, weights)
+
+    @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+    def test_weights_are_shares_of_what_is_drawn(self, balance: float) -> None:
+        order = self.weighted(balance)
+        assert np.array_equal(order.epoch(5), self.weighted(balance).epoch(5))
+        assert not np.array_equal(order.epoch(5), order.epoch(6))
+        drawn = np.concatenate([order.epoch(epoch).ravel() for epoch in range(20)])
+        shares = np.bincount(np.asarray(order.sources)[drawn], minlength=3) / len(drawn)
+        assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.01)
+
+    def test_the_plain_share_goes_through_a_dataset_again(self) -> None:
+        counts = np.bincount(self.weighted(0.0).epoch(0).ravel(), minlength=1000)
+        # 496 of 992 from the first 100 faces, and 248 each from the others, no face twice.
+        assert counts[:100].sum() == 496
+        assert set(counts[:100].tolist()) == {4, 5}
+        assert (counts[100:600].sum(), counts[600:].sum()) == (248, 248)
+        assert counts[100:].max() == 1
+
+    def test_the_balanced_share_is_even_in_each_dataset(self) -> None:
+        order = self.weighted(1.0)
+        drawn = np.concatenate([order.epoch(epoch).ravel() for epoch in range(20)])
+        # The faces of datasets 0 and 1 are all of bin 0; 2 has 100, 200, 60 and 40 in the four bins.
+        bins = np.asarray(self.bins)[drawn[drawn >= 600]]
+        assert [(bins == b).mean() for b in (0, 1, 2, -1)] == pytest.approx([0.25] * 4, abs=0.02)
+
+    @pytest.mark.parametrize(
+        ("weights", "message"),
+        [
+            ((1.0, 1.0), "weights: found 2, expected one for each of 3 datasets"),
+            ((), "weights: found 0, expected one for each of 3 datasets"),
+            ((1.0, 0.0, 1.0), r"weights: found \(1.0, 0.0, 1.0\), expected each more than 0"),
+            ((1.0, float("nan"), 1.0), "expected each more than 0"),
+            ((1.0, float("inf"), 1.0), "expected each more than 0"),
+        ],
+    )
+    def test_wrong_weights(self, weights: tuple[float, ...], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            self.weighted(0.5, weights)
+
     def test_fewer_faces_than_a_batch(self) -> None:
         with pytest.raises(InputError, match="batch_size: found 32, expected at most the 5 faces"):
             EpochOrder(0, 5, 32, 0.0, (0,) * 5)
@@ -110,6 +166,15 @@ class TestEpochOrder:
     def test_bins_come_from_the_yaw(self) -> None:
         faces = made_faces(4, yaw=np.array([-10, 45, -80, np.nan]))
         assert order_of(faces).bins == (0, 1, 2, -1)
+
+
+@pytest.mark.parametrize("image_ops", ["opencv", "graph"])
+def test_joined_faces_are_cut_like_others(faces: FaceArrays, image_ops: Literal["opencv", "graph"]) -> None:
+    config = dataclasses.replace(CONFIG, image_ops=image_ops)
+    joined = records.join([faces[:3], faces[3:]])
+    assert_equal(run(joined, config, last=2), run(faces, config, last=2))
+    for part in (0, 1):
+        assert np.array_equal(plain_crops(joined, SIZE)[part], plain_crops(faces, SIZE)[part])
 
 
 def test_what_a_batch_holds(faces: FaceArrays) -> None:

@@ -3,13 +3,15 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from pipelines import datasets, records
-from pipelines.datasets import DATASETS, load_splits, prepared_folder
+from pipelines import datasets, records, synthetic
+from pipelines.datasets import DATASETS, load_mixture, load_splits, prepared_folder
 from pipelines.records import StoreConfig
+from pipelines.renderer import RenderConfig
 from pipelines.samples import Split
 from tests.made_faces import encode, mean_face, smooth_image
 from tf_dhm.errors import InputError
@@ -37,8 +39,10 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def test_every_dataset_has_a_note_for_the_model_card() -> None:
-    assert sorted(DATASETS) == ["300w_lp", "aflw2000_3d", "csv", "ls3d_w", "wild68"]
-    assert all("box" in d.note or "testing only" in d.note for d in DATASETS.values())
+    assert {"300w_lp", "aflw2000_3d", "csv", "ls3d_w", "synthetic", "wild68"} <= set(DATASETS)
+    for name, dataset in DATASETS.items():
+        assert dataset.note.endswith("."), name
+        assert "box" in dataset.note or "testing only" in dataset.note, name
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
@@ -108,6 +112,98 @@ def test_a_prepared_folder_is_taken_as_it_is(data_dir: Path, tmp_path: Path) -> 
         prepared_folder("wild68", folder, tmp_path / "cache", STORE)
     with pytest.raises(InputError, match="limit: found 2 with a prepared dataset"):
         prepared_folder("csv", folder, tmp_path / "cache", STORE, limit=2)
+
+
+SMALL_FACES = synthetic.SyntheticConfig(12, seed=4, val_every=4, render=RenderConfig(size=32))
+
+
+def test_synthetic_faces_need_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    folder = prepared_folder("synthetic", None, cache, STORE, faces=SMALL_FACES, workers=1)
+    assert folder.name.startswith("synthetic-32-")
+    train, val = load_splits(folder)
+    assert train.name.tolist() == [f"synthetic/4/{i}" for i in range(12) if i % 4]
+    assert val.name.tolist() == [f"synthetic/4/{i}" for i in (0, 4, 8)]
+
+    def render_sample(*task: Any) -> None:
+        raise AssertionError("rendered again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "render_sample", render_sample)
+        assert prepared_folder("synthetic", None, cache, STORE, faces=SMALL_FACES) == folder
+        # As it is, whatever faces would be rendered now.
+        assert prepared_folder("synthetic", folder, tmp_path / "none", STORE) == folder
+    few = dataclasses.replace(SMALL_FACES, count=1)
+    others = [
+        prepared_folder("synthetic", None, cache, STORE, faces=few),
+        prepared_folder("synthetic", None, cache, STORE, faces=dataclasses.replace(few, seed=5)),
+        prepared_folder("synthetic", None, cache, STORE, limit=1, faces=SMALL_FACES),
+    ]
+    monkeypatch.setattr(synthetic, "renderer_digest", lambda: "another renderer")
+    others.append(prepared_folder("synthetic", None, cache, STORE, faces=few))
+    assert len({folder, *others}) == 5
+
+
+def test_the_faces_for_testing_are_always_the_same(tmp_path: Path) -> None:
+    folder = datasets.evaluation_folder(tmp_path, 2)
+    samples = list(records.read_samples(folder, "test"))
+    assert [sample.name for sample in samples] == [f"synthetic/{synthetic.TEST_SEED}/{i}" for i in range(2)]
+    assert datasets.evaluation_folder(tmp_path, 2) == folder
+    with pytest.raises(InputError, match=r"found splits \{'test': 2\}, expected faces of both"):
+        load_splits(folder)
+
+
+def test_only_synthetic_faces_need_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="data-dir: found none, expected the folder of wild68"):
+        prepared_folder("wild68", None, tmp_path, STORE)
+    with pytest.raises(InputError, match="data-dir: found none, expected the folder of csv"):
+        datasets.prepare_dataset("csv", None, tmp_path / "a", STORE)
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match=r"photos: found a folder for synthetic, .*--dataset names another"):
+        prepared_folder("synthetic", tmp_path / "photos", tmp_path, STORE)
+
+
+class TestLoadMixture:
+    def folder(self, tmp_path: Path, name: str, splits: list[Split], store: StoreConfig = STORE) -> Path:
+        data = write_csv_dataset(tmp_path / f"{name}-photos", splits)
+        datasets.prepare_dataset("csv", data, tmp_path / name, store)
+        return tmp_path / name
+
+    def test_several_datasets(self, tmp_path: Path) -> None:
+        first = self.folder(tmp_path, "a", ["train", "val", "train"])
+        second = self.folder(tmp_path, "b", ["train", "train", "train"])
+        third = self.folder(tmp_path, "c", ["val", "train", "val"])
+        mixture = load_mixture([first, second, third])
+        assert mixture.train.name.tolist() == ["0.png", "2.png", "0.png", "1.png", "2.png", "1.png"]
+        assert mixture.sources.tolist() == [0, 0, 1, 1, 1, 2]
+        assert mixture.val.name.tolist() == ["1.png", "0.png", "2.png"]
+        expected = records.load(third, "train")
+        assert (mixture.train.images[5] == expected.images[0]).all()
+        mapped = load_mixture([first, second, third], memory_bytes=0)
+        assert isinstance(mapped.train.images, records.JoinedImages)
+        assert (mapped.train.images[5] == expected.images[0]).all()
+
+    def test_one_dataset_is_itself(self, tmp_path: Path) -> None:
+        folder = self.folder(tmp_path, "a", ["train", "val", "train"])
+        mixture = load_mixture([folder])
+        assert mixture.sources.tolist() == [0, 0]
+        assert not isinstance(mixture.train.images, records.JoinedImages)
+        assert mixture.val.name.tolist() == ["1.png"]
+
+    def test_mistakes(self, tmp_path: Path) -> None:
+        train = self.folder(tmp_path, "train", ["train", "train"])
+        both = self.folder(tmp_path, "both", ["train", "val"])
+        val = self.folder(tmp_path, "val", ["val", "val"])
+        other = self.folder(tmp_path, "other", ["train"], dataclasses.replace(STORE, crop_side=48))
+        more = self.folder(tmp_path, "more", ["train"])
+        with pytest.raises(InputError, match=r"other: found faces of 48 pixels on 60, expected 32 on 40"):
+            load_mixture([both, other])
+        with pytest.raises(InputError, match=r"val: found splits .*, expected some faces of train"):
+            load_mixture([both, val])
+        with pytest.raises(InputError, match=r"train, .*more: found no face of val"):
+            load_mixture([train, more])
+        with pytest.raises(InputError, match=r"data-dir: found .*expected each folder once"):
+            load_mixture([both, both])
 
 
 @pytest.mark.parametrize("splits", [["train", "train"], ["test", "val"]])

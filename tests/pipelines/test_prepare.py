@@ -16,7 +16,7 @@ from pipelines import prepare as module
 from pipelines import records
 from pipelines.prepare import prepare
 from pipelines.records import StoreConfig
-from pipelines.samples import FaceSample, Refusal
+from pipelines.samples import FaceSample, Refusal, Series
 from tests.made_faces import made_sample, mean_face
 from tf_dhm.errors import InputError
 
@@ -148,6 +148,53 @@ def test_only_what_is_missing_is_encoded(tmp_path: Path, monkeypatch: pytest.Mon
     encoded.clear()
     prepare("made", made_samples(), tmp_path / "a", STORE)
     assert encoded == ["face3", "undecodable", "face5", "not_a_number", "face7", "outside", "face9"]
+
+
+def made_series(starts: list[int], stop_at: int | None = None, seed: int = 0) -> Series:
+    """The samples of `made_samples` as a series; appends to `starts` where it is read from."""
+
+    def read(start: int) -> Iterator[FaceSample | Refusal]:
+        starts.append(start)
+        for i, sample in enumerate(made_samples()):
+            if i >= start:
+                yield killing_sample(i) if i == stop_at else sample
+
+    return Series(10, {"seed": seed}, read)
+
+
+def test_a_series_goes_on_behind_its_shards(whole: dict[str, bytes], tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    starts: list[int] = []
+    for stop_at in (4, 9):
+        with pytest.raises(Killed):
+            prepare("made", made_series(starts, stop_at), folder, STORE)
+    prepare("made", made_series(starts), folder, STORE)
+    assert starts == [0, 3, 9]
+    found = contents(folder)
+    settings = json.loads(found.pop("dataset.json"))
+    assert settings.pop("source") == {"seed": 0, "count": 10}
+    expected = {name: content for name, content in whole.items() if name != "dataset.json"}
+    assert found == expected
+    assert settings == json.loads(whole["dataset.json"])
+    # A finished folder is not read again, and of another source it is refused.
+    assert len(prepare("made", made_series(starts), folder, STORE)) == 6
+    assert starts == [0, 3, 9]
+    with pytest.raises(InputError, match=r"'seed': 0.*expected .*'seed': 1.*choose another output folder"):
+        prepare("made", made_series(starts, seed=1), folder, STORE)
+
+
+def test_a_series_stops_at_the_limit(tmp_path: Path) -> None:
+    starts: list[int] = []
+    with pytest.raises(Killed):
+        prepare("made", made_series(starts, 3), tmp_path / "a", STORE, limit=6)
+    index = prepare("made", made_series(starts), tmp_path / "a", STORE, limit=6)
+    assert starts == [0, 3]
+    assert index["name"].tolist() == ["face0", "face2", "face3", "face5"]
+    # All shards are there, but not their index.
+    (tmp_path / "b").mkdir()
+    with pytest.raises(Killed):
+        prepare("made", made_series(starts, 3), tmp_path / "b", STORE, limit=4)
+    assert len(prepare("made", made_series(starts), tmp_path / "b", STORE, limit=4)) == 3
 
 
 def test_a_shard_that_was_removed_is_written_again(whole: dict[str, bytes], tmp_path: Path) -> None:

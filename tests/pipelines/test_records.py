@@ -172,6 +172,53 @@ class TestCutFace:
         assert np.abs(found - landmarks[inside, :2]).max(initial=0.0) < 0.6
 
 
+class TestReadSamples:
+    def test_faces_as_they_are_stored(self, prepared: Path) -> None:
+        faces = records.load(prepared, "val")
+        samples = list(records.read_samples(prepared, "val"))
+        assert [sample.name for sample in samples] == ["face2", "face7"]
+        for i, sample in enumerate(samples):
+            assert (sample.split, sample.group) == ("val", f"group{(2, 7)[i]}")
+            assert np.array_equal(decode_raster(sample.read_image(), sample.name), faces.images[i])
+            assert np.array_equal(sample.landmarks, faces.landmarks[i])
+            assert np.array_equal(sample.visibility, faces.visibility[i])
+            assert np.array_equal(sample.pose, faces.pose[i])
+
+    def test_no_face_of_the_split(self, prepared: Path) -> None:
+        with pytest.raises(InputError, match=r"found splits \{.*expected some faces of test"):
+            next(records.read_samples(prepared, "test"))
+
+    def test_a_missing_shard(self, prepared: Path) -> None:
+        (prepared / "shard-00000.tfrecord").unlink()
+        with pytest.raises(InputError, match=r"shard-00000\.tfrecord: found no such file"):
+            next(records.read_samples(prepared, "train"))
+
+
+class TestJoin:
+    def test_one_behind_the_other(self, prepared: Path) -> None:
+        faces = records.load(prepared)
+        joined = records.join([faces[:3], faces[3:4], faces[4:]])
+        assert isinstance(joined.images, records.JoinedImages)
+        assert len(joined) == len(joined.images) == 8
+        assert joined.images.shape == faces.images.shape
+        assert np.array_equal(np.asarray(joined.images), np.asarray(faces.images))
+        assert all(np.array_equal(joined.images[i], faces.images[i]) for i in np.arange(8))
+        assert np.array_equal(joined[2:5].images, faces.images[2:5])
+        assert joined[8:].images.shape == (0, 40, 40, 3)
+        for field in ("landmarks", "visibility", "pose", "name", "split", "group"):
+            assert np.array_equal(getattr(joined, field), getattr(faces, field)), field
+
+    def test_outside(self, prepared: Path) -> None:
+        faces = records.load(prepared)
+        for index in (-1, 16):
+            with pytest.raises(IndexError):
+                records.join([faces, faces]).images[index]
+
+    def test_one_part_is_itself(self, prepared: Path) -> None:
+        faces = records.load(prepared)
+        assert records.join([faces]) is faces
+
+
 class TestLoad:
     def test_faces_in_stored_order(self, prepared: Path) -> None:
         faces = records.load(prepared)
