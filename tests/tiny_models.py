@@ -1,0 +1,50 @@
+"""Very small exported networks whose every weight matters to the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from tf_dhm.config import ModelConfig
+from tf_dhm.export import Description, save_model
+from tf_dhm.models import build_model
+
+TINY = ModelConfig(
+    input_size=32,
+    stem_channels=8,
+    stage_channels=(8, 16),
+    stage_blocks=(0, 1),
+    recurrent_channels=16,
+    hidden_units=16,
+)
+
+
+def write_tiny_model(folder: Path, version: int = 1, heatmap_input: bool = True) -> Path:
+    """Export `TINY` with random weights and statistics as folder/version; return folder."""
+    config = dataclasses.replace(TINY, heatmap_input=heatmap_input)
+    network = build_model(config)
+    rng = np.random.default_rng(version)
+    weights = []
+    for variable in network.weights:
+        if "moving_variance" in variable.name or "gamma" in variable.name:
+            value = rng.uniform(0.5, 1.5, variable.shape)
+        elif "kernel" in variable.name:
+            value = rng.normal(0.0, np.sqrt(2.0 / np.prod(variable.shape[:-1])), variable.shape)
+        else:  # biases, and what batch normalisation shifts by
+            value = variable.numpy() + rng.normal(0.0, 0.1, variable.shape)
+        weights.append(value.astype(np.float32))
+    description = Description(
+        preset="tiny",
+        model=config,
+        options={},
+        command="none",
+        datasets={},
+        faces_seen=0,
+        hours=0.0,
+        machine="none",
+        val={},
+    )
+    save_model(weights, config, description, folder / str(version))
+    return folder
