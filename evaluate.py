@@ -1,5 +1,8 @@
 """Measure exported models on a labelled dataset: tables, CED plots, and pictures.
 
+Without options it measures all models of the project on synthetic faces, the same ones always.
+
+python evaluate.py
 python evaluate.py --models savedmodels/fast_dhm savedmodels/fast_dhm_x2 --dataset aflw2000_3d \\
     --data-dir AFLW2000-3D --labels original reannotated.npz --output-dir runs/evaluation
 """
@@ -18,7 +21,7 @@ import tyro
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from pipelines import aflw2000_3d, datasets
+from pipelines import aflw2000_3d, datasets, records, synthetic
 from pipelines.samples import FaceSample, Refusal, Split
 from tf_dhm import evaluation
 from tf_dhm.errors import InputError, run_script
@@ -28,14 +31,23 @@ from tf_dhm.errors import InputError, run_script
 class Config:
     """What to measure, and where to write it."""
 
-    models: tuple[str, ...]
-    """Model folders (savedmodels/<name>, or one of its versions)."""
-    data_dir: Path
-    """Folder of the dataset."""
-    output_dir: Path
+    models: tuple[str, ...] = ()
+    """Model folders (savedmodels/<name>, or one of its versions); by default all of models_dir."""
+    models_dir: Path = Path("savedmodels")
+    """Folder of the models that are measured where none are named."""
+    data_dir: Path | None = None
+    """Folder of the dataset, as distributed or as prepare.py wrote it; by default synthetic faces are
+    rendered, once."""
+    output_dir: Path = Path("runs/evaluation")
     """Folder for metrics.json, per_image.csv, table.md and the pictures."""
-    dataset: str = "aflw2000_3d"
-    """Which dataset lies there: aflw2000_3d, wild68, 300w_lp, ls3d_w or csv."""
+    dataset: str | None = None
+    """Which dataset lies there: aflw2000_3d (the default), wild68, 300w_lp, ls3d_w, csv or synthetic."""
+    faces: int = synthetic.TEST_FACES
+    """How many synthetic faces are rendered to measure on."""
+    cache_dir: Path = Path("data/prepared")
+    """Where they are kept."""
+    threads: int = 0
+    """Processes that render; 0 for one on each core."""
     labels: tuple[str, ...] = ("original",)
     """Label sets: "original", or a file of other labels of the same images."""
     split: Split = "test"
@@ -46,13 +58,18 @@ class Config:
 
 def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Iterator[FaceSample | Refusal]:
     """Yield the faces of one split, and what was refused, with one set of labels."""
+    if labels != "original" and dataset != "aflw2000_3d":
+        raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
+    if labels == "original" and (data_dir / records.DATASET_FILE).is_file():
+        found = records.read_settings(data_dir)["name"]
+        if found != dataset:
+            raise InputError(f"{data_dir}: found the prepared dataset {found}, expected {dataset}")
+        return records.read_samples(data_dir, split)
     if dataset == "aflw2000_3d":
         # The bins of published tables are of angles as labelled, one of which is unwrapped.
         items = aflw2000_3d.read(data_dir, labels, wrap_pose=False)
-    elif labels == "original":
-        items = datasets.find_dataset(dataset).read(data_dir)
     else:
-        raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
+        items = datasets.find_dataset(dataset).read(data_dir)
     return of_split(items, split, str(data_dir))
 
 
@@ -72,18 +89,43 @@ def of_split(
         raise InputError(f"{source}: found faces of the splits {found}, expected some of {split} (--split)")
 
 
+def find_models(folder: Path) -> tuple[str, ...]:
+    """The model folders in `folder`, by name; InputError where there is none."""
+    folders = sorted(folder.iterdir()) if folder.is_dir() else []
+    models = tuple(str(model) for model in folders if any(model.glob("[0-9]*/saved_model.pb")))
+    if not models:
+        found = "no model" if folder.is_dir() else "no such folder"
+        raise InputError(f"{folder}: found {found}, expected models as export.py promotes them, or --models")
+    return models
+
+
+def find_data(config: Config) -> tuple[str, Path]:
+    """Name and folder of the dataset; synthetic faces are rendered if they are not there yet."""
+    dataset = config.dataset or (datasets.SYNTHETIC if config.data_dir is None else "aflw2000_3d")
+    if config.data_dir is not None:
+        return dataset, config.data_dir
+    datasets.find_dataset(dataset)
+    if dataset != datasets.SYNTHETIC:
+        raise InputError(f"data-dir: found none, expected the folder of {dataset}")
+    if config.split != "test":
+        raise InputError(f"split: found {config.split}, expected test: rendered faces are all for testing")
+    return dataset, datasets.evaluation_folder(config.cache_dir, config.faces, config.threads)
+
+
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     if config.output_dir.exists() and not config.output_dir.is_dir():
         raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
     names = evaluation.label_set_names(config.labels)
+    entries = evaluation.load_entries(config.models or find_models(config.models_dir), config.passes)
+    dataset, data_dir = find_data(config)
     label_sets = {
-        name: read_faces(config.dataset, config.data_dir, labels, config.split)
+        name: read_faces(dataset, data_dir, labels, config.split)
         for name, labels in zip(names, config.labels, strict=True)
     }
-    entries = evaluation.load_entries(config.models, config.passes)
     result = evaluation.evaluate(entries, label_sets)
-    print(evaluation.write_report(result, entries, config.dataset, config.output_dir))
+    print(evaluation.write_report(result, entries, dataset, config.output_dir))
+    print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
     if len(result.refused):
         print(f"{len(result.refused)} faces refused; reasons in {config.output_dir / 'refused.csv'}")
 

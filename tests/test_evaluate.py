@@ -15,6 +15,7 @@ import pytest
 import scipy.io
 
 import evaluate
+from pipelines import records
 from tests.fakes import mean_shape_in_box, write_fake_model
 from tf_dhm import geometry, metrics
 from tf_dhm.errors import run_script
@@ -23,13 +24,13 @@ ROOT = Path(__file__).resolve().parents[1]
 YAWS = {"image00002": 0.0, "image00004": -30.0, "image00006": 45.0, "image00008": -80.0}
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, ROOT / "evaluate.py", *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_NUM_INTRAOP_THREADS": "1"},
-        cwd=ROOT,
+        cwd=cwd,
         check=False,
     )
 
@@ -105,6 +106,66 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
         assert picture is not None
         assert picture.std() > 1.0
     assert not list(out.glob(".*"))
+
+
+def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Path) -> None:
+    models = tmp_path / "savedmodels"
+    for name in ("one", "two"):
+        write_fake_model(models / name, size=24)
+    (models / "two" / "README.md").write_text("its card")
+    (models / "models.config").write_text("for TF Serving")
+    (models / "empty").mkdir()
+    # The defaults are below the working directory.
+    done = run("--faces", "4", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
+    assert list(results) == ["one", "two"]
+    assert results["one"] == results["two"]
+    assert results["one"]["original"]["images"] == 4
+    # Exact labels in the crop of their own box: what the mean shape is off by.
+    (prepared,) = (tmp_path / "data" / "prepared").iterdir()
+    expected = [nme_of_mean_shape(face.landmarks) for face in records.read_samples(prepared, "test")]
+    assert results["one"]["original"]["nme_mean"] == pytest.approx(np.mean(expected), abs=1e-3)
+    assert "# Accuracy on synthetic" in done.stdout
+    assert "Fast DHM×2" not in done.stdout  # published results are of other faces
+    assert "are in runs/evaluation" in done.stdout
+    assert "preparing synthetic" in done.stderr
+    # Prepared faces of any dataset can be measured on, these too.
+    done = run("--models", models / "one", "--dataset", "synthetic", "--data-dir", prepared, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "preparing" not in done.stderr
+    again = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
+    assert again == {"one": results["one"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "savedmodels: found no such folder, expected models"),
+        (["--models-dir", "."], "error: .: found no model, expected models"),
+        (["--models", "{model}", "--dataset", "csv"], "data-dir: found none, expected the folder of csv"),
+        (["--models", "{model}", "--dataset", "x"], "dataset: found 'x', expected one of"),
+        (["--models", "{model}", "--split", "val"], "split: found val, expected test"),
+        (["--models", "{model}", "--faces", "0"], "synthetic faces: found 0, expected 1 or more"),
+        (["--models", "{model}", "--labels", "x.npz", "--faces", "1"], "the only labels of synthetic"),
+    ],
+)
+def test_mistakes_without_a_folder(
+    arguments: list[str],
+    message: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [word.format(model=model) for word in arguments]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+    with pytest.raises(SystemExit) as exit_info:
+        run_script(evaluate.main)
+    assert exit_info.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
