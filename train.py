@@ -1,5 +1,8 @@
 """Train a network of the DHM family and export it.
 
+Without a dataset it renders faces, trains on them for a short while, and shows what came of it.
+
+python train.py
 python train.py --preset fast_dhm --dataset wild68 --data-dir wild68 --name my_run
 python train.py --resume runs/my_run
 """
@@ -22,6 +25,9 @@ from tf_dhm import config as configuration
 from tf_dhm.errors import InputError, run_script
 from tf_dhm.presets import PRESETS, find_preset
 
+TRIAL_EPOCHS = 50
+"""Where no --dataset is named: 300,000 faces seen of the 6,000 rendered, minutes on two cores."""
+
 
 def parse(arguments: list[str]) -> tuple[Options, bool]:
     """Options from the command line over those of the preset, or of the run that is resumed."""
@@ -41,7 +47,10 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
         elif argument.startswith("--preset="):
             preset = argument.partition("=")[2]
     found = find_preset(preset)
-    default = Options(preset=preset, model=found.model, train=found.train, augment=found.augment)
+    train = found.train
+    if not any(argument.partition("=")[0] == "--dataset" for argument in arguments):
+        train = dataclasses.replace(train, epochs=min(train.epochs, TRIAL_EPOCHS))
+    default = Options(preset=preset, model=found.model, train=train, augment=found.augment)
     epilog = "\n".join(f"  {name}: {entry.summary}" for name, entry in PRESETS.items())
     options = tyro.cli(Options, args=arguments, default=default, description=f"{__doc__}\npresets:\n{epilog}")
     return options, False

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import psutil
 import tensorflow as tf
 import tyro
+from numpy.typing import NDArray
 
-from pipelines import batches, datasets
+from pipelines import batches, datasets, records, synthetic
 from pipelines.records import FaceArrays, StoreConfig
 from tf_dhm import config as configuration
-from tf_dhm import export
+from tf_dhm import evaluation, export
 from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
@@ -27,6 +29,7 @@ from tf_dhm.training import Trainer, Validation, Weights
 OPTIONS_FILE = "options.json"
 COMMAND_FILE = "command.txt"
 EXPORT_FOLDER = "export"
+EVALUATION_FOLDER = "evaluation"
 FACES_FILE = "faces.json"
 INITIAL_FILE = "initialized_from.json"
 FREE_OPTIONS = ("recurrent_steps",)
@@ -39,14 +42,25 @@ class Options:
 
     preset: str = "fast_dhm"
     """Network and recipe to begin with; every option below can be changed."""
-    dataset: str | None = None
-    """Which dataset: wild68, 300w_lp, ls3d_w or csv."""
+    dataset: str = datasets.SYNTHETIC
+    """Which dataset: synthetic (rendered here), wild68, 300w_lp, ls3d_w or csv; or several, as
+    wild68,synthetic."""
     data_dir: Path | None = None
-    """Its folder, as distributed or as prepare.py wrote it."""
+    """Its folder, as distributed or as prepare.py wrote it; none for synthetic. Of several datasets
+    the folders are given in their order, as PATH,PATH; that of synthetic may be left out."""
+    weights: tuple[float, ...] = ()
+    """Share of each of several datasets in the faces seen, in any unit, as 2 1; by default each face
+    of all is seen as often."""
+    faces: int = synthetic.SyntheticConfig.count
+    """How many synthetic faces are rendered; every eleventh is held out for validation."""
+    faces_seed: int = synthetic.SyntheticConfig.seed
+    """Series of synthetic faces; another number gives other faces."""
+    test_faces: int = synthetic.TEST_FACES
+    """Synthetic faces on which a model trained on such faces is measured in the end; 0 for none."""
     limit: int | None = None
-    """Use no more than so many faces of it."""
+    """Use no more than so many faces of each dataset."""
     cache_dir: Path = Path("data/prepared")
-    """Where a dataset that is not prepared yet is kept in prepared form."""
+    """Where a dataset that is not prepared yet, or is rendered, is kept in prepared form."""
     runs_dir: Path = Path("runs")
     """Runs go to <runs_dir>/<name>."""
     name: str = "train"
@@ -56,7 +70,7 @@ class Options:
     checkpoint_minutes: float = 5.0
     """Time between checkpoints; there is one at the end of each epoch too."""
     threads: int = 0
-    """Threads of the computation; 0 for all cores."""
+    """Threads of the computation, and processes that render; 0 for all cores."""
     model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     augment: Annotated[AugmentConfig, tyro.conf.arg(name="")] = field(default_factory=AugmentConfig)
@@ -64,6 +78,38 @@ class Options:
     @property
     def run_dir(self) -> Path:
         return self.runs_dir / self.name
+
+    def named_datasets(self) -> list[tuple[str, Path | None]]:
+        """The datasets and their folders, None where faces are rendered.
+
+        Raises:
+            InputError: an unknown dataset, or other numbers of folders or weights than of datasets.
+        """
+        names = self.dataset.split(",")
+        for name in names:
+            datasets.find_dataset(name)
+        if self.weights and len(self.weights) != len(names):
+            raise InputError(
+                f"weights: found {len(self.weights)}, expected one for each of the {len(names)} datasets "
+                f"{self.dataset}"
+            )
+        folders: list[Path | None] = []
+        if self.data_dir is not None:
+            several = len(names) > 1
+            folders += map(Path, str(self.data_dir).split(",")) if several else [self.data_dir]
+        if len(folders) < len(names):
+            given = iter(folders)
+            folders = [None if name == datasets.SYNTHETIC else next(given, None) for name in names]
+            for name, folder in zip(names, folders, strict=True):
+                if folder is None and name != datasets.SYNTHETIC:
+                    raise InputError(f"data-dir: found none for {name}, expected its folder")
+            if left := list(given):
+                raise InputError(f"data-dir: found {left[0]} too, expected one folder for each dataset")
+        elif len(folders) > len(names):
+            raise InputError(
+                f"data-dir: found {len(folders)} folders, expected one for each of the {len(names)} datasets"
+            )
+        return list(zip(names, folders, strict=True))
 
 
 def run(options: Options, resume: bool, command: str) -> Path:
@@ -78,13 +124,11 @@ def run(options: Options, resume: bool, command: str) -> Path:
         The version folder of the exported model.
 
     Raises:
-        InputError: no dataset, a run of that name exists, or anything its parts refuse.
+        InputError: no folder of a dataset, a run of that name exists, or anything its parts refuse.
     """
-    if options.dataset is None or options.data_dir is None:
-        raise InputError(
-            "dataset: found none; give --dataset and --data-dir, for example "
-            "--dataset wild68 --data-dir PATH (known datasets: " + ", ".join(datasets.DATASETS) + ")"
-        )
+    named = options.named_datasets()
+    if options.test_faces < 0:
+        raise InputError(f"test_faces: found {options.test_faces}, expected 0 or more")
     if options.threads:
         tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     run_dir = options.run_dir
@@ -98,11 +142,19 @@ def run(options: Options, resume: bool, command: str) -> Path:
 
     size = options.model.input_size
     store = StoreConfig(crop_side=max(StoreConfig.crop_side, round(size * 4 / 3)))
-    folder = datasets.prepared_folder(
-        options.dataset, options.data_dir, options.cache_dir, store, options.limit
-    )
-    faces, held_out = datasets.load_splits(folder)
-    trainer = make_trainer(options, faces, held_out)
+    series = synthetic.training_series(options.faces, options.faces_seed, store.crop_side)
+    folders = [
+        datasets.prepared_folder(
+            name, data_dir, options.cache_dir, store, options.limit, series, options.threads
+        )
+        for name, data_dir in named
+    ]
+    mixture = datasets.load_mixture(folders)
+    faces, held_out = mixture.train, mixture.val
+    counts = np.bincount(mixture.sources, minlength=len(folders)).tolist()
+    for (name, _), folder, count in zip(named, folders, counts, strict=True):
+        print(f"{name}: {count:,} faces to train with, from {folder}")
+    trainer = make_trainer(options, faces, held_out, mixture.sources)
     if resume:
         check_faces(run_dir / FACES_FILE, faces, held_out)
         print(f"resuming {run_dir} at step {trainer.resume()} of {trainer.total_steps}")
@@ -130,7 +182,7 @@ def run(options: Options, resume: bool, command: str) -> Path:
         model=options.model,
         options=without_folders(json.loads((run_dir / OPTIONS_FILE).read_text())),
         command=portable_command((run_dir / COMMAND_FILE).read_text().strip()),
-        datasets={options.dataset: f"{len(faces):,} faces; {datasets.find_dataset(options.dataset).note}"},
+        datasets=describe_datasets([name for name, _ in named], counts, options.weights),
         faces_seen=trainer.total_steps * options.train.batch_size,
         hours=float(trainer.seconds) / 3600.0,
         machine=machine(),
@@ -139,12 +191,44 @@ def run(options: Options, resume: bool, command: str) -> Path:
     )
     if not version_dir.exists():  # a run that was killed before it wrote the card has it
         export.save_model(trainer.best_weights(), options.model, description, version_dir)
+    rows: dict[str, Any] = {}
+    if datasets.SYNTHETIC in options.dataset.split(",") and options.test_faces:
+        rows = {"synthetic test faces": measure(version_dir, options)}
     with atomic_write(export_dir / export.CARD_FILE) as path:
-        path.write_text(export.model_card(options.preset, version_dir, description, {}, version_dir.name))
+        path.write_text(export.model_card(options.preset, version_dir, description, rows, version_dir.name))
     headline = val["nme_mean_of_bins"] if val["nme_mean_of_bins"] is not None else val["nme_mean"]
     print(f"NME on val {headline:.3f} % (mean of bins where poses are known)")
+    if rows:
+        report = run_dir / EVALUATION_FOLDER
+        print(f"results on {options.test_faces:,} synthetic test faces: {report / 'table.md'}")
+        print(f"CED plots: {report / 'ced.png'}, {report / 'ced_by_yaw.png'}")
+        print(f"sample pictures: {report / 'best_and_worst.png'}")
     print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {run_dir}")
     return version_dir
+
+
+def measure(version_dir: Path, options: Options) -> dict[str, Any]:
+    """Measure the exported model on the synthetic test faces, write the report and return the metrics."""
+    folder = datasets.evaluation_folder(options.cache_dir, options.test_faces, options.threads)
+    entries = evaluation.load_entries([version_dir])
+    result = evaluation.evaluate(entries, {"original": records.read_samples(folder, "test")})
+    output_dir = options.run_dir / EVALUATION_FOLDER
+    print(evaluation.write_report(result, entries, datasets.SYNTHETIC, output_dir))
+    (by_labels,) = evaluation.summarize(result.table).values()
+    return by_labels["original"]
+
+
+def describe_datasets(names: list[str], counts: list[int], weights: tuple[float, ...]) -> dict[str, str]:
+    """What a model card says of each dataset: how many faces of it, their share, and its note."""
+    lines: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        rows = [row for row, other in enumerate(names) if other == name]
+        share = ""
+        if weights and len(names) > 1:
+            share = f", {sum(weights[row] for row in rows) / sum(weights):.1%} of the faces seen"
+        total = sum(counts[row] for row in rows)
+        lines[name] = f"{total:,} faces{share}; {datasets.find_dataset(name).note}"
+    return lines
 
 
 def read_initial(options: Options) -> tuple[export.Description | None, Weights | None]:
@@ -171,15 +255,24 @@ def read_initial(options: Options) -> tuple[export.Description | None, Weights |
 
 def portable_command(command: str) -> str:
     """A command line with absolute paths cut to their last part: a model card is for others' machines."""
-    parts = [Path(part).name if Path(part).is_absolute() else part for part in shlex.split(command)]
+    parts = [last_part(part) if Path(part).is_absolute() else part for part in shlex.split(command)]
     return shlex.join(parts)
+
+
+def last_part(paths: str) -> str:
+    """The name at the end of a path, or of each of several with commas between them.
+
+    >>> last_part("/data/wild68,/data/synthetic")
+    'wild68,synthetic'
+    """
+    return ",".join(Path(path).name for path in paths.split(","))
 
 
 def without_folders(options: dict[str, Any]) -> dict[str, Any]:
     """Options as JSON with the paths of this machine cut to their last part."""
     paths = {"data_dir", "cache_dir", "runs_dir", "init"}
     return {
-        key: Path(value).name if key in paths and value is not None else value
+        key: last_part(value) if key in paths and value is not None else value
         for key, value in options.items()
     }
 
@@ -201,10 +294,22 @@ def check_faces(path: Path, faces: FaceArrays, held_out: FaceArrays) -> None:
         )
 
 
-def make_trainer(options: Options, faces: FaceArrays, held_out: FaceArrays) -> Trainer:
-    """The trainer of a run over faces in memory."""
+def make_trainer(
+    options: Options, faces: FaceArrays, held_out: FaceArrays, sources: NDArray[np.int64] | None = None
+) -> Trainer:
+    """The trainer of a run over faces in memory.
+
+    Args:
+        options: of the run.
+        faces: to train with.
+        held_out: to validate with.
+        sources: (len(faces),) which dataset each is of; needed where `options` weight them.
+    """
     size = options.model.input_size
-    order = batches.make_order(faces, options.train)
+    if options.weights and sources is not None:
+        order = batches.make_order(faces, options.train, sources.tolist(), options.weights)
+    else:
+        order = batches.make_order(faces, options.train)
     crops, landmarks = batches.plain_crops(held_out, size)
 
     def source(first_step: int, end_step: int) -> tf.data.Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -82,6 +83,20 @@ def test_options_stand_over_those_of_the_preset() -> None:
     assert train.parse([])[0].preset == "fast_dhm"
 
 
+def test_without_a_dataset_faces_are_rendered_and_the_run_is_short() -> None:
+    options, _ = train.parse([])
+    assert (options.dataset, options.data_dir, options.train.epochs) == ("synthetic", None, 50)
+    assert (options.faces, options.faces_seed, options.test_faces) == (6600, 0, 1000)
+    assert train.parse(["--epochs", "3"])[0].train.epochs == 3
+    assert train.parse(["--preset", "tiny"])[0].train.epochs == PRESETS["tiny"].train.epochs < 50
+    full = PRESETS["fast_dhm"].train.epochs
+    assert train.parse(["--dataset", "synthetic"])[0].train.epochs == full > 50
+    options, _ = train.parse(["--dataset=csv,synthetic", "--weights", "2", "1", "--data-dir", "a"])
+    assert options.train.epochs == full
+    assert options.named_datasets() == [("csv", Path("a")), ("synthetic", None)]
+    assert options.weights == (2.0, 1.0)
+
+
 @pytest.mark.parametrize("arguments", [["--epoch", "3"], ["--no-such", "1"], ["--epochs", "many"], ["stray"]])
 def test_unknown_options_and_wrong_types(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -94,7 +109,9 @@ def test_unknown_options_and_wrong_types(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: dataset: found none; give --dataset and --data-dir"),
+        (["--dataset", "wild68"], "error: data-dir: found none for wild68, expected its folder"),
+        (["--data-dir", "tests"], "error: tests: found a folder for synthetic, expected none"),
+        (["--faces", "0"], "error: synthetic faces: found 0, expected 1 or more"),
         (["--preset", "fastdhm"], "error: preset: found 'fastdhm', expected one of fast_dhm, fast_dhm_x2"),
         (["--epochs", "0"], "epochs: found 0, expected more than 0"),
         (["--mirror", "1.5"], "mirror: found 1.5"),
@@ -138,6 +155,39 @@ def test_options_of_a_run_are_read_where_the_run_lies(tmp_path: Path) -> None:
 
 
 # Runs
+
+
+def test_without_a_dataset_from_end_to_end(tmp_path: Path) -> None:
+    options = ["--faces", "55", "--test-faces", "6", "--epochs", "1"]
+    done = start(tmp_path, *SMALL, *options, "--threads", "2")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "train"
+    (rendered, tested) = sorted(
+        (tmp_path / "data" / "prepared").iterdir(), key=lambda path: -path.stat().st_size
+    )
+    assert "synthetic: 50 faces to train with, from data/prepared/synthetic-128-" in done.stdout
+    sizes = {len(pd.read_parquet(folder / "index.parquet")) for folder in (rendered, tested)}
+    assert sizes == {55, 6}
+    for bar in ("preparing synthetic", "training:", "55/55", "3/3"):
+        assert bar in done.stderr
+    results = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert results["tiny"]["original"]["images"] == 6
+    for place in (
+        "runs/train/evaluation/table.md",
+        "runs/train/evaluation/ced.png",
+        "runs/train/evaluation/ced_by_yaw.png",
+        "runs/train/evaluation/best_and_worst.png",
+        "runs/train/export/tiny/1",
+    ):
+        assert place in done.stdout
+        assert (tmp_path / place).exists()
+    card = (run / "export" / "tiny" / "README.md").read_text()
+    assert "50 faces; faces rendered from the open face" in card
+    assert "| synthetic test faces |" in card
+    # They are rendered once.
+    again = start(tmp_path, *SMALL, *options, "--threads", "2", "--name", "second")
+    assert again.returncode == 0, again.stderr
+    assert "preparing" not in again.stderr
 
 
 def test_from_end_to_end(prepared: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,16 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines import training_run
-from pipelines.training_run import Options, machine, portable_command, run, without_folders
+from pipelines import synthetic, training_run
+from pipelines.training_run import (
+    Options,
+    describe_datasets,
+    last_part,
+    machine,
+    portable_command,
+    run,
+    without_folders,
+)
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
 from tf_dhm import config as configuration
 from tf_dhm import export
@@ -178,12 +187,98 @@ def test_a_resumed_run_refuses_other_faces(base: Options, finished: Path, tmp_pa
         (tmp_path / "card").rename(base.run_dir / "export" / "tiny" / export.CARD_FILE)
 
 
-def test_no_dataset_says_what_to_give() -> None:
-    for options in (Options(), Options(dataset="wild68"), Options(data_dir=Path("x"))):
-        with pytest.raises(
-            InputError, match=r"dataset: found none; give --dataset and --data-dir, .* wild68"
-        ):
-            run(options, False, COMMAND)
+@pytest.mark.parametrize(
+    ("dataset", "data_dir", "expected"),
+    [
+        ("synthetic", None, [None]),
+        ("synthetic", "a", ["a"]),
+        ("csv", "a,b", ["a,b"]),
+        ("wild68,synthetic", "a", ["a", None]),
+        ("synthetic,wild68", "a", [None, "a"]),
+        ("wild68,synthetic", "a,b", ["a", "b"]),
+        ("synthetic,csv,wild68", "a,b", [None, "a", "b"]),
+        ("synthetic,synthetic", "a,b", ["a", "b"]),
+    ],
+)
+def test_datasets_and_their_folders(dataset: str, data_dir: str | None, expected: list[str | None]) -> None:
+    options = Options(dataset=dataset, data_dir=None if data_dir is None else Path(data_dir))
+    folders = [None if folder is None else str(folder) for _, folder in options.named_datasets()]
+    assert folders == expected
+    assert [name for name, _ in options.named_datasets()] == dataset.split(",")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(dataset="wild68"), "data-dir: found none for wild68, expected its folder"),
+        (Options(dataset="synthetic,csv,wild68", data_dir=Path("a")), "data-dir: found none for wild68"),
+        (Options(dataset="wild68,csv", data_dir=Path("a,b,c")), "data-dir: found 3 folders, expected one"),
+        (Options(dataset="synthetic,synthetic", data_dir=Path("a")), "data-dir: found a too"),
+        (Options(weights=(1.0, 2.0)), "weights: found 2, expected one for each of the 1 datasets synthetic"),
+        (Options(dataset="synthetic,"), "dataset: found '', expected one of wild68"),
+        (Options(test_faces=-1), "test_faces: found -1, expected 0 or more"),
+    ],
+)
+def test_datasets_that_do_not_fit(options: Options, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(options, False, COMMAND)
+
+
+@pytest.fixture(scope="module")
+def mixed(base: Options) -> Options:
+    """A run over the 48 faces of a table and 20 rendered ones."""
+    return dataclasses.replace(
+        base,
+        name="mixed",
+        dataset="csv,synthetic",
+        weights=(1.0, 3.0),
+        faces=22,
+        faces_seed=7,
+        test_faces=6,
+        threads=1,
+        train=dataclasses.replace(base.train, epochs=1),
+    )
+
+
+def test_a_mixture_of_datasets(mixed: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    fit = Trainer.fit
+
+    def noted(trainer: Trainer, minutes: float) -> dict:
+        assert trainer.faces_of_step is not None
+        for step in range(trainer.total_steps):
+            seen.extend(trainer.faces_of_step(step))
+        return fit(trainer, minutes)
+
+    monkeypatch.setattr(Trainer, "fit", noted)
+    version_dir = run(mixed, False, COMMAND)
+    rendered = sum(name.startswith("synthetic/7/") for name in seen)
+    assert len(seen) == (48 + 20) // 16 * 16
+    assert rendered == pytest.approx(48, abs=8)  # three quarters
+    found = read_description(version_dir)
+    assert found.datasets["csv"].startswith("48 faces, 25.0% of the faces seen; the user's own images")
+    assert found.datasets["synthetic"].startswith("20 faces, 75.0% of the faces seen; faces rendered from")
+    assert found.val["images"] == 9 + 2
+    assert found.options["weights"] == [1.0, 3.0]
+    # What came of it, on other faces than it was trained with.
+    report = mixed.run_dir / "evaluation"
+    metrics = json.loads((report / "metrics.json").read_text())["tiny"]["original"]
+    assert metrics["images"] == 6
+    names = pd.read_csv(report / "per_image.csv")["name"].tolist()
+    assert names == [f"synthetic/{synthetic.TEST_SEED}/{i}" for i in range(6)]
+    files = {path.name for path in report.iterdir()}
+    assert {"table.md", "ced.png", "ced_by_yaw.png", "best_and_worst.png"} <= files
+    card = (version_dir.parent / export.CARD_FILE).read_text()
+    assert f"| synthetic test faces | {metrics['nme_0_30']:.2f} |" in card
+
+
+def test_datasets_are_described_by_name() -> None:
+    assert describe_datasets(["synthetic"], [20], ())["synthetic"].startswith("20 faces; faces rendered")
+    found = describe_datasets(["synthetic", "csv", "synthetic"], [1000, 300, 500], (1.0, 2.0, 1.0))
+    assert list(found) == ["synthetic", "csv"]
+    assert found["synthetic"].startswith("1,500 faces, 50.0% of the faces seen; faces rendered")
+    found = describe_datasets(["csv", "synthetic"], [10, 20], ())
+    assert found["csv"].startswith("10 faces; the user's own")
 
 
 @pytest.mark.parametrize(
@@ -243,5 +338,6 @@ def test_the_processor_is_named_with_its_threads() -> None:
 def test_a_model_card_does_not_name_folders_of_this_machine() -> None:
     command = "python train.py --preset tiny --data-dir /home/me/wild68 --runs-dir runs"
     assert portable_command(command) == "python train.py --preset tiny --data-dir wild68 --runs-dir runs"
+    assert last_part("/data/wild68,/data/made") == "wild68,made"
     options = without_folders({"data_dir": "/home/me/wild68", "init": None, "name": "/x/y"})
     assert options == {"data_dir": "wild68", "init": None, "name": "/x/y"}
