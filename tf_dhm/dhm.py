@@ -56,10 +56,12 @@ def build_dhm(config: ModelConfig) -> tf.keras.Model:
     initial, project = state_layers(config)
     draw = DiffusionHeatMap(size, name=DRAW)
     to_unit = layers.Rescaling(2.0 / size, _offset(1.0 / size - 1.0), dtype="float32", name="output")
+    # An untrained network is to answer about the mean face. Parameters vary by 1, landmarks by 0.1.
+    variance = 0.01 if config.state == "parameters" else 0.0001
     increment = layers.Dense(  # W_ho
         len(initial.values),
         use_bias=False,
-        kernel_initializer=tf.keras.initializers.VarianceScaling(0.01),
+        kernel_initializer=tf.keras.initializers.VarianceScaling(variance),
         dtype="float32",  # half precision would round the landmarks
         name="increment",
     )
