@@ -217,22 +217,26 @@ def test_from_end_to_end(prepared: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(prepared: Path, tmp_path: Path) -> None:
-    options = [*SMALL, "--epochs", "40", "--dataset", "csv", "--data-dir", prepared]
+    options = [*SMALL, "--epochs", "12", "--dataset", "csv", "--data-dir", prepared]
     often = ["--checkpoint-minutes", "0.0005"]  # so that it is killed within an epoch
     done = start(tmp_path, *options, "--name", "whole")
     assert done.returncode == 0, done.stderr
 
     run = tmp_path / "runs" / "killed"
-    with subprocess.Popen(
-        command(*options, *often, "--name", "killed"),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        deadline = time.monotonic() + 300
-        while not (run / "history.csv").exists() or len(pd.read_csv(run / "history.csv")) < 5:
-            assert process.poll() is None
+    errors = tmp_path / "errors.txt"
+    with (
+        errors.open("w") as file,
+        subprocess.Popen(
+            command(*options, *often, "--name", "killed"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+        ) as process,
+    ):
+        deadline = time.monotonic() + 900
+        while not (run / "history.csv").exists() or len(pd.read_csv(run / "history.csv")) < 3:
+            assert process.poll() is None, errors.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
@@ -242,7 +246,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(prepared: Path, 
     resumed = start(tmp_path, "--resume", run)
     assert resumed.returncode == 0, resumed.stderr
     at = int(resumed.stdout.split("at step ")[1].split()[0])
-    assert 16 <= at < 160
+    assert 8 <= at < 48
     whole = tmp_path / "runs" / "whole"
     columns = ["epoch", "loss", "val_nme", "learning_rate"]
     tables = [pd.read_csv(folder / "history.csv")[columns] for folder in (run, whole)]

@@ -21,7 +21,8 @@ from tf_dhm.config import ModelConfig, from_dict, to_json
 from tf_dhm.errors import InputError
 from tf_dhm.export import Description, card_rows, model_card, next_version, promote, read_weights, save_model
 from tf_dhm.heatmap import diffusion_heatmap
-from tf_dhm.models import build_model, constant_heatmap, mean_landmarks, precision_policy
+from tf_dhm.mean_face import mean_landmarks
+from tf_dhm.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.predictor import Predictor
 from tf_dhm.presets import find_preset
 
