@@ -20,6 +20,8 @@ import tyro
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import tensorflow as tf
+
 from pipelines.training_run import OPTIONS_FILE, Options, run
 from tf_dhm import config as configuration
 from tf_dhm.errors import InputError, run_script
@@ -67,6 +69,8 @@ def read_run(folder: Path) -> Options:
 
 def main() -> None:
     options, resume = parse(sys.argv[1:])
+    if options.threads:  # before TensorFlow computes anything
+        tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     run(options, resume, shlex.join(["python", "train.py", *sys.argv[1:]]))
 
 

@@ -129,8 +129,6 @@ def run(options: Options, resume: bool, command: str) -> Path:
     named = options.named_datasets()
     if options.test_faces < 0:
         raise InputError(f"test_faces: found {options.test_faces}, expected 0 or more")
-    if options.threads:
-        tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     run_dir = options.run_dir
     export_dir = run_dir / EXPORT_FOLDER / options.preset
     version_dir = export_dir / "1"
