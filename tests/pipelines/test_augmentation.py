@@ -14,7 +14,7 @@ from pipelines.augmentation import APPEARANCE, SeedSequence, blur_sigmas, sample
 from tests.made_faces import mean_face, smooth_image
 from tf_dhm import geometry
 from tf_dhm.config import AugmentConfig
-from tf_dhm.models import mean_landmarks
+from tf_dhm.mean_face import mean_landmarks
 from tf_dhm.predictor import cut_crops
 
 NONE = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})

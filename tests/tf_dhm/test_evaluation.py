@@ -21,7 +21,8 @@ from tests.fakes import mean_shape_in_box, write_fake_model
 from tf_dhm import evaluation, geometry, metrics
 from tf_dhm.errors import InputError
 from tf_dhm.evaluation import Entry, Evaluation, ModelSize
-from tf_dhm.predictor import mean_shape, predict_boxes
+from tf_dhm.mean_face import mean_shape
+from tf_dhm.predictor import predict_boxes
 
 DATA = os.environ.get("TF_DHM_TEST_DATA")
 SIZE = ModelSize(file_bytes=1_000, parameters=204)
@@ -145,14 +146,14 @@ def test_images_keep_their_stored_raster() -> None:
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     turned = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (30, 20, 3)
-    assert evaluation.decode_image(turned, "turned").shape == (20, 30, 3)
+    assert evaluation.decode_raster(turned, "turned").shape == (20, 30, 3)
 
 
 def test_images_are_rgb() -> None:
     red = np.zeros((2, 2, 3), np.uint8)
     red[..., 2] = 255  # OpenCV writes BGR
     encoded = cv2.imencode(".png", red)[1].tobytes()
-    assert evaluation.decode_image(encoded, "red")[0, 0].tolist() == [255, 0, 0]
+    assert evaluation.decode_raster(encoded, "red")[0, 0].tolist() == [255, 0, 0]
 
 
 def test_nan_predictions_are_not_summarized() -> None:
