@@ -1,0 +1,35 @@
+"""Time exported models beside MediaPipe's face_landmark.tflite: a table, and a JSON file.
+
+python benchmark.py --models savedmodels/fast_dhm savedmodels/fast_dhm_x2 --output benchmark.json
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tf_dhm import benchmark
+from tf_dhm.benchmark import BenchmarkConfig
+from tf_dhm.errors import run_script
+
+PHOTO = Path(__file__).resolve().parent / "tests" / "data" / "astronaut.jpg"
+
+
+@dataclass(frozen=True)
+class Config(BenchmarkConfig):
+    models: tuple[str, ...] = ("fast_dhm", "fast_dhm_x2")
+    photo: Path = PHOTO
+
+
+def main() -> None:
+    print(benchmark.run(tyro.cli(Config, description=__doc__)))
+
+
+if __name__ == "__main__":
+    run_script(main)
