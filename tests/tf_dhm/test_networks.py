@@ -19,7 +19,7 @@ from pipelines.records import FaceArrays, StoreConfig
 from pipelines.samples import FaceSample, Refusal
 from tests.faces import NO_AUGMENTATION, face_arrays
 from tf_dhm import export
-from tf_dhm.config import ModelConfig, TrainConfig, to_json
+from tf_dhm.config import ModelConfig, TrainConfig
 from tf_dhm.geometry import unit_to_pixels
 from tf_dhm.mean_face import mean_landmarks
 from tf_dhm.models import build_model, constant_heatmap, weight_bytes
@@ -82,12 +82,6 @@ def train_export_reload(name: str, batch_size: int, folder: Path) -> None:
 
 
 # Networks
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_configuration_in_json(name: str) -> None:
-    config = find_preset(name).model
-    assert f'"family": "{config.family}"' in to_json(config)
 
 
 @pytest.mark.parametrize("name", LARGE)
