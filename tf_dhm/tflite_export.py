@@ -79,31 +79,21 @@ class InferenceModule(tf.Module):
         size = config.input_size
         zero = 128.0 if for_int8 else 0.0
         stem = fold_stem(network, size, zero)
-        body = tf.keras.Model(network.get_layer("stem_relu").input, network.get_layer("flatten").input)
+        last = network.get_layer("landmarks")
+        body = tf.keras.Model(network.get_layer("stem_relu").input, last.input)
         self.network_weights = list(body.weights)
         middle = np.tile([(size - 1) / 2.0, (size - 1) / 2.0, 0.0], geometry.NUM_LANDMARKS)
-        hidden = network.get_layer("hidden") if config.hidden_units else None
-        last = network.get_layer("landmarks")
         kernel = tf.constant(last.kernel.numpy() * (size / 2.0), tf.float32)
         bias = tf.constant(last.bias.numpy() * (size / 2.0) + middle, tf.float32)
 
         def finish(features: Tensor) -> dict[str, Tensor]:
-            outputs = body(features, training=False)  # (B, 1, 1, C)
-            # Dense layers as convolutions, whose weights are quantised channel by channel.
-            if hidden is not None:
-                dense = tf.nn.conv2d(outputs, hidden.kernel.numpy()[None, None], 1, "VALID")
-                outputs = tf.nn.relu(dense + hidden.bias.numpy())
-            outputs = tf.nn.conv2d(outputs, kernel[None, None], 1, "VALID") + bias
+            outputs = tf.matmul(body(features, training=False), kernel) + bias
             # Of constant shape but for the batch: shapes that are computed keep XNNPACK away.
             return {"landmarks": tf.reshape(outputs, [-1, geometry.NUM_LANDMARKS, 3])}
 
         def serve(crops: Tensor) -> dict[str, Tensor]:
             image = tf.cast(crops, tf.float32)
-            features = tf.nn.conv2d(image, stem.kernel, 2, "SAME")
-            import os
-            if for_int8 and os.environ.get("SPLIT"):
-                return finish(features + stem.bias + (stem.share - stem.bias))
-            return finish(features + stem.share)
+            return finish(tf.nn.conv2d(image, stem.kernel, 2, "SAME") + stem.share)
 
         def refine(crops: Tensor, heatmap: Tensor) -> dict[str, Tensor]:
             image = tf.cast(crops, tf.float32) + (zero - MIDDLE)
@@ -179,18 +169,13 @@ def convert(
         kind -> what is in its file.
 
     Raises:
-        InputError: no Fast DHM of this project, an unknown kind, crops that do not fit, or none
+        InputError: no model of this project, an unknown kind, crops that do not fit, or none
             where "int8" needs them.
     """
     version = find_savedmodel(version_dir)
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise InputError(f"kinds: found {', '.join(unknown)}, expected some of {', '.join(KINDS)}")
     config = read_description(version).model
-    if config.family != "fast_dhm":
-        raise InputError(
-            f"model {version}: found a network of the family {config.family}, which draws its own heat "
-            "maps, and TFLite has no operation for that; expected fast_dhm"
-        )
     crops = check_representative(representative, config.input_size) if "int8" in kinds else None
     with precision_policy("float32"):
         network = build_model(config)
