@@ -8,6 +8,7 @@ computed for each face that could be computed once:
   behind it, and conv(-1) (which is not the same everywhere, for the borders are padded with zeros)
   is a constant map, as is the share of the DHM. Both are one constant, stored once.
 - Pixels of the crop are put into the last dense layer.
+- Dense layers are convolutions of one pixel, whose weights are quantised channel by channel.
 
 The converter folds the other batch normalisations and the activations.
 """
@@ -79,17 +80,22 @@ class InferenceModule(tf.Module):
         size = config.input_size
         zero = 128.0 if for_int8 else 0.0
         stem = fold_stem(network, size, zero)
-        last = network.get_layer("landmarks")
-        body = tf.keras.Model(network.get_layer("stem_relu").input, last.input)
+        body = tf.keras.Model(network.get_layer("stem_relu").input, network.get_layer("flatten").input)
         self.network_weights = list(body.weights)
+        hidden = network.get_layer("hidden").get_weights() if config.hidden_units else None
+        kernel, bias = network.get_layer("landmarks").get_weights()
         middle = np.tile([(size - 1) / 2.0, (size - 1) / 2.0, 0.0], geometry.NUM_LANDMARKS)
-        kernel = tf.constant(last.kernel.numpy() * (size / 2.0), tf.float32)
-        bias = tf.constant(last.bias.numpy() * (size / 2.0) + middle, tf.float32)
+        last = kernel * (size / 2.0), (bias * (size / 2.0) + middle).astype(np.float32)
+
+        def dense(inputs: Tensor, weights: Sequence[NDArray[np.float32]]) -> Tensor:
+            return tf.nn.conv2d(inputs, weights[0][None, None], 1, "VALID") + weights[1]
 
         def finish(features: Tensor) -> dict[str, Tensor]:
-            outputs = tf.matmul(body(features, training=False), kernel) + bias
+            outputs = body(features, training=False)  # (B, 1, 1, C)
+            if hidden is not None:
+                outputs = tf.nn.relu(dense(outputs, hidden))
             # Of constant shape but for the batch: shapes that are computed keep XNNPACK away.
-            return {"landmarks": tf.reshape(outputs, [-1, geometry.NUM_LANDMARKS, 3])}
+            return {"landmarks": tf.reshape(dense(outputs, last), [-1, geometry.NUM_LANDMARKS, 3])}
 
         def serve(crops: Tensor) -> dict[str, Tensor]:
             image = tf.cast(crops, tf.float32)
@@ -169,13 +175,18 @@ def convert(
         kind -> what is in its file.
 
     Raises:
-        InputError: no model of this project, an unknown kind, crops that do not fit, or none
+        InputError: no Fast DHM of this project, an unknown kind, crops that do not fit, or none
             where "int8" needs them.
     """
     version = find_savedmodel(version_dir)
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise InputError(f"kinds: found {', '.join(unknown)}, expected some of {', '.join(KINDS)}")
     config = read_description(version).model
+    if config.family != "fast_dhm":
+        raise InputError(
+            f"model {version}: found a network of the family {config.family}, which draws its own heat "
+            "maps, and TFLite has no operation for that; expected fast_dhm"
+        )
     crops = check_representative(representative, config.input_size) if "int8" in kinds else None
     with precision_policy("float32"):
         network = build_model(config)
@@ -323,15 +334,15 @@ def read_contents(path: Path) -> Contents:
     """What a file written by `convert` holds."""
     model = flatbuffer_utils.read_model(str(path))
     constants: dict[int, int] = {}
-    maps: dict[int, int] = {}
+    map_bytes = 0
     for graph in model.subgraphs:
+        _, height, width, _ = graph.tensors[graph.inputs[0]].shape
         for tensor in graph.tensors:
             data = model.buffers[tensor.buffer].data
             if data is not None:
                 constants[tensor.buffer] = len(data)
-                # Kernels of convolutions are (C, 3, 3, 3), (1, 3, 3, C), (C, 1, 1, C) or (1, h, h, C).
-                if tensor.shape is not None and len(tensor.shape) == 4:
-                    maps[tensor.buffer] = len(data)
+                if tensor.shape is not None and list(tensor.shape[:3]) == [1, height // 2, width // 2]:
+                    map_bytes = len(data)
     operations = {
         entry.signatureKey.decode(): tuple(
             flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
@@ -339,4 +350,4 @@ def read_contents(path: Path) -> Contents:
         )
         for entry in model.signatureDefs
     }
-    return Contents(path, path.stat().st_size, sum(constants.values()), max(maps.values()), operations)
+    return Contents(path, path.stat().st_size, sum(constants.values()), map_bytes, operations)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tests.tiny_models import TINY, write_tiny_model
-from tf_dhm import geometry
+from tf_dhm import geometry, tflite_export
 from tf_dhm.errors import InputError
+from tf_dhm.export import read_description
 from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.layers import StemConvolution
 from tf_dhm.mean_face import mean_shape
 from tf_dhm.models import build_model, constant_heatmap
 from tf_dhm.predictor import Predictor, find_savedmodel
+from tf_dhm.presets import PRESETS
 from tf_dhm.tflite import KINDS, Kind, TFLitePredictor
 from tf_dhm.tflite_export import Contents, arrange, convert, fold_stem, read_contents
 
@@ -86,14 +89,13 @@ def test_nothing_needless_in_the_graph(files: dict[Kind, Contents]) -> None:
     separable = 3  # a strided one for each of two stages, and one block
     assert Counter(serving) == {
         "CAST": 1,
-        # Stem, separable blocks, pointwise, and one in each step of Eq. 7.
-        "CONV_2D": 1 + separable + 1 + steps,
+        # Stem, separable blocks, pointwise, one in each step of Eq. 7, two dense layers.
+        "CONV_2D": 1 + separable + 1 + steps + 2,
         "DEPTHWISE_CONV_2D": separable + 2 * steps + 1,
         "ADD": 1 + 1 + 2 * steps,  # stem, residual, Eq. 7
         "TANH": steps,
         "RELU": 1,
-        "RESHAPE": 2,
-        "FULLY_CONNECTED": 2,
+        "RESHAPE": 1,
     }
     refine = Counter(files["float32"].operations["refine"])
     refine.subtract(serving)
@@ -112,9 +114,8 @@ def test_constants_are_stored_once(model: Path, files: dict[Kind, Contents]) -> 
     assert full.constant_bytes < weights + full.map_bytes + 1024
     assert half.constant_bytes < weights / 2 + half.map_bytes + 1024
     content = full.path.read_bytes()
-    share = fold_stem(trained_network(model), SIZE, 0.0).share
-    row = share[0, SIZE // 4].tobytes()
-    assert content.count(row) == 1
+    kernel = trained_network(model).get_layer("hidden").get_weights()[0]  # (inputs, units)
+    assert content.count(kernel.T.tobytes()) == 1
 
 
 def trained_network(model: Path) -> tf.keras.Model:
@@ -190,6 +191,13 @@ def test_arrange_changes_no_answer(files: dict[Kind, Contents], tmp_path: Path) 
     assert read_contents(again).constant_bytes == files["float32"].constant_bytes
     answer = TFLitePredictor(again).predict(crops(1))
     np.testing.assert_array_equal(answer, TFLitePredictor(files["float32"].path).predict(crops(1)))
+
+
+def test_other_families(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = dataclasses.replace(read_description(model), model=PRESETS["dhm_small"].model)
+    monkeypatch.setattr(tflite_export, "read_description", lambda version: described)
+    with pytest.raises(InputError, match="found a network of the family dhm"):
+        convert(model)
 
 
 def test_errors(model: Path, tmp_path: Path) -> None:
