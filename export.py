@@ -17,7 +17,8 @@ import tyro
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tf_dhm.errors import InputError, run_script
-from tf_dhm.export import card_rows, model_name, promote
+from tf_dhm.export import card_rows, promote
+from tf_dhm.predictor import find_savedmodel, model_name
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def main() -> None:
         )
     rows: dict[str, Any] = {}
     for path, title in zip(config.metrics, titles, strict=True):
-        rows |= card_rows(path, model_name(config.model), title)
+        rows |= card_rows(path, model_name(find_savedmodel(config.model)), title)
     print(f"promoted to {promote(config.model, config.savedmodels_dir / config.promote, rows)}")
 
 

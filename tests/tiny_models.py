@@ -7,23 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tf_dhm.config import ModelConfig
+from tests.faces import TINY_MODEL
 from tf_dhm.export import Description, save_model
 from tf_dhm.models import build_model
 
-TINY = ModelConfig(
-    input_size=32,
-    stem_channels=8,
-    stage_channels=(8, 16),
-    stage_blocks=(0, 1),
-    recurrent_channels=16,
-    hidden_units=16,
-)
-
 
 def write_tiny_model(folder: Path, version: int = 1, heatmap_input: bool = True) -> Path:
-    """Export `TINY` with random weights and statistics as folder/version; return folder."""
-    config = dataclasses.replace(TINY, heatmap_input=heatmap_input)
+    """Export `TINY_MODEL` with random weights and statistics as folder/version; return folder."""
+    config = dataclasses.replace(TINY_MODEL, heatmap_input=heatmap_input)
     network = build_model(config)
     rng = np.random.default_rng(version)
     weights = []

@@ -130,12 +130,6 @@ def read_description(model_dir: Path) -> Description:
     return read_json(Description, path)
 
 
-def model_name(model_dir: Path) -> str:
-    """The name of a SavedModel, as evaluation names it: that of its model folder."""
-    version_dir = find_savedmodel(model_dir).resolve()
-    return version_dir.parent.name if version_dir.name.isdecimal() else version_dir.name
-
-
 def read_weights(model_dir: Path) -> list[NDArray[np.float32]]:
     """The weights of an exported model, in the order of `build_model(...).get_weights()`."""
     read_description(model_dir)

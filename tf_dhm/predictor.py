@@ -69,6 +69,27 @@ def find_savedmodel(path: str | Path) -> Path:
     return max(versions, key=lambda p: int(p.name))
 
 
+def model_name(version_dir: Path) -> str:
+    """The name of a SavedModel: that of its model folder, where it lies in a version of one."""
+    resolved = version_dir.resolve()
+    return resolved.parent.name if resolved.name.isdecimal() else resolved.name
+
+
+def check_crops(crops: Image, size: int) -> None:
+    """InputError unless crops are uint8 (B, size, size, 3)."""
+    if crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3):
+        raise InputError(
+            f"crops: found {crops.dtype} of shape {crops.shape}, expected uint8 (B, {size}, {size}, 3)"
+        )
+
+
+def check_initial_landmarks(initial_landmarks: Array, count: int) -> None:
+    """InputError unless there are (count, 68, 3) initial landmarks."""
+    expected = (count, geometry.NUM_LANDMARKS, 3)
+    if initial_landmarks.shape != expected:
+        raise InputError(f"initial_landmarks: found {initial_landmarks.shape}, expected {expected}")
+
+
 class Predictor:
     """A SavedModel with the signatures `serving_default` and, for a second pass, `refine`.
 
@@ -84,8 +105,7 @@ class Predictor:
         # Imported here, so that crops and boxes do not cost the seconds TensorFlow needs to load.
         import tensorflow as tf
 
-        resolved = self.version_dir.resolve()
-        self.name = resolved.parent.name if resolved.name.isdecimal() else resolved.name
+        self.name = model_name(self.version_dir)
         try:
             # Held by the instance: its variables die with it.
             self._model: Any = tf.saved_model.load(str(self.version_dir))
@@ -118,18 +138,12 @@ class Predictor:
         Raises:
             InputError: wrong shape or dtype, or the model cannot start from landmarks.
         """
-        size = self.input_size
-        if crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3):
-            raise InputError(
-                f"crops: found {crops.dtype} of shape {crops.shape}, expected uint8 (B, {size}, {size}, 3)"
-            )
+        check_crops(crops, self.input_size)
         if len(crops) == 0:
             return np.zeros((0, geometry.NUM_LANDMARKS, 3), np.float32)
         signature, inputs = "serving_default", {"crops": function_input(crops)}
         if initial_landmarks is not None:
-            expected = (len(crops), geometry.NUM_LANDMARKS, 3)
-            if initial_landmarks.shape != expected:
-                raise InputError(f"initial_landmarks: found {initial_landmarks.shape}, expected {expected}")
+            check_initial_landmarks(initial_landmarks, len(crops))
             signature = "refine"
             inputs["initial_landmarks"] = function_input(np.asarray(initial_landmarks, np.float32))
         if signature not in self._model.signatures:

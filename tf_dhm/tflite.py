@@ -154,19 +154,13 @@ class TFLitePredictor:
         Raises:
             InputError: wrong shape or dtype, or the model cannot start from landmarks.
         """
-        size = self.input_size
-        if crops.dtype != np.uint8 or crops.shape[1:] != (size, size, 3):
-            raise InputError(
-                f"crops: found {crops.dtype} of shape {crops.shape}, expected uint8 (B, {size}, {size}, 3)"
-            )
+        predictor.check_crops(crops, self.input_size)
         if len(crops) == 0:
             return np.zeros((0, geometry.NUM_LANDMARKS, 3), np.float32)
         if initial_landmarks is None:
             landmarks = self._run(crops)
         else:
-            expected = (len(crops), geometry.NUM_LANDMARKS, 3)
-            if initial_landmarks.shape != expected:
-                raise InputError(f"initial_landmarks: found {initial_landmarks.shape}, expected {expected}")
+            predictor.check_initial_landmarks(initial_landmarks, len(crops))
             landmarks = self._run_refine(crops, initial_landmarks)
         if not np.isfinite(landmarks).all():
             raise InputError(f"model {self.path}: found NaN or infinite landmarks, expected finite ones")

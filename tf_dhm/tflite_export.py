@@ -30,11 +30,11 @@ from tensorflow.lite.tools import flatbuffer_utils
 from tf_dhm import geometry
 from tf_dhm.config import ModelConfig
 from tf_dhm.errors import InputError
-from tf_dhm.export import model_name, read_description, read_weights
+from tf_dhm.export import read_description, read_weights
 from tf_dhm.files import atomic_write
 from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.models import build_model, constant_heatmap, precision_policy
-from tf_dhm.predictor import Predictor, find_savedmodel
+from tf_dhm.predictor import Predictor, find_savedmodel, model_name
 from tf_dhm.tflite import KINDS, Kind, tflite_name
 
 Tensor = Any

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tests.tiny_models import TINY, write_tiny_model
+from tests.faces import TINY_MODEL
+from tests.tiny_models import write_tiny_model
 from tf_dhm import geometry, tflite_export
 from tf_dhm.errors import InputError
 from tf_dhm.export import read_description
@@ -24,8 +25,8 @@ from tf_dhm.presets import PRESETS
 from tf_dhm.tflite import KINDS, Kind, TFLitePredictor
 from tf_dhm.tflite_export import Contents, arrange, convert, fold_stem, read_contents
 
-SIZE = TINY.input_size
-MAP_VALUES = (SIZE // 2) ** 2 * TINY.stem_channels
+SIZE = TINY_MODEL.input_size
+MAP_VALUES = (SIZE // 2) ** 2 * TINY_MODEL.stem_channels
 
 
 def crops(count: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -85,7 +86,7 @@ def test_nothing_needless_in_the_graph(files: dict[Kind, Contents]) -> None:
     # The image's scale and offset, the map and the batch normalisation are in these three.
     assert serving[:3] == ("CAST", "CONV_2D", "ADD")
     assert serving[-1] == "RESHAPE"
-    steps = TINY.recurrent_steps
+    steps = TINY_MODEL.recurrent_steps
     separable = 3  # a strided one for each of two stages, and one block
     assert Counter(serving) == {
         "CAST": 1,
@@ -105,7 +106,7 @@ def test_nothing_needless_in_the_graph(files: dict[Kind, Contents]) -> None:
 
 
 def test_constants_are_stored_once(model: Path, files: dict[Kind, Contents]) -> None:
-    weights = 4 * sum(int(np.prod(w.shape)) for w in build_model(TINY).weights)
+    weights = 4 * sum(int(np.prod(w.shape)) for w in build_model(TINY_MODEL).weights)
     full, half = files["float32"], files["float16"]
     assert full.map_bytes == 4 * MAP_VALUES
     assert half.map_bytes == 4 * MAP_VALUES  # not unpacked while running
@@ -119,7 +120,7 @@ def test_constants_are_stored_once(model: Path, files: dict[Kind, Contents]) -> 
 
 
 def trained_network(model: Path) -> tf.keras.Model:
-    network = build_model(TINY)
+    network = build_model(TINY_MODEL)
     loaded = tf.saved_model.load(str(find_savedmodel(model)))
     network.set_weights([weight.numpy() for weight in loaded.network_weights])
     return network
