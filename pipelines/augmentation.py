@@ -5,6 +5,7 @@ What is drawn depends on a seed alone (stateless random ops), so a batch can be 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import cv2
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from pipelines import image_ops
 from pipelines.records import JoinedImages
 from tf_dhm.config import AugmentConfig
-from tf_dhm.geometry import CROP_SCALE, MIRROR_68
-from tf_dhm.mean_face import mean_landmarks
+from tf_dhm.geometry import CROP_SCALE, MIRROR_68, NUM_LANDMARKS
+from tf_dhm.mean_face import mean_landmarks, mean_shape
 from tf_dhm.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
 
 Tensor = Any
@@ -25,6 +26,8 @@ LUMA = (0.299, 0.587, 0.114)
 BLUR_LEVELS = 3
 SMALLEST_OCCLUDER = 0.1
 """Side of the smallest occluder over that of the crop."""
+ERROR_LENGTH = 0.4
+"""Distance over which the errors of a first pass's points are alike, half a crop being 1."""
 APPEARANCE = ("colour", "blur_level", "occluder", "occluder_colour")
 """Keys of `sample_appearance` in the order in which `apply_opencv` and `apply_graph` take them."""
 
@@ -53,6 +56,9 @@ class SeedSequence:
         """Normal, redrawn inside two standard deviations."""
         return tf.random.stateless_truncated_normal(shape, self._next(), stddev=deviation)
 
+    def normal(self, shape: Tensor) -> Tensor:
+        return tf.random.stateless_normal(shape, self._next())
+
     def _next(self) -> Tensor:
         self.count += 1
         return tf.random.experimental.stateless_fold_in(self.seed, self.count)
@@ -77,29 +83,97 @@ def sample_crops(
     """
     count = tf.shape(landmarks)[0]
     angle = seed.uniform([count], -1.0, 1.0) * (config.rotation * np.pi / 180.0)
-    turn = image_ops.rotations(angle)  # (B, 2, 2)
-    turned = tf.matmul(landmarks[..., :2], turn)  # coordinates along the turned axes
-    low, high = tf.reduce_min(turned, 1), tf.reduce_max(turned, 1)
+    low, high = turned_box(landmarks, angle)
     side = CROP_SCALE * tf.reduce_max(high - low, -1)
     side *= tf.exp(seed.cut_normal([count], config.scale))
     centre = (low + high) / 2.0 + seed.cut_normal([count, 2], config.shift) * side[:, None]
+    matrix = crop_matrix(angle, centre, side, sample_mirror(seed, count, config), size)
+    return {"matrix": matrix, "landmarks": to_crop(landmarks, matrix, size)}
 
-    scale = side / size  # stored pixels per crop pixel
-    half = (size - 1) / 2.0
-    cropped = (turned - centre[:, None]) / scale[:, None, None] + half
-    depth = landmarks[..., 2:] / scale[:, None, None]
-    cropped = tf.concat([cropped, depth], -1)
-    mirror = seed.uniform([count]) < config.mirror
+
+def sample_second_pass(
+    seed: SeedSequence, landmarks: Tensor, roll: Tensor, config: AugmentConfig, size: int
+) -> dict[str, Tensor]:
+    """Draw what a first pass may have found, and crop each face upright about it.
+
+    The error of the first pass is alike for points that lie near each other, as a network's is:
+    a Gaussian process over the mean face, with a fifth of its variance left to each point alone.
+
+    Args:
+        seed: source of randomness.
+        landmarks: (B, 68, 3) pixels of the stored image.
+        roll: (B,) radians, `predictor.upright_roll` of them.
+        config: strengths; second_pass_noise 0 gives the crop of `predictor.refine_landmarks` for
+            a first pass without error.
+        size: side of the crop in pixels.
+
+    Returns:
+        matrix and landmarks as `sample_crops`; initial (B, 68, 3): the first pass in crop pixels.
+    """
+    count = tf.shape(landmarks)[0]
+    extent = tf.reduce_max(landmarks[..., :2], 1) - tf.reduce_min(landmarks[..., :2], 1)
+    # E|e| of a plane Gaussian error e is sqrt(pi / 2) standard deviations.
+    deviation = config.second_pass_noise * tf.sqrt(tf.reduce_prod(extent, -1) * 2.0 / np.pi)
+    deviation *= seed.uniform([count], 0.0, 2.0)
+    error = tf.einsum("ij,bjk->bik", tf.constant(error_factor()), seed.normal([count, NUM_LANDMARKS, 3]))
+    initial = landmarks + deviation[:, None, None] * error
+    angle = roll + seed.cut_normal([count], config.second_pass_noise)
+    low, high = turned_box(initial, angle)
+    side = CROP_SCALE * tf.reduce_max(high - low, -1)
+    matrix = crop_matrix(angle, (low + high) / 2.0, side, sample_mirror(seed, count, config), size)
+    return {
+        "matrix": matrix,
+        "landmarks": to_crop(landmarks, matrix, size),
+        "initial": to_crop(initial, matrix, size),
+    }
+
+
+@cache
+def error_factor() -> NDArray[np.float32]:
+    """A Cholesky factor (68, 68) of the correlations between the errors of a first pass's points."""
+    points = mean_shape()
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    correlation = 0.8 * np.exp(-0.5 * (distance / ERROR_LENGTH) ** 2) + 0.2 * np.eye(len(points))
+    return np.linalg.cholesky(correlation).astype(np.float32)
+
+
+def sample_mirror(seed: SeedSequence, count: Tensor, config: AugmentConfig) -> Tensor:
+    """Which faces are mirrored, (B,) bool."""
+    return seed.uniform([count]) < config.mirror
+
+
+def turned_box(landmarks: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and greatest coordinates (B, 2) of landmarks along axes turned by `angle` (B,) radians."""
+    turned = tf.matmul(landmarks[..., :2], image_ops.rotations(angle))
+    return tf.reduce_min(turned, 1), tf.reduce_max(turned, 1)
+
+
+def crop_matrix(angle: Tensor, centre: Tensor, side: Tensor, mirror: Tensor, size: int) -> Tensor:
+    """Crop pixels to stored pixels, (B, 2, 3), of a square turned by `angle`.
+
+    Args:
+        angle: (B,) radians, clockwise.
+        centre: (B, 2) along the turned axes.
+        side: (B,) in stored pixels.
+        mirror: (B,) whether the crop is mirrored.
+        size: side of the crop in pixels.
+    """
+    turn = image_ops.rotations(angle)  # (B, 2, 2)
     sign = tf.where(mirror, -1.0, 1.0)
-    mirrored = tf.gather(cropped, MIRROR_68, axis=1) * [-1.0, 1.0, 1.0] + [size - 1.0, 0.0, 0.0]
-    cropped = tf.where(mirror[:, None, None], mirrored, cropped)
+    linear = turn * (side / size)[:, None, None] * tf.stack([sign, tf.ones_like(sign)], -1)[:, None, :]
+    offset = tf.linalg.matvec(turn, centre) - tf.reduce_sum(linear, -1) * ((size - 1) / 2.0)
+    return tf.concat([linear, offset[..., None]], -1)
 
-    linear = turn * scale[:, None, None]
-    middle = tf.linalg.matvec(turn, centre)
-    linear *= tf.stack([sign, tf.ones_like(sign)], -1)[:, None, :]
-    offset = middle - tf.reduce_sum(linear, -1) * half
-    matrix = tf.concat([linear, offset[..., None]], -1)
-    return {"matrix": matrix, "landmarks": cropped}
+
+def to_crop(landmarks: Tensor, matrix: Tensor, size: int) -> Tensor:
+    """Landmarks (B, 68, 3) of the stored image in the pixels of crops with `matrix` (B, 2, 3)."""
+    linear = matrix[..., :2]
+    offset = landmarks[..., :2] - matrix[:, None, :, 2]
+    xy = tf.matmul(offset, tf.linalg.inv(linear), transpose_b=True)
+    scale = tf.norm(linear[..., 1], axis=-1)  # stored pixels per crop pixel
+    cropped = tf.concat([xy, landmarks[..., 2:] / scale[:, None, None]], -1)
+    mirrored = tf.linalg.det(linear) < 0.0
+    return tf.where(mirrored[:, None, None], tf.gather(cropped, MIRROR_68, axis=1), cropped)
 
 
 def sample_appearance(

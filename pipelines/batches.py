@@ -20,12 +20,15 @@ from pipelines.augmentation import (
     sample_appearance,
     sample_crops,
     sample_initial_shape,
+    sample_second_pass,
 )
 from pipelines.records import FaceArrays
 from tf_dhm.config import AugmentConfig, TrainConfig
 from tf_dhm.errors import InputError
 from tf_dhm.heatmap import diffusion_heatmap
+from tf_dhm.mean_face import mean_landmarks
 from tf_dhm.metrics import yaw_bins
+from tf_dhm.predictor import upright_roll
 
 Tensor = Any
 
@@ -124,16 +127,22 @@ def training_batches(
     """Batches of steps first_step ... last_step - 1 (endless for None).
 
     A batch is a dict: `step` () int64; `image` (B, size, size, 3) uint8; `landmarks` (B, 68, 3)
-    float32 crop pixels; and, where the initial shape is disturbed (augment.map_noise > 0), either
-    `initial` (B, 68, 3), its landmarks, of which a layer draws the heat map (map_source
-    "layer"), or the drawn `heatmap` (B, size, size, 3) itself ("py_function").
+    float32 crop pixels; and, for the first K of its faces whose initial shape is not the mean face,
+    either `initial` (K, 68, 3), its landmarks, of which a layer draws the heat map (map_source
+    "layer"), or the drawn `heatmap` (K, size, size, 3) itself ("py_function"). K is B where the
+    initial shape is disturbed (augment.map_noise > 0), else the number of those that are shown as a
+    second pass sees them (augment.second_pass). A face whose z is unknown has no second pass.
     """
     # In the memory of the computer, where tf.data runs, not of a GPU.
     with tf.device("/CPU:0"):
         all_landmarks = tf.constant(faces.landmarks)
+        mean = tf.constant(mean_landmarks(size))
         stored = tf.constant(np.asarray(faces.images)) if config.image_ops == "graph" else None
     batch_size = order.batch_size
     sigmas = blur_sigmas(augment)
+    later = round(augment.second_pass * batch_size)
+    if later:
+        rolls = tf.constant(rolls_of(faces.landmarks))
 
     def draw_map(points: Tensor) -> Tensor:
         drawn = [diffusion_heatmap(face, size) for face in points.numpy()]
@@ -143,8 +152,24 @@ def training_batches(
         indices = tf.numpy_function(order.batch, [step], tf.int64)
         indices = tf.ensure_shape(indices, [batch_size])
         seed = SeedSequence(tf.stack([tf.constant(config.seed, tf.int64), step]))
-        crops = sample_crops(seed, tf.gather(all_landmarks, indices), augment, size)
+        landmarks = tf.gather(all_landmarks, indices)
+        crops = sample_crops(seed, landmarks, augment, size)
         looks = sample_appearance(seed, batch_size, augment, size)
+        initial = None
+        if augment.map_noise > 0.0:
+            initial = sample_initial_shape(seed, batch_size, augment, size)
+        if later:
+            # The faces of a batch are in random order: its first ones are any.
+            first = initial if initial is not None else tf.tile(mean[None], [later, 1, 1])
+            roll = tf.gather(rolls, indices[:later])
+            known = tf.math.is_finite(roll)
+            roll = tf.where(known, roll, 0.0)
+            second = sample_second_pass(seed, landmarks[:later], roll, augment, size)
+            for key, value in second.items():
+                given = first if key == "initial" else crops[key]
+                chosen = tf.where(known[:, None, None], value, given[:later])
+                crops[key] = tf.concat([chosen, given[later:]], 0)
+            initial = crops["initial"]
         values = [looks[key] for key in APPEARANCE]
         if stored is None:
 
@@ -161,19 +186,27 @@ def training_batches(
             "image": tf.ensure_shape(image, [batch_size, size, size, 3]),
             "landmarks": tf.ensure_shape(crops["landmarks"], [batch_size, 68, 3]),
         }
-        if augment.map_noise > 0.0:
-            initial = sample_initial_shape(seed, batch_size, augment, size)
+        if initial is not None:
+            count = batch_size if augment.map_noise > 0.0 else later
             if config.map_source == "py_function":
                 drawn = tf.py_function(draw_map, [initial], tf.float32)
-                batch["heatmap"] = tf.ensure_shape(drawn, [batch_size, size, size, 3])
+                batch["heatmap"] = tf.ensure_shape(drawn, [count, size, size, 3])
             else:
-                batch["initial"] = tf.ensure_shape(initial, [batch_size, 68, 3])
+                batch["initial"] = tf.ensure_shape(initial, [count, 68, 3])
         return batch
 
     last = last_step if last_step is not None else np.iinfo(np.int64).max
     steps = tf.data.Dataset.range(first_step, last)
     # In order: the batch of a step has to be the same however the threads run.
     return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def rolls_of(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`predictor.upright_roll` of landmarks (N, 68, 3), (N,) radians; NaN where their z is unknown."""
+    known = np.isfinite(landmarks).all((1, 2))
+    rolls = np.full(len(landmarks), np.nan, np.float32)
+    rolls[known] = upright_roll(landmarks[known])
+    return rolls
 
 
 def plain_crops(faces: FaceArrays, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -130,6 +130,10 @@ class AugmentConfig:
         map_noise: disturbance of the initial shape of which the heat map is drawn: standard
             deviation of its shift and of the logarithm of its scale, and of its rotation in
             radians.
+        second_pass: share of the faces that are shown as a second pass sees them: their crop upright
+            about a first pass's landmarks, of which the heat map is drawn.
+        second_pass_noise: mean size of that first pass's error over that of the landmark box, and
+            standard deviation of its roll's in radians.
     """
 
     mirror: float = 0.5
@@ -146,11 +150,16 @@ class AugmentConfig:
     occlusion: float = 0.1
     occlusion_size: float = 0.4
     map_noise: float = 0.0
+    second_pass: float = 0.0
+    second_pass_noise: float = 0.02
 
     def __post_init__(self) -> None:
         _check_range(self, 0, 1, "mirror", "grey", "blur_probability", "occlusion", "occlusion_size")
+        _check_range(self, 0, 1, "second_pass")
         _check_range(self, 0, 1, "brightness", "contrast", "saturation", "colour")
-        _check_range(self, 0, math.inf, "rotation", "scale", "shift", "blur", "map_noise")
+        _check_range(
+            self, 0, math.inf, "rotation", "scale", "shift", "blur", "map_noise", "second_pass_noise"
+        )
 
 
 @dataclass(frozen=True)

@@ -232,8 +232,13 @@ class Trainer:
 
     def _heatmap_of(self, batch: dict[str, Tensor]) -> Tensor:
         if "heatmap" in batch:
-            return batch["heatmap"]
-        return self.draw_heatmap(batch["initial"]) if "initial" in batch else self.heatmap
+            drawn = batch["heatmap"]
+        elif "initial" in batch:
+            drawn = self.draw_heatmap(batch["initial"])
+        else:
+            return self.heatmap
+        others = batch["image"].shape[0] - drawn.shape[0]
+        return tf.concat([drawn, tf.repeat(self.heatmap, others, 0)], 0) if others else drawn
 
     def _train_step(self, batch: dict[str, Tensor]) -> Tensor:
         image = tf.cast(batch["image"], tf.float32)

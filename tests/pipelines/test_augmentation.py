@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pipelines import augmentation
 from pipelines.augmentation import APPEARANCE, SeedSequence, blur_sigmas, sample_appearance, sample_crops
 from tests.made_faces import mean_face, smooth_image
-from tf_dhm import geometry
+from tf_dhm import geometry, metrics
 from tf_dhm.config import AugmentConfig
 from tf_dhm.mean_face import mean_landmarks
-from tf_dhm.predictor import cut_crops
+from tf_dhm.predictor import cut_crops, upright_boxes, upright_roll
 
 NONE = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})
 CANVAS, SIZE, COUNT = 160, 96, 12
@@ -310,6 +310,70 @@ class TestInitialShape:
             assert np.abs(shift).max() <= 2 * noise * SIZE + 1e-2
             assert shape[:, 2] == pytest.approx(mean[:, 2] * scale, abs=1e-3)
         assert np.std(shapes[:, 30, 0]) > noise * SIZE / 2
+
+
+class TestSecondPass:
+    @staticmethod
+    def turned_faces(count: int) -> NDArray[np.float32]:
+        """Faces in a 160 x 160 image at all angles of roll, none of them exactly alike."""
+        source = np.random.default_rng(0)
+        shapes = []
+        for roll in np.linspace(-3.0, 3.0, count):
+            rotation = geometry.rotation_matrix(*source.uniform(-0.3, 0.3, 2), 0.0)
+            face = mean_face(0.0, 0.0, 90.0) * [1, -1, 1] @ rotation.T * [1, -1, 1]
+            turn = geometry.crop_to_image(np.array([80.0, 78.0, 1.0]), 1, roll)
+            shapes.append(np.concatenate([face[:, :2] @ turn[:, :2].T + turn[:, 2], face[:, 2:]], 1))
+        return np.stack(shapes).astype(np.float32)
+
+    def test_without_noise_it_is_the_crop_of_a_second_pass_that_found_the_truth(self) -> None:
+        landmarks = self.turned_faces(7)
+        roll = upright_roll(landmarks)
+        found = augmentation.sample_second_pass(
+            seed(), tf.constant(landmarks), tf.constant(roll, tf.float32), NONE, SIZE
+        )
+        image = np.zeros((CANVAS, CANVAS, 3), np.uint8)
+        _, matrices = cut_crops(image, upright_boxes(landmarks, roll), SIZE, roll)
+        assert found["matrix"].numpy() == pytest.approx(matrices, abs=1e-3)
+        expected = geometry.transform_landmarks(geometry.invert_affine(matrices), landmarks)
+        assert found["landmarks"].numpy() == pytest.approx(expected, abs=1e-2)
+        assert np.array_equal(found["initial"], found["landmarks"])
+        assert np.abs(upright_roll(found["landmarks"].numpy())).max() < 1e-3
+
+    def test_the_first_pass_errs_as_much_as_is_asked_for(self) -> None:
+        landmarks = np.tile(self.turned_faces(1), (400, 1, 1))
+        roll = np.zeros(400, np.float32)
+        config = dataclasses.replace(NONE, second_pass_noise=0.03)
+        found = augmentation.sample_second_pass(seed(), tf.constant(landmarks), roll, config, SIZE)
+        truth, initial = found["landmarks"].numpy(), found["initial"].numpy()
+        errors = metrics.nme(initial, truth)
+        assert errors.mean() == pytest.approx(3.0, abs=0.15)
+        assert errors.min() < 0.3  # some first passes are nearly right
+        # The crop lies tightly about what the first pass found, turned by its roll: 1.7 degrees off.
+        turns = np.arctan2(found["matrix"].numpy()[:, 1, 0], found["matrix"].numpy()[:, 0, 0])
+        assert turns.std() == pytest.approx(0.03 * 0.88, abs=0.003)  # cut at two deviations
+        squares = geometry.crop_square(geometry.landmark_box(initial))
+        assert squares == pytest.approx(np.tile([(SIZE - 1) / 2, (SIZE - 1) / 2, SIZE], (400, 1)), abs=2e-2)
+
+    def test_errors_of_near_points_are_alike(self) -> None:
+        factor = augmentation.error_factor()
+        correlation = factor @ factor.T
+        assert np.diag(correlation) == pytest.approx(np.ones(68), abs=1e-5)
+        assert correlation[30, 33] > 0.6  # tip and base of the nose
+        assert correlation[0, 16] < 0.1  # the ears
+
+    def test_a_mirrored_crop_shows_the_mirrored_face(self) -> None:
+        landmarks = self.turned_faces(3)
+        roll = tf.constant(upright_roll(landmarks), tf.float32)
+        drawn = {
+            mirror: augmentation.sample_second_pass(
+                seed(), tf.constant(landmarks), roll, dataclasses.replace(NONE, mirror=mirror), SIZE
+            )
+            for mirror in (0.0, 1.0)
+        }
+        for key in ("landmarks", "initial"):
+            plain = drawn[0.0][key].numpy()[:, geometry.MIRROR_68]
+            expected = plain * [-1.0, 1.0, 1.0] + [SIZE - 1.0, 0.0, 0.0]
+            assert drawn[1.0][key].numpy() == pytest.approx(expected, abs=1e-2)
 
 
 def test_seeds() -> None:

@@ -13,10 +13,12 @@ from pipelines import batches, records
 from pipelines.batches import EpochOrder, plain_crops, training_batches
 from pipelines.records import FaceArrays
 from tests.made_faces import made_faces
-from tf_dhm import geometry
+from tf_dhm import geometry, metrics
 from tf_dhm.config import AugmentConfig, TrainConfig
 from tf_dhm.errors import InputError
 from tf_dhm.layers import DiffusionHeatMap
+from tf_dhm.mean_face import mean_landmarks
+from tf_dhm.predictor import upright_roll
 
 SIZE = 24
 CONFIG = TrainConfig(batch_size=4, seed=3)
@@ -242,6 +244,38 @@ def test_both_map_sources_draw_the_same_map(faces: FaceArrays) -> None:
         assert other["heatmap"].shape == (4, SIZE, SIZE, 3)
         assert np.abs(layer(one["initial"]).numpy() - other["heatmap"]).max() < 1e-4
         assert np.array_equal(one["image"], other["image"])
+
+
+@pytest.mark.parametrize("map_noise", [0.0, 0.08])
+def test_a_share_of_the_faces_is_shown_as_a_second_pass_sees_them(
+    faces: FaceArrays, map_noise: float
+) -> None:
+    augment = AugmentConfig(map_noise=map_noise, second_pass=0.5)
+    plain = run(faces, CONFIG, dataclasses.replace(augment, second_pass=0.0))
+    layer = DiffusionHeatMap(SIZE, dtype="float32")
+    by_function = run(faces, dataclasses.replace(CONFIG, map_source="py_function"), augment)
+    for one, other, without in zip(run(faces, CONFIG, augment), by_function, plain, strict=True):
+        assert one["initial"].shape == (4 if map_noise else 2, 68, 3)
+        assert np.abs(layer(one["initial"]).numpy() - other["heatmap"]).max() < 1e-4
+        assert np.array_equal(one["landmarks"][2:], without["landmarks"][2:])
+        assert np.array_equal(one["image"][2:], without["image"][2:])
+        # These faces stand upright, whatever the rotation of the others.
+        rolls = upright_roll(one["landmarks"][:2])
+        assert np.abs(rolls).max() < 0.05
+        errors = metrics.nme(one["initial"][:2], one["landmarks"][:2])
+        assert (errors < 6.0).all()
+        if map_noise:
+            assert np.array_equal(one["initial"][2:], without["initial"][2:])
+    again = run(faces, CONFIG, augment, 3, 5)
+    assert_equal(again, run(faces, CONFIG, augment)[3:])
+
+
+def test_a_face_without_depth_has_no_second_pass(faces: FaceArrays) -> None:
+    flat = dataclasses.replace(faces, landmarks=faces.landmarks * np.float32([1, 1, np.nan]))
+    plain, second = (run(flat, CONFIG, AugmentConfig(second_pass=share)) for share in (0.0, 1.0))
+    for one, other in zip(plain, second, strict=True):
+        assert np.array_equal(one["landmarks"][..., :2], other["landmarks"][..., :2])
+        assert other["initial"] == pytest.approx(np.tile(mean_landmarks(SIZE), (4, 1, 1)), abs=1e-4)
 
 
 def test_plain_crops(faces: FaceArrays) -> None:
