@@ -1,0 +1,33 @@
+"""Train the small twins of the DHM family alike, measure them alike, and write docs/family.md's tables.
+
+python tools/family_study.py --data-dir wild68 --test-dir AFLW2000-3D
+python tools/family_study.py --steps latency table
+python tools/family_study.py --steps sizes
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import tensorflow as tf
+
+from pipelines.family_study import StudyConfig, study
+from tf_dhm.errors import run_script
+
+
+def main() -> None:
+    config = tyro.cli(StudyConfig, description=__doc__)
+    if config.threads:  # before TensorFlow computes anything
+        tf.config.threading.set_intra_op_parallelism_threads(config.threads)
+    study(config)
+
+
+if __name__ == "__main__":
+    run_script(main)
