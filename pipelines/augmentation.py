@@ -52,7 +52,7 @@ class SeedSequence:
     def uniform(self, shape: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
         return tf.random.stateless_uniform(shape, self._next(), low, high)
 
-    def cut_normal(self, shape: Tensor, deviation: float) -> Tensor:
+    def cut_normal(self, shape: Tensor, deviation: Tensor) -> Tensor:
         """Normal, redrawn inside two standard deviations."""
         return tf.random.stateless_truncated_normal(shape, self._next(), stddev=deviation)
 
@@ -83,10 +83,15 @@ def sample_crops(
     """
     count = tf.shape(landmarks)[0]
     angle = seed.uniform([count], -1.0, 1.0) * (config.rotation * np.pi / 180.0)
+    scale, shift = config.scale, config.shift
+    if config.detected > 0.0:
+        detected = seed.uniform([count]) < config.detected
+        scale = tf.where(detected, config.detected_scale, scale)
+        shift = tf.where(detected, config.detected_shift, shift)[:, None]
     low, high = turned_box(landmarks, angle)
     side = CROP_SCALE * tf.reduce_max(high - low, -1)
-    side *= tf.exp(seed.cut_normal([count], config.scale))
-    centre = (low + high) / 2.0 + seed.cut_normal([count, 2], config.shift) * side[:, None]
+    side *= tf.exp(seed.cut_normal([count], scale))
+    centre = (low + high) / 2.0 + seed.cut_normal([count, 2], shift) * side[:, None]
     matrix = crop_matrix(angle, centre, side, sample_mirror(seed, count, config), size)
     return {"matrix": matrix, "landmarks": to_crop(landmarks, matrix, size)}
 
@@ -260,7 +265,9 @@ def apply_opencv(
         factor = 1 if shrink <= MAX_SHRINK else min(int(np.ceil(shrink)), MAX_SUPERSAMPLING)
         if factor > 1:
             warp = image_ops.finer_map(warp, factor)
-        crop = cv2.warpAffine(images[index], warp, (size * factor, size * factor), flags=flags)
+        crop = cv2.warpAffine(
+            images[index], warp, (size * factor, size * factor), flags=flags, borderMode=cv2.BORDER_REFLECT
+        )
         if factor > 1:
             crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
         crop = cv2.transform(crop, colour[i])

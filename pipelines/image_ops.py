@@ -45,7 +45,10 @@ def rotations(angles: Tensor, use_addons: bool = True) -> Tensor:
 
 
 def affine_crop(images: Tensor, matrix: Tensor, size: int, use_addons: bool = True) -> Tensor:
-    """Sample crops by affine maps (turned, scaled, shifted, mirrored), bilinear, 0 outside.
+    """Sample crops by affine maps (turned, scaled, shifted, mirrored), bilinear.
+
+    Beyond the border the image is mirrored, its last pixel repeated: black would tell where the
+    face was in the stored image.
 
     Args:
         images: (B, H, W, C) float32.
@@ -59,15 +62,15 @@ def affine_crop(images: Tensor, matrix: Tensor, size: int, use_addons: bool = Tr
     transforms = tf.concat([rows, tf.zeros_like(rows[:, :2])], 1)
     if use_addons:
         return tfa.image.transform(
-            images, transforms, interpolation="bilinear", output_shape=[size, size], fill_mode="constant"
+            images, transforms, interpolation="bilinear", output_shape=[size, size], fill_mode="reflect"
         )
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,
         output_shape=[size, size],
-        fill_value=0.0,
+        fill_value=0.0,  # an input that must be given
         interpolation="BILINEAR",
-        fill_mode="CONSTANT",
+        fill_mode="REFLECT",
     )
 
 

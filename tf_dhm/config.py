@@ -130,6 +130,8 @@ class AugmentConfig:
         map_noise: disturbance of the initial shape of which the heat map is drawn: standard
             deviation of its shift and of the logarithm of its scale, and of its rotation in
             radians.
+        detected: share of the faces that are cropped as by a detector's box: with detected_scale and
+            detected_shift in place of scale and shift.
         second_pass: share of the faces that are shown as a second pass sees them: their crop upright
             about a first pass's landmarks, of which the heat map is drawn.
         second_pass_noise: mean size of that first pass's error over that of the landmark box, and
@@ -150,12 +152,15 @@ class AugmentConfig:
     occlusion: float = 0.1
     occlusion_size: float = 0.4
     map_noise: float = 0.0
+    detected: float = 0.0
+    detected_scale: float = 0.12
+    detected_shift: float = 0.05
     second_pass: float = 0.0
     second_pass_noise: float = 0.02
 
     def __post_init__(self) -> None:
         _check_range(self, 0, 1, "mirror", "grey", "blur_probability", "occlusion", "occlusion_size")
-        _check_range(self, 0, 1, "second_pass")
+        _check_range(self, 0, 1, "detected", "second_pass")
         _check_range(self, 0, 1, "brightness", "contrast", "saturation", "colour")
         _check_range(
             self, 0, math.inf, "rotation", "scale", "shift", "blur", "map_noise", "second_pass_noise"
@@ -167,7 +172,7 @@ class TrainConfig:
     """How a network is trained.
 
     Attributes:
-        epochs: passes over the training faces.
+        epochs: passes over the training faces; 0 keeps the weights that training would begin with.
         batch_size: faces in a step, over all devices.
         learning_rate: the highest rate.
         schedule: "cosine" (linear warm-up, then half a cosine to 0); as the paper's: "step"
@@ -181,6 +186,7 @@ class TrainConfig:
         loss: "nme" (mean distance over the size of the box), "wing", "smooth_l1" or "squared".
         depth_weight: weight of the z axis in the loss.
         ema: decay of the running average of the weights that is validated and exported.
+        keep: which of the running averages is exported: "best" on `val`, or the "last".
         balance: share of the training batches that is drawn evenly from the yaw bins 0-30,
             30-60 and 60-90 degrees; the rest is drawn evenly from all faces.
         mixed_precision: compute in float16 (GPU) or bfloat16 (CPU).
@@ -205,6 +211,7 @@ class TrainConfig:
     loss: Literal["nme", "wing", "smooth_l1", "squared"] = "nme"
     depth_weight: float = 0.25
     ema: float = 0.999
+    keep: Literal["best", "last"] = "best"
     balance: float = 0.5
     mixed_precision: bool = False
     map_source: Literal["layer", "py_function"] = "layer"
@@ -212,8 +219,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive(self, "epochs", "batch_size", "learning_rate", "learning_rate_late")
-        _check_range(self, 0, math.inf, "warmup_epochs", "weight_decay", "depth_weight")
+        _check_positive(self, "batch_size", "learning_rate", "learning_rate_late")
+        _check_range(self, 0, math.inf, "epochs", "warmup_epochs", "weight_decay", "depth_weight")
         _check_range(self, 0, 1, "balance", "ema")
         _check_range(self, 0, 2**32 - 1, "seed")
         _check_positive(self, "decay_factor", "decay_steps")

@@ -373,8 +373,8 @@ class Trainer:
         summary = self.validation.summarize(self.predict)
         headline = summary["nme_mean_of_bins"]
         value = float(headline if headline is not None else summary["nme_mean"] or np.inf)
-        if value < float(self.best):
-            self.best.assign(value)
+        if value < float(self.best) or self.config.keep == "last":
+            self.best.assign(value)  # of the weights that are kept
             with atomic_write(self.best_file) as path:
                 np.savez(path, *self.average.get_weights())
         row = {

@@ -287,6 +287,21 @@ class TestAppearance:
                 assert np.array_equal(crop, expected)
 
 
+def test_a_share_is_cropped_as_by_a_detector() -> None:
+    config = dataclasses.replace(
+        NONE, scale=0.01, shift=0.01, detected=0.25, detected_scale=0.15, detected_shift=0.1
+    )
+    landmarks = tf.constant(np.tile(mean_face(80.0, 80.0, 90.0), (2000, 1, 1)))
+    found = sample_crops(seed(), landmarks, config, SIZE)["landmarks"].numpy()
+    squares = geometry.crop_square(geometry.landmark_box(found))  # (SIZE - 1) / 2, ..., SIZE when exact
+    off = np.abs(squares[:, :2] - (SIZE - 1) / 2).max(1) > 0.021 * SIZE
+    larger = np.abs(np.log(squares[:, 2] / SIZE)) > 0.021
+    # Within the small deviations hardly any of the others lies, and none of the rest beyond them.
+    assert (off | larger).mean() == pytest.approx(0.25, abs=0.03)
+    assert np.log(squares[off | larger][:, 2] / SIZE).std() == pytest.approx(0.15 * 0.88, abs=0.02)
+    assert np.abs(np.log(squares[:, 2] / SIZE)).max() < 0.301
+
+
 class TestInitialShape:
     def test_is_the_mean_shape_without_noise(self) -> None:
         shapes = augmentation.sample_initial_shape(seed(), 3, NONE, SIZE).numpy()

@@ -40,10 +40,12 @@ def test_affine_crop_by_hand() -> None:
         assert crop.numpy()[0, :, :, 0].tolist() == [[1.5, 5.5], [2.5, 6.5]]
 
 
-def test_outside_of_the_image_is_black() -> None:
-    matrix = tf.constant([[[1.0, 0.0, 10.0], [0.0, 1.0, 0.0]]])
+def test_outside_of_the_image_it_is_mirrored() -> None:
+    image = tf.tile(tf.range(4, dtype=tf.float32)[None, None, :, None], [1, 4, 1, 1])  # rows of 0 1 2 3
+    matrix = tf.constant([[[1.0, 0.0, 2.0], [0.0, 1.0, -1.0]]])
     for use_addons in (True, False):
-        assert not image_ops.affine_crop(tf.ones([1, 4, 4, 1]), matrix, 3, use_addons).numpy().any()
+        crop = image_ops.affine_crop(image, matrix, 3, use_addons).numpy()[0, :, :, 0]
+        assert crop.tolist() == [[2.0, 3.0, 3.0]] * 3
 
 
 def test_affine_crop_with_and_without_addons(images: tf.Tensor) -> None:
@@ -54,7 +56,8 @@ def test_affine_crop_with_and_without_addons(images: tf.Tensor) -> None:
 def test_affine_crop_is_opencv_s(images: tf.Tensor) -> None:
     crops = image_ops.affine_crop(images, MAPS, 24).numpy()
     for image, matrix, crop in zip(images.numpy(), MAPS.numpy(), crops, strict=True):
-        expected = cv2.warpAffine(image, matrix, (24, 24), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        expected = cv2.warpAffine(image, matrix, (24, 24), flags=flags, borderMode=cv2.BORDER_REFLECT)
         # OpenCV rounds positions to 1/32 pixel.
         assert np.abs(crop - expected).mean() < 0.3
 

@@ -116,7 +116,7 @@ def test_files_that_hold_no_configuration(tmp_path: Path) -> None:
         (ModelConfig, {"rnn_multiplier": float("nan")}, "rnn_multiplier: found nan"),
         (ModelConfig, {"recurrent_steps": -1}, "recurrent_steps: found -1, expected 0 or more"),
         (ModelConfig, {"hidden_units": -1}, "hidden_units: found -1, expected 0 or more"),
-        (TrainConfig, {"epochs": 0}, "epochs: found 0, expected more than 0"),
+        (TrainConfig, {"epochs": -1}, "epochs: found -1, expected 0 or more"),
         (TrainConfig, {"batch_size": -5}, "batch_size: found -5, expected more than 0"),
         (TrainConfig, {"learning_rate": float("inf")}, "learning_rate: found inf"),
         (TrainConfig, {"learning_rate_late": 0.0}, "learning_rate_late: found 0.0"),

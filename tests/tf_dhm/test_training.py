@@ -279,8 +279,9 @@ def test_the_best_epoch_is_kept(whole: Trainer) -> None:
     assert float(whole.seconds) > 0.0
 
 
-def test_a_later_epoch_that_is_worse_is_not_kept(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, ema=0.0))
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_later_epoch_that_is_worse_is_kept_only_if_asked_for(keep: Any, tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, ema=0.0, keep=keep))
     trainer.fit(stop_after_steps=STEPS)
     best, kept = float(trainer.best), trainer.best_weights()
     assert_same_weights(kept, trainer.average.get_weights())
@@ -291,6 +292,10 @@ def test_a_later_epoch_that_is_worse_is_not_kept(tmp_path: Path) -> None:
     assert int(trainer.step) == 2 * STEPS
     history = pd.read_csv(trainer.run_dir / training.HISTORY_FILE)
     assert history["val_nme"][1] > best
+    if keep == "last":
+        assert_same_weights(trainer.best_weights(), trainer.average.get_weights())
+        assert found["nme_mean_of_bins"] == pytest.approx(history["val_nme"][1], rel=1e-5)
+        return
     assert_same_weights(trainer.best_weights(), kept)
     assert found["nme_mean_of_bins"] == pytest.approx(best, rel=1e-5)
     # The training goes on with the present average, not with the best one.
