@@ -59,7 +59,7 @@ class RenderConfig:
     """
 
     size: int = 128
-    margin: float = 1.2
+    margin: float = 1.3
     supersampling: float = 1.25
     max_yaw: float = 90.0
     max_pitch: float = 40.0
@@ -151,7 +151,7 @@ class Camera:
 
 def random_parameters(rig: FaceRig, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Identity (199,) and expression (29,) parameters of a random face."""
-    identity = np.clip(rng.normal(0, 1, 199), -2.5, 2.5) * rig.model.identity_std
+    identity = np.clip(rng.normal(0, 1.2, 199), -2.5, 2.5) * rig.model.identity_std
     names = {name: k for k, name in enumerate(face_parts.expression_names())}
     expression = np.zeros(29)
     if rng.random() < 0.8:
@@ -181,7 +181,7 @@ def random_parameters(rig: FaceRig, rng: np.random.Generator) -> tuple[Floats, F
     elif mood < 0.6:
         expression[names["jaw_open"]] = 0
     lids = rng.random()
-    blink = 0.0 if lids < 0.5 else rng.uniform(0, 0.45) if lids < 0.9 else rng.uniform(0.8, 1.0)
+    blink = 0.0 if lids < 0.3 else rng.uniform(0, 0.5) if lids < 0.88 else rng.uniform(0.8, 1.0)
     wink = rng.random() < 0.03
     expression[names["eye_blink_left"]] = blink
     expression[names["eye_blink_right"]] = rng.uniform(0, 1) if wink else blink
@@ -324,8 +324,8 @@ def random_looks(rng: np.random.Generator, has_hair: bool) -> Looks:
         blush=float(rng.uniform(0.1, 0.6) * (makeup or rng.random() < 0.2)),
         shadow=random_colour(rng) if rng.random() < 0.5 else skin * np.float32(0.4),
         shadow_strength=float(rng.uniform(0.2, 0.8) * makeup),
-        brow_strength=float(rng.uniform(0.4, 1.0)),
-        brow_width=float(rng.uniform(0.3, 0.65)),
+        brow_strength=float(rng.uniform(0.5, 1.0)),
+        brow_width=float(rng.uniform(0.32, 0.72)),
         brow_lift=float(rng.normal(0, 0.12)),
         lashes=float(rng.uniform(0.3, 1.0)),
         painted_hair=float(1.0 if has_hair else rng.uniform(0.2, 0.95) * (rng.random() < 0.7)),
@@ -860,7 +860,7 @@ def _tint_lenses(
 def background(side: int, rng: np.random.Generator) -> Floats:
     """A (side, side, 3) background in sRGB [0, 1]: gradients, clouds, shapes, sharp or blurred."""
     corners = rng.uniform(0, 1, (2, 2, 3)).astype(np.float32)
-    muted = np.float32(rng.uniform(0, 1))
+    muted = np.float32(np.sqrt(rng.uniform(0, 1)))
     if rng.random() < 0.4:
         corners = corners.mean((0, 1)) + 0.15 * (corners - 0.5)
     image = cv2.resize(corners, (side, side), interpolation=cv2.INTER_LINEAR)
@@ -895,7 +895,7 @@ def finish(
     size = config.size
     exposed = radiance[covered][::4].mean(1)
     middle = float(np.percentile(exposed, rng.uniform(45, 80))) if len(exposed) else 1.0
-    level = rng.uniform(0.32, 0.72) if rng.random() < 0.85 else rng.uniform(0.12, 0.85)
+    level = rng.uniform(0.38, 0.78) if rng.random() < 0.85 else rng.uniform(0.15, 0.95)
     radiance = np.minimum(radiance * np.float32(level**2.2 / (middle + 1e-4)), 4.0)
     tone: Floats = cv2.resize(radiance, (size, size), interpolation=cv2.INTER_AREA)
     matte = cv2.resize(covered.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)[..., None]
@@ -952,7 +952,7 @@ def degrade(image: Floats, strength: float, rng: np.random.Generator) -> NDArray
     if rng.random() < 0.3 * strength:
         shade = cv2.resize(rng.uniform(0.55, 1.3, (2, 2)).astype(np.float32), (size, size))
         image = image * shade[..., None]
-    if rng.random() < 0.35 * strength:
+    if rng.random() < 0.25 * strength:
         image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.3, 1.5) * size / 128))
     if rng.random() < 0.1 * strength:
         length = int(rng.integers(3, 9))
@@ -963,14 +963,14 @@ def degrade(image: Floats, strength: float, rng: np.random.Generator) -> NDArray
         rows, columns = np.round(middle + steps * np.sin(angle)), np.round(middle + steps * np.cos(angle))
         np.add.at(kernel, (rows.astype(int), columns.astype(int)), 1)
         image = cv2.filter2D(image, -1, kernel / kernel.sum())
-    if rng.random() < 0.25 * strength:
+    if rng.random() < 0.2 * strength:
         small = max(24, int(size * rng.uniform(0.3, 0.9)))
         image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
         image = cv2.resize(
             image, (size, size), interpolation=int(rng.choice([cv2.INTER_LINEAR, cv2.INTER_CUBIC]))
         )
-    if rng.random() < 0.6 * strength:
-        sigma = rng.uniform(0.003, 0.04)
+    if rng.random() < 0.5 * strength:
+        sigma = 0.003 + 0.037 * rng.uniform(0, 1) ** 2
         noise = rng.standard_normal(image.shape, np.float32) * np.float32(sigma)
         image = image + noise * np.sqrt(np.clip(image, 0.05, 1)) * np.float32(1.5)
     pixels: NDArray[Any] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

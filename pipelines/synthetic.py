@@ -24,7 +24,7 @@ from tf_dhm.errors import InputError
 from tf_dhm.morphable import OPEN_FACE
 
 VAL_EVERY = 11
-"""Of faces to train with, those whose number it divides are held out: 600 of 6,600."""
+"""Of faces to train with, those whose number it divides are held out: 800 of 8,800."""
 TEST_SEED = 2**31 - 1
 """Of the faces that models are tested on; none is trained on them."""
 TEST_FACES = 1000
@@ -47,7 +47,7 @@ class SyntheticConfig:
         render: what to render.
     """
 
-    count: int = 6600
+    count: int = 8800
     seed: int = 0
     split: Split = "train"
     val_every: int = VAL_EVERY

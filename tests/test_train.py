@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from pipelines.csv_landmarks import read
 from tests.faces import write_faces
 from tf_dhm.errors import InputError, run_script
 from tf_dhm.export import read_weights
-from tf_dhm.presets import PRESETS
+from tf_dhm.presets import PRESETS, SYNTHETIC_AUGMENT
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL: list[str | Path] = [
@@ -85,16 +86,25 @@ def test_options_stand_over_those_of_the_preset() -> None:
 
 def test_without_a_dataset_faces_are_rendered_and_the_run_is_short() -> None:
     options, _ = train.parse([])
-    assert (options.dataset, options.data_dir, options.train.epochs) == ("synthetic", None, 50)
-    assert (options.faces, options.faces_seed, options.test_faces) == (6600, 0, 1000)
+    assert (options.dataset, options.data_dir, options.train.epochs) == ("synthetic", None, 40)
+    assert (options.faces, options.faces_seed, options.test_faces) == (8800, 0, 1000)
     assert train.parse(["--epochs", "3"])[0].train.epochs == 3
-    assert train.parse(["--preset", "tiny"])[0].train.epochs == PRESETS["tiny"].train.epochs < 50
+    assert train.parse(["--preset", "tiny"])[0].train.epochs == PRESETS["tiny"].train.epochs < 40
     full = PRESETS["fast_dhm"].train.epochs
-    assert train.parse(["--dataset", "synthetic"])[0].train.epochs == full > 50
+    assert train.parse(["--dataset", "synthetic"])[0].train.epochs == full > 40
     options, _ = train.parse(["--dataset=csv,synthetic", "--weights", "2", "1", "--data-dir", "a"])
     assert options.train.epochs == full
     assert options.named_datasets() == [("csv", Path("a")), ("synthetic", None)]
     assert options.weights == (2.0, 1.0)
+
+
+def test_rendered_faces_alone_are_changed_more_than_photos() -> None:
+    for arguments in ([], ["--dataset", "synthetic"], ["--dataset=synthetic", "--preset", "dhm"]):
+        assert train.parse(arguments)[0].augment == SYNTHETIC_AUGMENT
+    mixed = ["--dataset", "csv,synthetic", "--data-dir", "a"]
+    assert train.parse(mixed)[0].augment == PRESETS["fast_dhm"].augment != SYNTHETIC_AUGMENT
+    options, _ = train.parse(["--grey", "0.5"])
+    assert options.augment == dataclasses.replace(SYNTHETIC_AUGMENT, grey=0.5)
 
 
 @pytest.mark.parametrize("arguments", [["--epoch", "3"], ["--no-such", "1"], ["--epochs", "many"], ["stray"]])

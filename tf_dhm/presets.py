@@ -78,6 +78,20 @@ HOURGLASS = ModelConfig(
 )
 FAST_SMALL = ModelConfig(input_size=64, stage_blocks=(0, 1, 1), recurrent_channels=64, hidden_units=128)
 
+SYNTHETIC_AUGMENT = AugmentConfig(
+    scale=0.05,
+    shift=0.03,
+    brightness=0.3,
+    contrast=0.3,
+    saturation=0.4,
+    colour=0.12,
+    grey=0.2,
+    blur_probability=0.2,
+    occlusion=0.2,
+)
+"""For training on rendered faces alone. Colours and sharpness of a photo differ from those of a render
+more than those of two photos do, and so may the box that its crop is cut by."""
+
 PRESETS: dict[str, Preset] = {
     "fast_dhm": Preset("Fast DHM, under 0.95 MB of weights", ModelConfig()),
     "fast_dhm_x2": Preset("Fast DHM x 2, CNN channels doubled", ModelConfig(cnn_multiplier=2.0)),

@@ -54,13 +54,13 @@ LEFT_LANDMARKS = {
     12: 7460,  # gonial angle
     13: 7613, 14: 7571, 15: 7564,  # ramus, upwards
     16: 12351,  # in front of the tragus, at the height of the outer corner of the eye
-    22: 6983, 23: 6980, 24: 6979, 25: 6981, 26: 6987,  # brow, from the middle outwards
-    27: 132,  # nasion, the deepest point of the root of the nose
-    28: 131, 29: 201,
+    22: 6983, 23: 6980, 24: 6979, 25: 6982, 26: 6987,  # brow, evenly from the middle outwards
+    27: 133,  # root of the nose, at the height of the inner corners of the eyes
+    28: 131, 29: 201,  # evenly down to the tip
     30: 5054,  # pronasale, the tip
     33: 343,  # subnasale
     34: 7076,  # sill of the nostril
-    35: 7119,  # lower end of the wing of the nose
+    35: 7121,  # subalare, where the wing of the nose meets the lip
     42: 6850,  # inner corner of the eye
     43: 6838, 44: 6784,  # rim of the upper lid
     45: 6805,  # outer corner

@@ -1,10 +1,8 @@
-"""Draw the figures of docs/open_face.md and print its table of distances.
+"""Draw the figure of docs/open_face.md and print its table of distances.
 
     python tools/draw_open_face.py
 
-Writes docs/figures/open_face_landmarks.png (the 68 landmarks on the mean head from three sides)
-and docs/figures/synthetic_gallery.png (64 random faces in the order of their yaw); a minute on one
-core.
+Writes docs/figures/open_face_landmarks.png: the 68 landmarks on the mean head from three sides.
 """
 
 from __future__ import annotations
@@ -13,13 +11,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
 import tyro
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,7 +24,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from pipelines.face_parts import Floats, load_rig  # noqa: E402
-from pipelines.renderer import Camera, FaceRenderer, RenderConfig, vertex_normals  # noqa: E402
+from pipelines.renderer import Camera, vertex_normals  # noqa: E402
 from tf_dhm.errors import run_script  # noqa: E402
 from tf_dhm.files import atomic_write  # noqa: E402
 from tf_dhm.geometry import rotation_matrix  # noqa: E402
@@ -47,10 +43,10 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Config:
-    """Draw the figures of the open face."""
+    """Draw the figure of the open face."""
 
     output: Path = ROOT / "docs" / "figures"
-    seed: int = 2024
+    """Folder for it."""
 
 
 def draw_head(side: int, yaw: float) -> tuple[Floats, Floats]:
@@ -93,15 +89,6 @@ def draw_landmarks(path: Path) -> None:
     plt.close(figure)
 
 
-def draw_gallery(path: Path, seed: int) -> None:
-    renderer = FaceRenderer(RenderConfig(size=128))
-    faces = [renderer.render(seed, index) for index in tqdm(range(64), desc="faces")]
-    images = [face.image for face in sorted(faces, key=lambda face: face.pose[1])]
-    rows = [np.hstack(images[8 * k : 8 * k + 8]) for k in range(8)]
-    with atomic_write(path) as temporary:
-        cv2.imwrite(str(temporary), np.vstack(rows)[..., ::-1])
-
-
 def distances() -> Floats:
     """(68,) millimetres from the open face's landmarks to the mean of real faces, after a similarity."""
     open_face = load_rig().model.landmark_mean
@@ -116,7 +103,6 @@ def distances() -> Floats:
 def draw(config: Config) -> None:
     config.output.mkdir(parents=True, exist_ok=True)
     draw_landmarks(config.output / "open_face_landmarks.png")
-    draw_gallery(config.output / "synthetic_gallery.png", config.seed)
     millimetres = distances()
     for name, numbers in GROUPS.items():
         values = ", ".join(f"{number} {millimetres[number]:.1f}" for number in numbers)

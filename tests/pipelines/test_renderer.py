@@ -63,7 +63,7 @@ def test_shapes_types_and_ranges(faces: list[RenderedFace]) -> None:
     centres = np.array([(f.box[:2] + f.box[2:]) / 2 for f in faces])
     assert np.abs(centres - 31.5).max() < 8
     sides = np.array([np.sqrt(2) * (f.box[2:] - f.box[:2]).max() for f in faces])
-    np.testing.assert_allclose(np.exp(np.log(sides).mean()), 64 / 1.2, rtol=0.06)
+    np.testing.assert_allclose(np.exp(np.log(sides).mean()), 64 / 1.3, rtol=0.06)
 
 
 def test_is_the_same_for_the_same_seed_and_index(faces: list[RenderedFace]) -> None:
@@ -178,7 +178,9 @@ def test_random_parameters_stay_in_their_range() -> None:
     assert (expressions >= low).all()
     assert (expressions <= high).all()
     identity = np.array([identity for identity, _ in drawn]) / load_rig().model.identity_std
-    np.testing.assert_allclose(identity.std(), 1.0, atol=0.05)
+    # Normal with 1.2 of the model's deviations, cut at 2.5: wider than the model's own heads.
+    assert abs(identity).max() <= 2.5 + 1e-5
+    np.testing.assert_allclose(identity.std(), 1.16, atol=0.03)
 
 
 def test_parts_are_sound_meshes() -> None:

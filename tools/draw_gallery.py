@@ -1,0 +1,64 @@
+"""Draw docs/figures/gallery.jpg: 64 random synthetic faces in the order of their yaw.
+
+    python tools/draw_gallery.py
+
+Takes a few seconds on two cores.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pipelines import synthetic  # noqa: E402
+from tf_dhm.errors import InputError, run_script  # noqa: E402
+from tf_dhm.files import atomic_write  # noqa: E402
+from tf_dhm.images import decode_raster  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Config:
+    """Draw a gallery of synthetic faces."""
+
+    output: Path = ROOT / "docs" / "figures" / "gallery.jpg"
+    """An image file."""
+    seed: int = 2024
+    """Series of faces; the first of them are drawn."""
+    columns: int = 8
+    """As many rows."""
+    jpeg_quality: int = 85
+    """Of a .jpg, 1 to 100."""
+
+    def __post_init__(self) -> None:
+        if self.columns < 1 or not 1 <= self.jpeg_quality <= 100:
+            raise InputError(
+                f"columns, jpeg_quality: found {self.columns}, {self.jpeg_quality}, "
+                "expected 1 or more and 1 to 100"
+            )
+
+
+def draw(config: Config) -> None:
+    """Render the faces and write them as one image, those that look to one side first."""
+    count = config.columns**2
+    samples = synthetic.read(count, config.seed, workers=0)
+    faces = sorted(tqdm(samples, desc="faces", total=count), key=lambda sample: float(sample.pose[1]))
+    images = [decode_raster(face.read_image(), face.name) for face in faces]
+    rows = [np.hstack(images[start : start + config.columns]) for start in range(0, count, config.columns)]
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    options = [int(cv2.IMWRITE_JPEG_QUALITY), config.jpeg_quality] if config.output.suffix == ".jpg" else []
+    with atomic_write(config.output) as temporary:
+        cv2.imwrite(str(temporary), np.vstack(rows)[..., ::-1], options)
+    print(f"{config.output}: {config.output.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    run_script(lambda: draw(tyro.cli(Config, description=__doc__)))

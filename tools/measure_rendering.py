@@ -1,0 +1,84 @@
+"""Measure how fast synthetic faces are rendered: processor time of one, images per second of all processes.
+
+    python tools/measure_rendering.py
+
+Half a minute on two cores, which have nothing else to do.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pipelines import synthetic
+from pipelines.renderer import FaceRenderer, RenderConfig
+from tf_dhm.errors import InputError, run_script
+
+
+@dataclass(frozen=True)
+class Config:
+    """Measure the renderer."""
+
+    faces: int = 800
+    """How many are rendered by all processes together; a quarter of them by one alone first."""
+    seed: int = 1
+    """Series of faces."""
+    workers: int = 0
+    """Processes that render; 0 for one on each core."""
+    render: RenderConfig = field(default_factory=RenderConfig)
+
+    def __post_init__(self) -> None:
+        if self.faces < 40 or self.workers < 0:
+            raise InputError(
+                f"faces, workers: found {self.faces}, {self.workers}, expected 40 or more and 0 or more"
+            )
+
+
+def processor_times(config: Config) -> list[float]:
+    """Milliseconds of processor time of each of `config.faces // 4` faces in this process."""
+    renderer = FaceRenderer(config.render)
+    renderer.render(config.seed, 0)  # what is made once
+    times = []
+    for index in range(config.faces // 4):
+        began = time.process_time()
+        renderer.render(config.seed, index)
+        times.append(1000 * (time.process_time() - began))
+    return times
+
+
+def images_per_second(config: Config, workers: int) -> float:
+    """The rate of all processes together once they have begun."""
+    begun = config.faces // 10
+    started = 0.0
+    for number, _ in enumerate(
+        synthetic.read(config.faces, config.seed, config=config.render, workers=workers), 1
+    ):
+        if number == begun:
+            started = time.perf_counter()
+    return (config.faces - begun) / (time.perf_counter() - started)
+
+
+def measure(config: Config) -> None:
+    """Print both."""
+    cv2.setNumThreads(1)
+    size = config.render.size
+    times = processor_times(config)
+    print(
+        f"{size} x {size}: {np.mean(times):.1f} ms of one core per image "
+        f"(95th percentile {np.percentile(times, 95):.1f} ms, {len(times)} images)"
+    )
+    workers = config.workers or synthetic.available_cores()
+    rate = images_per_second(config, workers)
+    print(f"{rate:.1f} images/s, {workers} processes ({config.faces} images)")
+
+
+if __name__ == "__main__":
+    run_script(lambda: measure(tyro.cli(Config, description=__doc__)))
