@@ -17,13 +17,15 @@ import tensorflow as tf
 import tyro
 from numpy.typing import NDArray
 
-from pipelines import batches, datasets, records, synthetic
+from pipelines import batches, datasets, quality_crops, records, synthetic
 from pipelines.records import FaceArrays, StoreConfig
 from tf_dhm import config as configuration
 from tf_dhm import evaluation, export
 from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
+from tf_dhm.models import build_model, precision_policy
+from tf_dhm.quality import QualityHead
 from tf_dhm.training import Trainer, Validation, Weights
 
 OPTIONS_FILE = "options.json"
@@ -66,7 +68,11 @@ class Options:
     name: str = "train"
     """Name of the run."""
     init: str | None = None
-    """SavedModel whose weights training begins with."""
+    """SavedModel whose weights training begins with; with --epochs 0 they are kept, and visibility and
+    confidence alone are fitted."""
+    quality_crops: int = 40_000
+    """Crops to which visibility and confidence are fitted behind the training, 4 for a face at most;
+    0 for neither."""
     checkpoint_minutes: float = 5.0
     """Time between checkpoints; there is one at the end of each epoch too."""
     threads: int = 0
@@ -127,8 +133,11 @@ def run(options: Options, resume: bool, command: str) -> Path:
         InputError: no folder of a dataset, a run of that name exists, or anything its parts refuse.
     """
     named = options.named_datasets()
-    if options.test_faces < 0:
-        raise InputError(f"test_faces: found {options.test_faces}, expected 0 or more")
+    for option in ("test_faces", "quality_crops"):
+        if getattr(options, option) < 0:
+            raise InputError(f"{option}: found {getattr(options, option)}, expected 0 or more")
+    if not options.train.epochs and options.init is None:
+        raise InputError("epochs: found 0, expected more than 0, or the --init that is to be kept")
     run_dir = options.run_dir
     export_dir = run_dir / EXPORT_FOLDER / options.preset
     version_dir = export_dir / "1"
@@ -173,22 +182,18 @@ def run(options: Options, resume: bool, command: str) -> Path:
         for name, text in texts.items():
             with atomic_write(run_dir / name) as path:
                 path.write_text(text)
-    val = trainer.fit(options.checkpoint_minutes)
+    val = trainer.fit(options.checkpoint_minutes) if options.train.epochs else trainer.best_metrics()
 
-    description = export.Description(
-        preset=options.preset,
-        model=options.model,
-        options=without_folders(json.loads((run_dir / OPTIONS_FILE).read_text())),
-        command=portable_command((run_dir / COMMAND_FILE).read_text().strip()),
-        datasets=describe_datasets([name for name, _ in named], counts, options.weights),
-        faces_seen=trainer.total_steps * options.train.batch_size,
-        hours=float(trainer.seconds) / 3600.0,
-        machine=machine(),
-        val=val,
-        initialized_from=None if initial is None else dataclasses.asdict(initial),
-    )
     if not version_dir.exists():  # a run that was killed before it wrote the card has it
-        export.save_model(trainer.best_weights(), options.model, description, version_dir)
+        head, quality = fit_head(trainer.best_weights(), options, faces, held_out)
+        export.save_model(
+            trainer.best_weights(),
+            options.model,
+            describe_run(options, trainer, named, counts, val, initial, quality),
+            version_dir,
+            head,
+        )
+    description = export.read_description(version_dir)
     rows: dict[str, Any] = {}
     if datasets.SYNTHETIC in options.dataset.split(",") and options.test_faces:
         rows = {"synthetic test faces": measure(version_dir, options)}
@@ -203,6 +208,45 @@ def run(options: Options, resume: bool, command: str) -> Path:
         print(f"sample pictures: {report / 'best_and_worst.png'}")
     print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {run_dir}")
     return version_dir
+
+
+def fit_head(
+    weights: Weights, options: Options, faces: FaceArrays, held_out: FaceArrays
+) -> tuple[QualityHead | None, dict[str, Any] | None]:
+    """Visibility and confidence for trained weights, and their measures; nothing where none are wanted."""
+    if not options.quality_crops:
+        return None, None
+    with precision_policy("float32"):
+        network = build_model(options.model)
+    network.set_weights(weights)
+    return quality_crops.fit_quality(
+        network, options.model.input_size, faces, held_out, options.quality_crops
+    )
+
+
+def describe_run(
+    options: Options,
+    trainer: Trainer,
+    named: list[tuple[str, Path | None]],
+    counts: list[int],
+    val: dict[str, Any],
+    initial: export.Description | None,
+    quality: dict[str, Any] | None,
+) -> export.Description:
+    """What the exported model says of itself."""
+    return export.Description(
+        preset=options.preset,
+        model=options.model,
+        options=without_folders(json.loads((options.run_dir / OPTIONS_FILE).read_text())),
+        command=portable_command((options.run_dir / COMMAND_FILE).read_text().strip()),
+        datasets=describe_datasets([name for name, _ in named], counts, options.weights),
+        faces_seen=trainer.total_steps * options.train.batch_size,
+        hours=float(trainer.seconds) / 3600.0,
+        machine=machine(),
+        val=val,
+        initialized_from=None if initial is None else dataclasses.asdict(initial),
+        quality=quality,
+    )
 
 
 def measure(version_dir: Path, options: Options) -> dict[str, Any]:

@@ -10,10 +10,27 @@ import numpy as np
 from tests.faces import TINY_MODEL
 from tf_dhm.export import Description, save_model
 from tf_dhm.models import build_model
+from tf_dhm.quality import QualityHead
 
 
-def write_tiny_model(folder: Path, version: int = 1, heatmap_input: bool = True) -> Path:
-    """Export `TINY_MODEL` with random weights and statistics as folder/version; return folder."""
+def random_head(features: int, seed: int = 0, narrow: int = 4) -> QualityHead:
+    """A head whose answers lie between 0 and 1 and differ from crop to crop."""
+    rng = np.random.default_rng(seed)
+    shapes = ((features, narrow), (narrow,), (narrow, 68), (68,), (features + narrow, 1), (1,))
+    return QualityHead(*(rng.normal(0.0, 0.3, shape).astype(np.float32) for shape in shapes))
+
+
+def write_tiny_model(
+    folder: Path, version: int = 1, heatmap_input: bool = True, quality: bool = False
+) -> Path:
+    """Export `TINY_MODEL` with random weights and statistics as folder/version; return folder.
+
+    Args:
+        folder: the model folder.
+        version: name of the version folder, and the seed.
+        heatmap_input: of the model.
+        quality: whether it gives visibility and confidence.
+    """
     config = dataclasses.replace(TINY_MODEL, heatmap_input=heatmap_input)
     network = build_model(config)
     rng = np.random.default_rng(version)
@@ -37,5 +54,7 @@ def write_tiny_model(folder: Path, version: int = 1, heatmap_input: bool = True)
         machine="none",
         val={},
     )
-    save_model(weights, config, description, folder / str(version))
+    features = network.get_layer("flatten").output.shape[1]
+    head = random_head(features, version) if quality else None
+    save_model(weights, config, description, folder / str(version), head)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tf_dhm.files import atomic_write
 from tf_dhm.layers import DiffusionHeatMap
 from tf_dhm.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.predictor import find_savedmodel
+from tf_dhm.quality import GOOD_NME, QualityHead, network_with_features
 
 Tensor = Any
 
@@ -53,6 +55,7 @@ class Description:
         machine: CPU or GPU and threads of the training.
         val: metrics on the `val` split.
         initialized_from: description of the model that training began with.
+        quality: measures of visibility and confidence on held-out faces; None where it gives neither.
     """
 
     preset: str
@@ -65,21 +68,28 @@ class Description:
     machine: str
     val: dict[str, Any]
     initialized_from: dict[str, Any] | None = None
+    quality: dict[str, Any] | None = None
 
 
 class LandmarkModule(tf.Module):
     """A network with the signatures of the served model; holds the weights and no Keras object."""
 
-    def __init__(self, network: tf.keras.Model, size: int) -> None:
+    def __init__(self, network: tf.keras.Model, size: int, head: QualityHead | None) -> None:
         super().__init__()
         self.network_weights = list(network.weights)
+        quality = None
+        if head is not None:
+            quality = QualityHead(*map(tf.Variable, head.weights))
+            self.quality_weights = list(quality.weights)
+        full = network_with_features(network)
         constant = constant_heatmap(size)
         draw = DiffusionHeatMap(size, dtype="float32")
 
         def find(crops: Tensor, heatmap: Tensor) -> dict[str, Tensor]:
-            unit = network({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
+            found = full({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
             middle = tf.constant([(size - 1) / 2.0] * 2 + [0.0])
-            return {"landmarks": unit * (size / 2.0) + middle}
+            landmarks = {"landmarks": found["landmarks"] * (size / 2.0) + middle}
+            return landmarks if quality is None else landmarks | quality.answer(found["features"])
 
         crops = tf.TensorSpec([None, size, size, 3], tf.uint8, name="crops")
         landmarks = tf.TensorSpec([None, geometry.NUM_LANDMARKS, 3], tf.float32, name="initial_landmarks")
@@ -92,7 +102,11 @@ class LandmarkModule(tf.Module):
 
 
 def save_model(
-    weights: list[NDArray[np.float32]], config: ModelConfig, description: Description, version_dir: Path
+    weights: list[NDArray[np.float32]],
+    config: ModelConfig,
+    description: Description,
+    version_dir: Path,
+    head: QualityHead | None = None,
 ) -> None:
     """Write a SavedModel folder atomically.
 
@@ -101,6 +115,7 @@ def save_model(
         config: the network.
         description: written beside it as JSON.
         version_dir: <model folder>/<integer>; must not exist.
+        head: for visibility and confidence; None for a model without these outputs.
 
     Raises:
         InputError: `version_dir` exists.
@@ -110,7 +125,7 @@ def save_model(
     with precision_policy("float32"):  # whatever policy trained it
         network = build_model(config)
     network.set_weights(weights)
-    module = LandmarkModule(network, config.input_size)
+    module = LandmarkModule(network, config.input_size, head)
     signatures = {"serving_default": module.serve, "refine": module.refine}
     with atomic_write(version_dir) as folder:
         try:
@@ -137,19 +152,33 @@ def read_weights(model_dir: Path) -> list[NDArray[np.float32]]:
     return [weight.numpy() for weight in loaded.network_weights]
 
 
+def read_head(model_dir: Path) -> QualityHead | None:
+    """The head of an exported model; None where it has none."""
+    read_description(model_dir)
+    loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
+    weights = getattr(loaded, "quality_weights", None)
+    return None if weights is None else QualityHead(*(weight.numpy() for weight in weights))
+
+
 def next_version(model_folder: Path) -> Path:
     """The first free version folder: <model folder>/<highest + 1>."""
     numbers = [int(p.name) for p in model_folder.glob("*") if p.name.isdecimal()]
     return model_folder / str(max(numbers, default=0) + 1)
 
 
-def promote(source: Path, model_folder: Path, metrics: dict[str, Any]) -> Path:
+def promote(
+    source: Path,
+    model_folder: Path,
+    metrics: dict[str, Any],
+    finish: Callable[[Path], object] = lambda folder: None,
+) -> Path:
     """Copy an exported model as the next version of `model_folder` and write its card.
 
     Args:
         source: an exported model.
         model_folder: savedmodels/<name>; made if needed.
         metrics: measured test results, title -> metrics of `metrics.summarize`, for the card.
+        finish: given the new version folder before it has its name, to put more files into it.
 
     Returns:
         The new version folder.
@@ -157,10 +186,11 @@ def promote(source: Path, model_folder: Path, metrics: dict[str, Any]) -> Path:
     version_dir = find_savedmodel(source)
     description = read_description(version_dir)
     target = next_version(model_folder)
-    # The card first, so that results which do not fit it leave no version behind.
-    card = model_card(model_folder.name, version_dir, description, metrics, target.name)
+    accuracy_lines(metrics)  # first, so that results which do not fit a card leave no version behind
     with atomic_write(target) as folder:
-        shutil.copytree(version_dir, folder)
+        shutil.copytree(version_dir, folder, ignore=shutil.ignore_patterns("*.tflite"))
+        finish(folder)
+        card = model_card(model_folder.name, folder, description, metrics, target.name)
     with atomic_write(model_folder / CARD_FILE) as path:
         path.write_text(card)
     return target
@@ -205,9 +235,9 @@ def card_rows(path: Path, name: str, title: str) -> dict[str, Any]:
     return rows
 
 
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files under `folder`."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def folder_bytes(folder: Path, pattern: str = "*") -> int:
+    """Bytes of all files under `folder` whose names fit the pattern."""
+    return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
 
 
 def model_card(
@@ -222,8 +252,8 @@ def model_card(
         metrics: title -> metrics of `metrics.summarize`, besides those on `val`.
         version: the version that the card names.
     """
-    loaded = tf.saved_model.load(str(version_dir))
-    count = sum(int(np.prod(weight.shape)) for weight in loaded.network_weights)
+    network, head = read_weights(version_dir), read_head(version_dir)
+    count = sum(weight.size for weight in network) + (0 if head is None else head.count)
     graph = (version_dir / "saved_model.pb").stat().st_size
     size = description.model.input_size
     lines = [
@@ -231,23 +261,47 @@ def model_card(
         "",
         f"Preset `{description.preset}`, version {version}. 68 landmarks in 3-D from a "
         f"{size} x {size} RGB crop (square around the face, side sqrt(2) x the "
-        "longer side of the landmark box).",
+        "longer side of the landmark box)" + (", their visibility, and a confidence." if head else "."),
         "",
-        f"- Weights: {count:,} float32, {4 * count:,} bytes; folder {folder_bytes(version_dir):,} bytes, "
-        f"of which graph {graph:,}.",
-        f"- Training: {description.faces_seen:,} faces seen in {description.hours:.2f} hours "
-        f"({description.machine}).",
-        f"- Command: `{description.command}`",
+        f"- Weights: {count:,} float32, {4 * count:,} bytes"
+        + (f", of which {head.count:,} for visibility and confidence" if head else "")
+        + f"; folder {folder_bytes(version_dir) - folder_bytes(version_dir, '*.tflite'):,} bytes, "
+        + f"of which graph {graph:,}.",
     ]
-    if description.initialized_from:
-        began = description.initialized_from
+    began = description.initialized_from
+    if began and not description.faces_seen:
+        while not began["faces_seen"] and began.get("initialized_from"):
+            began = began["initialized_from"]
         lines.append(
-            f"- Began with the weights of an earlier run of preset `{began['preset']}`: "
-            f"{began['faces_seen']:,} faces in {began['hours']:.2f} hours, `{began['command']}`."
+            f"- Network: that of an earlier run of preset `{began['preset']}`, unchanged: "
+            f"{began['faces_seen']:,} faces in {began['hours']:.2f} hours ({began['machine']}), "
+            f"`{began['command']}`."
         )
+        lines.append(f"- Visibility and confidence alone were fitted anew: `{description.command}`")
+    else:
+        lines.append(
+            f"- Training: {description.faces_seen:,} faces seen in {description.hours:.2f} hours "
+            f"({description.machine})."
+        )
+        lines.append(f"- Command: `{description.command}`")
+        if began:
+            lines.append(
+                f"- Began with the weights of an earlier run of preset `{began['preset']}`: "
+                f"{began['faces_seen']:,} faces in {began['hours']:.2f} hours, `{began['command']}`."
+            )
+    for path in sorted(version_dir.glob("*.tflite")):
+        lines.append(f"- `{path.name}`: {path.stat().st_size:,} bytes.")
     lines += ["", "## Data and licence", ""]
     lines += [f"- **{dataset}**: {note}" for dataset, note in description.datasets.items()]
-    lines += [
+    lines += accuracy_lines({"val": description.val, **metrics})
+    if description.quality:
+        lines += quality_lines(description.quality)
+    return "\n".join(lines) + "\n"
+
+
+def accuracy_lines(metrics: dict[str, Any]) -> list[str]:
+    """What a card says of accuracy: a row for each title."""
+    lines = [
         "",
         "## Accuracy",
         "",
@@ -257,8 +311,29 @@ def model_card(
         "| data | 0-30 | 30-60 | 60-90 | mean of bins | mean | AUC to 6 % | above 6 % | faces |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for title, row in {"val": description.val, **metrics}.items():
+    for title, row in metrics.items():
         numbers = ["-" if row[key] is None else f"{row[key]:.2f}" for key in CARD_METRICS[:5]]
         tail = [f"{row['auc_6']:.3f}", f"{100 * row['failure_rate_6']:.1f} %", str(row["images"])]
         lines.append("| " + " | ".join([title, *numbers, *tail]) + " |")
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def quality_lines(measures: dict[str, Any]) -> list[str]:
+    """What a card says of visibility and confidence."""
+    lines = [
+        "",
+        "## Visibility and confidence",
+        "",
+        "On `val`, whose faces they were not fitted to; AUC is the area under the ROC curve, accuracy is "
+        "balanced and at 0.5. Visibility: against the flags of the dataset, where it has some. Confidence: "
+        f"that a crop holds a face whose landmarks are right (NME up to {GOOD_NME:.0f} %). Crops without one "
+        "are made of the same photos (face turned, shifted or scaled far, tiles shuffled, face painted over) "
+        "or drawn (backgrounds of the renderer, one colour, noise).",
+        "",
+        "| measure | value |",
+        "|---|---|",
+    ]
+    for key, value in measures.items():
+        shown = "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
+        lines.append(f"| {key.replace('_', ' ')} | {shown} |")
+    return lines

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -19,9 +21,43 @@ MAX_SHRINK = 1.5
 """Photo pixels per crop pixel up to which bilinear sampling alone does not alias."""
 MAX_SUPERSAMPLING = 16
 """Bounds the memory of one crop; a face this much larger than the crop keeps aliasing harmlessly."""
+LARGEST_BATCH = 32
+"""Bounds the memory of a model: so many crops are answered at once."""
 
 Array = NDArray[np.floating]
 Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model finds in B crops, or in the photo they were cut from.
+
+    Attributes:
+        landmarks: (B, 68, 3) float32 pixels.
+        visibility: (B, 68) float32 in [0, 1]: how likely each point is to be seen, neither turned
+            away nor covered; None of a model that does not say.
+        confidence: (B,) float32 in [0, 1]: how likely the crop is to hold a face whose landmarks
+            are right (`quality.GOOD_NME`); None of a model that does not say.
+    """
+
+    landmarks: NDArray[np.float32]
+    visibility: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, outputs: dict[str, Any], model: Path) -> Prediction:
+        """The named outputs of the model in a file or folder.
+
+        Raises:
+            InputError: some of them are not finite.
+        """
+        found = {}
+        for name in ("landmarks", "visibility", "confidence"):
+            if name in outputs:
+                found[name] = np.asarray(outputs[name], np.float32)
+                if not np.isfinite(found[name]).all():
+                    raise InputError(f"model {model}: found NaN or infinite {name}, expected finite ones")
+        return cls(**found)
 
 
 class LandmarkModel(Protocol):
@@ -34,6 +70,22 @@ class LandmarkModel(Protocol):
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> NDArray[np.float32]:
         """(B, S, S, 3) uint8 RGB [and (B, 68, 3) crop pixels] -> (B, 68, 3) crop pixels."""
         ...
+
+
+@runtime_checkable
+class QualityModel(Protocol):
+    """A landmark model that may know visibility and confidence, too; `Predictor` is one."""
+
+    def answer(self, crops: Image, initial_landmarks: Array | None = None) -> Prediction:
+        """As `LandmarkModel.predict`, with all that the model says."""
+        ...
+
+
+def answer(model: LandmarkModel, crops: Image, initial_landmarks: Array | None = None) -> Prediction:
+    """All that a model says of crops; of one that only predicts landmarks, these."""
+    if isinstance(model, QualityModel):
+        return model.answer(crops, initial_landmarks)
+    return Prediction(model.predict(crops, initial_landmarks))
 
 
 def find_savedmodel(path: str | Path) -> Path:
@@ -126,36 +178,43 @@ class Predictor:
         self.can_refine = "refine" in self._model.signatures
 
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> NDArray[np.float32]:
-        """Find the landmarks of a batch of crops.
+        """The landmarks of `answer` alone: (B, 68, 3) float32 crop pixels."""
+        return self.answer(crops, initial_landmarks).landmarks
+
+    def answer(self, crops: Image, initial_landmarks: Array | None = None) -> Prediction:
+        """Find the landmarks of a batch of crops, and what else the model knows of them.
 
         Args:
             crops: (B, S, S, 3) uint8 RGB; B may be 0.
             initial_landmarks: (B, 68, 3) crop pixels to start from in place of the mean shape.
 
-        Returns:
-            (B, 68, 3) float32 crop pixels.
-
         Raises:
             InputError: wrong shape or dtype, or the model cannot start from landmarks.
         """
         check_crops(crops, self.input_size)
-        if len(crops) == 0:
-            return np.zeros((0, geometry.NUM_LANDMARKS, 3), np.float32)
-        signature, inputs = "serving_default", {"crops": function_input(crops)}
+        signature, inputs = "serving_default", {"crops": crops}
         if initial_landmarks is not None:
             check_initial_landmarks(initial_landmarks, len(crops))
             signature = "refine"
-            inputs["initial_landmarks"] = function_input(np.asarray(initial_landmarks, np.float32))
+            inputs["initial_landmarks"] = np.asarray(initial_landmarks, np.float32)
         if signature not in self._model.signatures:
             raise InputError(
                 f"model {self.version_dir}: has no signature {signature}, so it cannot run a second pass"
             )
-        landmarks = np.asarray(self._model.signatures[signature](**inputs)["landmarks"], np.float32)
-        if not np.isfinite(landmarks).all():
-            raise InputError(
-                f"model {self.version_dir}: found NaN or infinite landmarks, expected finite ones"
-            )
-        return landmarks
+        function = self._model.signatures[signature]
+        if len(crops) == 0:
+            return empty_prediction(function.structured_outputs)
+        outputs = function(**{name: function_input(value) for name, value in inputs.items()})
+        return Prediction.of(outputs, self.version_dir)
+
+
+def empty_prediction(outputs: Collection[str]) -> Prediction:
+    """What a model with these outputs finds in no crop."""
+    return Prediction(
+        np.zeros((0, geometry.NUM_LANDMARKS, 3), np.float32),
+        np.zeros((0, geometry.NUM_LANDMARKS), np.float32) if "visibility" in outputs else None,
+        np.zeros(0, np.float32) if "confidence" in outputs else None,
+    )
 
 
 def function_input(value: np.ndarray) -> Any:
@@ -246,38 +305,95 @@ def upright_boxes(landmarks: ArrayLike, roll: ArrayLike) -> Array:
     return np.concatenate([centre - half, centre + half], -1)
 
 
-def predict_boxes(
-    predictor: LandmarkModel, image: Image, boxes: ArrayLike, passes: int = 1
-) -> NDArray[np.float32]:
-    """Find the landmarks of the faces in boxes.
+def find_faces(
+    predictor: LandmarkModel, images: Sequence[Image], boxes: Sequence[ArrayLike], passes: int = 1
+) -> list[Prediction]:
+    """Find the faces in the boxes of photos, all at once.
 
     Every pass after the first starts from the landmarks found so far: the crop is cut anew around
     them, turned upright, and they replace the mean shape in the heat map.
 
     Args:
         predictor: the model.
-        image: (H, W, 3) uint8 RGB.
-        boxes: (N, 4) landmark boxes in photo pixels; N may be 0.
+        images: photos (H, W, 3) uint8 RGB.
+        boxes: of each photo (N, 4) landmark boxes in its pixels; N may be 0.
         passes: 1 or more.
 
     Returns:
-        (N, 68, 3) float32 landmarks in photo pixels.
+        for each photo its N faces in its pixels.
 
     Raises:
         InputError: bad image, box or number of passes.
     """
     if passes < 1:
         raise InputError(f"passes: found {passes}, expected 1 or more")
-    crops, matrices = cut_crops(image, boxes, predictor.input_size)
-    landmarks = geometry.transform_landmarks(matrices, predictor.predict(crops))
+    cut = [cut_crops(image, box, predictor.input_size) for image, box in zip(images, boxes, strict=True)]
+    found, landmarks = find_in_crops(predictor, cut)
     for _ in range(passes - 1):
-        landmarks = refine_landmarks(predictor, image, landmarks)
-    return landmarks.astype(np.float32)
+        cut = []
+        for image, points in zip(images, landmarks, strict=True):
+            roll = upright_roll(points)
+            cut.append(cut_crops(image, upright_boxes(points, roll), predictor.input_size, roll))
+        found, landmarks = find_in_crops(predictor, cut, landmarks)
+    ends = np.cumsum([len(points) for points in landmarks])[:-1]
+
+    def split(values: Array | None) -> list[Any]:
+        return [None] * len(images) if values is None else np.split(values, ends)
+
+    parts = zip(landmarks, split(found.visibility), split(found.confidence), strict=True)
+    return [Prediction(points.astype(np.float32), *rest) for points, *rest in parts]
 
 
-def refine_landmarks(predictor: LandmarkModel, image: Image, landmarks: ArrayLike) -> Array:
-    """One pass that starts from landmarks (N, 68, 3) in photo pixels, and returns the same."""
-    roll = upright_roll(landmarks)
-    crops, matrices = cut_crops(image, upright_boxes(landmarks, roll), predictor.input_size, roll)
-    initial = geometry.transform_landmarks(geometry.invert_affine(matrices), landmarks)
-    return geometry.transform_landmarks(matrices, predictor.predict(crops, initial))
+def find_in_crops(
+    predictor: LandmarkModel, cut: Sequence[tuple[Image, Array]], initial: Sequence[Array] | None = None
+) -> tuple[Prediction, list[Array]]:
+    """Run a model on the crops of several photos.
+
+    Args:
+        predictor: the model.
+        cut: of each photo its N crops and their matrices, as `cut_crops` gives them.
+        initial: of each photo the landmarks (N, 68, 3) to start from, in its pixels.
+
+    Returns:
+        what the model says of all crops, and of each photo the landmarks in its pixels.
+    """
+    crops = np.concatenate(
+        [part[0] for part in cut] or [np.zeros((0, *[predictor.input_size] * 2, 3), np.uint8)]
+    )
+    start = None
+    if initial is not None:
+        start = np.concatenate(
+            [
+                geometry.transform_landmarks(geometry.invert_affine(matrices), points)
+                for (_, matrices), points in zip(cut, initial, strict=True)
+            ]
+        )
+    found = [
+        answer(
+            predictor,
+            crops[at : at + LARGEST_BATCH],
+            None if start is None else start[at : at + LARGEST_BATCH],
+        )
+        for at in range(0, max(len(crops), 1), LARGEST_BATCH)
+    ]
+    prediction = join_predictions(found)
+    ends = np.cumsum([len(matrices) for _, matrices in cut])[:-1]
+    parts = np.split(prediction.landmarks, ends) if cut else []
+    landmarks = [
+        geometry.transform_landmarks(matrices, points)
+        for (_, matrices), points in zip(cut, parts, strict=True)
+    ]
+    return prediction, landmarks
+
+
+def join_predictions(parts: Sequence[Prediction]) -> Prediction:
+    """The answers of one model to several batches as one."""
+    columns = ([getattr(part, field.name) for part in parts] for field in fields(Prediction))
+    return Prediction(*(None if column[0] is None else np.concatenate(column) for column in columns))
+
+
+def predict_boxes(
+    predictor: LandmarkModel, image: Image, boxes: ArrayLike, passes: int = 1
+) -> NDArray[np.float32]:
+    """The landmarks of `find_faces` in one photo: (N, 68, 3) float32 in its pixels."""
+    return find_faces(predictor, [image], [boxes], passes)[0].landmarks

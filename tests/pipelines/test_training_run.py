@@ -134,6 +134,27 @@ def test_training_begins_with_an_exported_model(base: Options, finished: Path) -
     assert "Began with the weights of an earlier run of preset `tiny`: 96 faces" in card
 
 
+def test_with_no_epochs_the_network_stays_and_the_head_is_fitted(base: Options, finished: Path) -> None:
+    kept = dataclasses.replace(
+        base, name="kept", init=str(finished.parent), train=dataclasses.replace(base.train, epochs=0)
+    )
+    version_dir = run(kept, False, "python train.py --epochs 0")
+    for found, expected in zip(read_weights(version_dir), read_weights(finished), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    answers = [Predictor(folder).answer(crops) for folder in (version_dir, finished)]
+    np.testing.assert_array_equal(answers[0].landmarks, answers[1].landmarks)
+    assert all(answer.confidence is not None for answer in answers)
+    description = read_description(version_dir)
+    assert (description.faces_seen, description.val) == (0, read_description(finished).val)
+    assert description.quality is not None
+    assert description.quality["confidence_crops"] > 0
+    card = (version_dir.parent / export.CARD_FILE).read_text()
+    assert "unchanged: 96 faces" in card
+    without = dataclasses.replace(kept, name="without", quality_crops=0)
+    assert Predictor(run(without, False, COMMAND)).answer(crops).confidence is None
+
+
 def test_a_resumed_run_remembers_the_model_it_began_with(
     base: Options, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +311,8 @@ def test_datasets_are_described_by_name() -> None:
             "data-dir: found no /no/such/folder, expected the folder of csv",
         ),
         ({"init": "/no/such/model"}, "model /no/such/model: found nothing"),
+        ({"train": dataclasses.replace(TINY_RECIPE, epochs=0)}, "epochs: found 0, expected more than 0, or"),
+        ({"quality_crops": -1}, "quality_crops: found -1, expected 0 or more"),
         (
             {"train": dataclasses.replace(TINY_RECIPE, batch_size=49)},
             "batch_size: found 49, expected at most the 48",

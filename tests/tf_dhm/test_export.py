@@ -16,6 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.faces import TINY_MODEL
 from tests.fakes import write_fake_model
+from tests.tiny_models import random_head
 from tf_dhm import export, geometry
 from tf_dhm.config import ModelConfig, from_dict, to_json
 from tf_dhm.errors import InputError
@@ -25,6 +26,7 @@ from tf_dhm.mean_face import mean_landmarks
 from tf_dhm.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.predictor import Predictor
 from tf_dhm.presets import find_preset
+from tf_dhm.quality import network_with_features
 
 SIZE = TINY_MODEL.input_size
 RESULTS = {
@@ -149,6 +151,94 @@ def test_signatures(exported: Path) -> None:
         assert set(outputs) == {"landmarks"}
         assert outputs["landmarks"].dtype == tf.float32
         assert outputs["landmarks"].shape.as_list() == [None, 68, 3]
+
+
+# Visibility and confidence
+
+MEASURES = {
+    "visibility_auc": 0.91234,
+    "confidence_auc": 0.98,
+    "confidence_auc_face": None,
+    "confidence_crops": 9,
+}
+
+
+@pytest.fixture(scope="module")
+def with_quality(network: tf.keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder of the same network with a head."""
+    folder = tmp_path_factory.mktemp("export") / "tiny"
+    head = random_head(network.get_layer("flatten").output.shape[1])
+    save_model(network.get_weights(), TINY_MODEL, describe(quality=MEASURES), folder / "1", head)
+    return folder
+
+
+@pytest.mark.parametrize("second_pass", [False, True])
+def test_visibility_and_confidence(
+    second_pass: bool, network: tf.keras.Model, exported: Path, with_quality: Path
+) -> None:
+    crops = make_crops()
+    initial = np.stack([mean_landmarks(SIZE) + shift for shift in (0.0, 2.0, -3.0)]) if second_pass else None
+    found = Predictor(with_quality).answer(crops, initial)
+    heatmap = constant_heatmap(SIZE)
+    if initial is not None:
+        heatmap = np.stack([diffusion_heatmap(points, SIZE) for points in initial])
+    image = crops.astype(np.float32)
+    features = network_with_features(network)({"image": image, "heatmap": heatmap}, training=False)[
+        "features"
+    ]
+    expected = random_head(features.shape[1]).answer(features)
+    assert found.visibility is not None
+    assert found.confidence is not None
+    assert (found.visibility.shape, found.confidence.shape) == ((3, 68), (3,))
+    np.testing.assert_allclose(found.visibility, expected["visibility"], atol=1e-4)
+    np.testing.assert_allclose(found.confidence, expected["confidence"], atol=1e-4)
+    # The landmarks are those of the network without a head, bit for bit.
+    np.testing.assert_array_equal(found.landmarks, Predictor(exported).predict(crops, initial))
+
+
+def test_a_model_without_them_says_so(exported: Path, with_quality: Path) -> None:
+    for count in (0, 2):
+        found = Predictor(exported).answer(make_crops(count))
+        assert (found.visibility, found.confidence) == (None, None)
+        assert found.landmarks.shape == (count, 68, 3)
+    empty = Predictor(with_quality).answer(make_crops(0))
+    assert empty.visibility is not None
+    assert empty.confidence is not None
+    assert (empty.visibility.shape, empty.confidence.shape) == ((0, 68), (0,))
+
+
+def test_their_weights_round_trip(network: tf.keras.Model, exported: Path, with_quality: Path) -> None:
+    assert export.read_head(exported) is None
+    head = export.read_head(with_quality)
+    assert head is not None
+    expected = random_head(network.get_layer("flatten").output.shape[1])
+    for found, weight in zip(head.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(found, weight)
+    for found, weight in zip(read_weights(with_quality), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, weight)
+    assert export.read_description(with_quality) == describe(quality=MEASURES)
+
+
+def test_their_card(network: tf.keras.Model, with_quality: Path) -> None:
+    card = model_card("name", with_quality / "1", describe(quality=MEASURES), {}, "1")
+    head = random_head(network.get_layer("flatten").output.shape[1])
+    count = network.count_params() + head.count
+    assert f"{count:,} float32, {4 * count:,} bytes, of which {head.count:,} for visibility" in card
+    assert "their visibility, and a confidence." in card
+    for row in ("visibility auc | 0.912", "confidence auc face | -", "confidence crops | 9"):
+        assert f"| {row} |" in card
+
+
+def test_the_card_of_a_network_that_was_kept(with_quality: Path) -> None:
+    trained = dataclasses.asdict(describe(command="python train.py --name a"))
+    kept = describe(faces_seen=0, hours=0.0, command="python train.py --epochs 0", initialized_from=trained)
+    again = describe(faces_seen=0, hours=0.0, command="python b", initialized_from=dataclasses.asdict(kept))
+    for description in (kept, again):
+        card = model_card("name", with_quality / "1", description, {}, "1")
+        assert "- Network: that of an earlier run of preset `tiny`, unchanged: 12,345 faces in 1.50" in card
+        assert "(a processor, 2 threads), `python train.py --name a`." in card
+        assert f"Visibility and confidence alone were fitted anew: `{description.command}`" in card
+        assert "0 faces" not in card
 
 
 # What is in it
