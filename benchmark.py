@@ -1,6 +1,7 @@
 """Time exported models beside MediaPipe's face_landmark.tflite: a table, and a JSON file.
 
 python benchmark.py --models savedmodels/fast_dhm savedmodels/fast_dhm_x2 --output benchmark.json
+python benchmark.py --models fast_dhm --kinds float32 --peers mediapipe dlib my_adapter.json other.tflite
 """
 
 from __future__ import annotations

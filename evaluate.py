@@ -5,6 +5,7 @@ Without options it measures all models of the project on synthetic faces, the sa
 python evaluate.py
 python evaluate.py --models savedmodels/fast_dhm savedmodels/fast_dhm_x2 --dataset aflw2000_3d \\
     --data-dir AFLW2000-3D --labels original reannotated.npz --output-dir runs/evaluation
+python evaluate.py --peers mediapipe dlib 3ddfa_v2=3DDFA_V2/weights/mb05_120x120.onnx my_adapter.json
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ class Config:
 
     models: tuple[str, ...] = ()
     """Model folders (savedmodels/<name>, or one of its versions); by default all of models_dir."""
+    peers: tuple[str, ...] = ()
+    """Systems of others, under the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file of
+    an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/peers.py)."""
     models_dir: Path = Path("savedmodels")
     """Folder of the models that are measured where none are named."""
     data_dir: Path | None = None
@@ -118,6 +122,7 @@ def main() -> None:
         raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
     names = evaluation.label_set_names(config.labels)
     entries = evaluation.load_entries(config.models or find_models(config.models_dir), config.passes)
+    entries += evaluation.load_peers(config.peers)
     dataset, data_dir = find_data(config)
     label_sets = {
         name: read_faces(dataset, data_dir, labels, config.split)

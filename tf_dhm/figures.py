@@ -1,4 +1,4 @@
-"""Figures: CED plots and sheets of faces with their landmarks, drawn without a display."""
+"""Figures: CED plots, sheets of faces, states of DHM, cost against error; drawn without a display."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm import geometry, metrics
 from tf_dhm.drawing import CONTOURS
+from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.predictor import cut_crops
 
@@ -57,6 +58,26 @@ class Picture:
     landmarks: ArrayLike
     caption: str = ""
     truth: ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class TradeoffPoint:
+    """A system in a plot of cost against error.
+
+    Attributes:
+        name: written beside the point.
+        group: points of one group share a colour and, if they were measured, a line: the multipliers
+            of one part of a network, say.
+        cost: time or bytes, more than 0, in the unit of the axis.
+        nme: percent.
+        published: taken from a publication, not measured; drawn hollow and left out of the front.
+    """
+
+    name: str
+    group: str
+    cost: float
+    nme: float
+    published: bool = False
 
 
 def ced_figure(panels: Sequence[CedPanel], columns: int, limit: float = metrics.FAILURE_THRESHOLD) -> Figure:
@@ -118,6 +139,98 @@ def picture_sheet(rows: Sequence[tuple[str, Sequence[Picture]]], title: str = ""
         row_axes[0].set_ylabel(row_title, fontsize=9)
     if title:
         figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def tradeoff_figure(plots: Sequence[tuple[str, Sequence[TradeoffPoint]]], title: str = "") -> Figure:
+    """Plot costs against NME, one plot for each kind of cost, with the Pareto front of what was measured.
+
+    Args:
+        plots: (label of the axis of costs, its points); the axis is logarithmic.
+        title: above all.
+
+    Raises:
+        InputError: no point at all, or a cost or error that is not more than 0.
+    """
+    for label, points in plots:
+        wrong = [point.name for point in points if not (0 < point.cost < np.inf and 0 < point.nme < np.inf)]
+        if wrong or not points:
+            found = f"no number more than 0 for {', '.join(wrong)}" if wrong else "no point"
+            raise InputError(f"{label}: found {found}, expected points with costs and errors")
+    figure = new_figure(6.2 * len(plots), 4.6 + (0.3 if title else 0.0))
+    groups = list(dict.fromkeys(point.group for _, points in plots for point in points))
+    for axes, (label, points) in zip(figure.subplots(1, len(plots), squeeze=False).flat, plots, strict=True):
+        axes.set_xscale("log")
+        for group in groups:
+            colour, _ = curve_style(groups.index(group))
+            measured = [p for p in points if p.group == group and not p.published]
+            published = [p for p in points if p.group == group and p.published]
+            costs, errors = [p.cost for p in measured], [p.nme for p in measured]
+            if measured:
+                order = np.argsort(costs, kind="stable")
+                xy = np.array([costs, errors])[:, order]
+                axes.plot(*xy, "o-", color=colour, label=group, linewidth=0.8, markersize=5)
+            if published:
+                xy = np.array([[p.cost for p in published], [p.nme for p in published]])
+                axes.plot(*xy, "o", color=colour, label=group, markerfacecolor="none", markersize=5)
+        front = pareto_front([point for point in points if not point.published])
+        if len(front) > 1:
+            xy = np.array([[p.cost, p.nme] for p in front]).T
+            axes.plot(*xy, color="black", alpha=0.25, linewidth=4, label="Pareto front", zorder=0)
+        for point in points:
+            axes.annotate(
+                point.name, (point.cost, point.nme), (4, 3), textcoords="offset points", fontsize=6.5
+            )
+        axes.set_xlabel(label)
+        axes.set_ylabel("NME (%)")
+        axes.grid(alpha=0.3)
+        axes.margins(0.12)
+        axes.legend(fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def pareto_front(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
+    """The points that no other beats in cost and error at once, by rising cost.
+
+    >>> a, b, c = (TradeoffPoint(n, "", x, y) for n, x, y in (("a", 1, 5), ("b", 2, 6), ("c", 3, 4)))
+    >>> [point.name for point in pareto_front([c, b, a])]
+    ['a', 'c']
+    """
+    front: list[TradeoffPoint] = []
+    for point in sorted(points, key=lambda p: (p.cost, p.nme)):
+        if not front or point.nme < front[-1].nme:
+            front.append(point)
+    return front
+
+
+def states_figure(
+    image: NDArray[np.uint8], landmarks: Sequence[ArrayLike], heatmaps: Sequence[NDArray[np.floating]]
+) -> Figure:
+    """The states of DHM from p_0 on (Fig. 3): the points of each, and below the heat map drawn of them.
+
+    Args:
+        image: (S, S, 3) uint8 RGB, the crop.
+        landmarks: of each state, (68, 2 or 3) pixels of `image`.
+        heatmaps: of the first states, (s, s, 3) in [0, 1]; s may differ from S.
+    """
+    columns, side = len(landmarks), image.shape[0]
+    figure = new_figure(2.1 * columns, 4.5)
+    grid = figure.subplots(2, columns, squeeze=False)
+    edges = (-0.5, side - 0.5, side - 0.5, -0.5)
+    for step, points in enumerate(landmarks):
+        upper, lower = grid[:, step]
+        upper.imshow(image, interpolation="bilinear")
+        draw_landmarks(upper, points, PREDICTED_COLOUR)
+        upper.set_title(f"$p_{{{step}}}$", fontsize=10)
+        if step < len(heatmaps):
+            lower.imshow(np.clip(heatmaps[step], 0.0, 1.0), interpolation="nearest", extent=edges)
+            lower.set_title(f"map {step}", fontsize=8)
+        else:
+            lower.set_visible(False)
+        for axes in (upper, lower):
+            axes.set(xticks=[], yticks=[], xlim=edges[:2], ylim=edges[2:])
     return figure
 
 

@@ -44,7 +44,7 @@ class Clock:
             self.calls.append(name)
             self.now += round(milliseconds() * 1e6)
 
-        return Case(call, name, "none", "float32", "cpu", 1, "model", batch, 96, 1000)
+        return Case(name, "none", "float32", "cpu", 1, "model", batch, 96, 1000, call)
 
 
 class TestTakeTurns:
@@ -96,7 +96,7 @@ def test_measure(model: Path) -> None:
     ]
     assert [r.input_size for r in results] == [192, *[32] * 8]
     assert results[0].file_bytes == benchmark.mediapipe_file().stat().st_size
-    assert results[5].file_bytes == (model / "tiny_float32.tflite").stat().st_size
+    assert results[5].file_bytes == (model / "1" / "tiny_float32.tflite").stat().st_size
     assert results[1].file_bytes > (model / "1" / "saved_model.pb").stat().st_size
     for result in results:
         assert 0 < result.ms_10 <= result.ms <= result.ms_90
@@ -112,13 +112,22 @@ def test_measure(model: Path) -> None:
 
 def test_peers_and_no_gpu(model: Path) -> None:
     peer = benchmark.mediapipe_file()
-    options = config(model, kinds=("float32",), stages=("model",), batches=(1,), peers=(peer,))
+    options = config(model, kinds=("float32",), stages=("model",), batches=(1,), peers=(str(peer),))
     assert [r.model for r in measure(options, "cpu", 1)] == [benchmark.REFERENCE, "tiny", "face_landmark"]
+    options = replace(options, peers=("mediapipe",), stages=("model", "crop", "detect"))
+    found = [r for r in measure(options, "cpu", 1) if r.model == "MediaPipe face_landmark (2 passes)"]
+    assert [(r.stage, r.batch, r.precision) for r in found] == [
+        ("model", 1, "as it is"),
+        ("crop", 1, "as it is"),
+        ("detect", 1, "as it is"),
+    ]
+    assert {r.file_bytes for r in found} == {peer.stat().st_size}
+    options = replace(options, stages=("model",))
     assert [r.model for r in measure(replace(options, peers=()), "cpu", 2)] == [benchmark.REFERENCE, "tiny"]
 
 
 def test_profile_operations(model: Path) -> None:
-    profile = benchmark.profile_operations(model / "tiny_float32.tflite", rounds=1)
+    profile = benchmark.profile_operations(model / "1" / "tiny_float32.tflite", rounds=1)
     assert profile["operation"][:3].tolist() == ["CAST", "CONV_2D", "ADD"]
     assert profile["output"].iloc[[1, -1]].tolist() == ["1x16x16x8", "1x68x3"]
     assert (profile["total_us"] > 0).all()

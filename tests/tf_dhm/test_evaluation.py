@@ -6,7 +6,8 @@ import doctest
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -69,7 +70,7 @@ def faces(yaws: list[float]) -> list[FaceSample]:
 
 
 def entry(model: ShiftModel, passes: int = 1) -> Entry:
-    return Entry(model.name, model, SIZE, passes)
+    return Entry(model.name, partial(evaluation.predict_faces, model, passes=passes), SIZE)
 
 
 def test_doctests() -> None:
@@ -225,7 +226,6 @@ def test_entries_are_one_for_each_model_and_number_of_passes(tmp_path: Path) -> 
     models = [write_fake_model(tmp_path / name) for name in ("a", "b")]
     entries = evaluation.load_entries(models, (1, 2))
     assert [e.name for e in entries] == ["a", "a (2 passes)", "b", "b (2 passes)"]
-    assert [e.passes for e in entries] == [1, 2, 1, 2]
     with pytest.raises(InputError, match="expected a folder with a SavedModel"):
         evaluation.load_entries([tmp_path / "none"])
 
@@ -233,7 +233,7 @@ def test_entries_are_one_for_each_model_and_number_of_passes(tmp_path: Path) -> 
 @pytest.fixture
 def evaluated() -> tuple[Evaluation, list[Entry]]:
     good, bad = ShiftModel(0.0, "good"), ShiftModel(1.0, "bad")
-    entries = [entry(good), Entry("bad (2 passes)", bad, SIZE, 2)]
+    entries = [entry(good), replace(entry(bad, 2), name="bad (2 passes)")]
     yaws = [0.0, 10.0, -45.0, 50.0, 80.0, -90.0, 5.0]
     label_sets: dict[str, list[FaceSample | Refusal]]
     label_sets = {"original": [*faces(yaws), Refusal("face9", "empty")], "other": [*faces(yaws[:4])]}
@@ -319,6 +319,59 @@ def test_best_typical_and_worst_are_sorted(evaluated: tuple[Evaluation, list[Ent
         ["face2", "face3"],
         ["face5", "face6"],
     ]
+
+
+def test_models_side_by_side(evaluated: tuple[Evaluation, list[Entry]]) -> None:
+    rows = evaluation.side_by_side(evaluated[0], "original")
+    assert [title for title, _ in rows] == [
+        f"{kind}\n{model}" for kind in ("best", "typical", "worst") for model in ("good", "bad (2 passes)")
+    ]
+    # The same faces for each model, with its own errors.
+    names = [[p.caption.split()[0] for p in pictures] for _, pictures in rows]
+    assert names[0] == names[1]
+    assert rows[0][1][0].caption != rows[1][1][0].caption
+    errors = evaluation.errors_of_models(evaluated[0], "original")
+    mean = np.mean(list(errors.values()), 0)
+    assert names[0][0] == f"face{mean.argmin()}"
+    assert names[4][-1] == f"face{mean.argmax()}"
+
+
+def test_published_points() -> None:
+    by_name = {point.name: point for point in evaluation.published_points("bytes")}
+    assert (by_name["Fast DHM"].cost, by_name["Fast DHM"].nme) == (0.9e6, 4.01)
+    assert by_name["dlib ERT"].cost == 99_693_937
+    assert all(point.published for point in by_name.values())
+    assert {point.group for point in by_name.values()} == {"published", "measured side by side"}
+    assert "3DSTN" not in by_name  # no size printed
+    times = {point.name: point.cost for point in evaluation.published_points("ms")}
+    assert times["Fast DHM"] == pytest.approx(1000 / 81)
+    assert times["MediaPipe face_landmark (2 passes)"] == 1.3
+    assert "DHM" not in times  # "<1" is a bound
+
+
+def test_measured_points() -> None:
+    results: evaluation.Metrics = {
+        "a": {"original": {"nme_mean_of_bins": 3.5, "nme_mean": 3.0}},
+        "b": {"original": {"nme_mean_of_bins": None, "nme_mean": 4.0}},
+        "c": {"other": {"nme_mean_of_bins": 1.0, "nme_mean": 1.0}},
+        "untimed": {"original": {"nme_mean_of_bins": 1.0, "nme_mean": 1.0}},
+    }
+    timed = {"device": "cpu", "threads": 1, "stage": "model", "batch": 1, "file_bytes": 100}
+    rows = [
+        {**timed, "model": "a", "ms": 2.0, "file_bytes": 500},
+        {**timed, "model": "a", "ms": 0.5},
+        {**timed, "model": "a", "ms": 0.1, "threads": 2},
+        {**timed, "model": "a", "ms": 0.1, "batch": 32},
+        {**timed, "model": "b", "ms": 1.0},
+        {**timed, "model": "c", "ms": 1.0},
+    ]
+    found = evaluation.measured_points(results, {"results": rows}, "original", "ms", "here")
+    assert [(p.name, p.cost, p.nme, p.published) for p in found] == [
+        ("a", 0.5, 3.5, False),
+        ("b", 1.0, 4.0, False),
+    ]
+    found = evaluation.measured_points(results, {"results": rows}, "original", "bytes", "here")
+    assert [p.cost for p in found] == [100.0, 100.0]
 
 
 @pytest.mark.skipif(DATA is None, reason="TF_DHM_TEST_DATA is not set")

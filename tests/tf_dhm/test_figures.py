@@ -9,6 +9,8 @@ import pytest
 from matplotlib.image import imread
 
 from tf_dhm import figures, geometry
+from tf_dhm.errors import InputError
+from tf_dhm.figures import TradeoffPoint
 from tf_dhm.mean_face import mean_shape
 
 
@@ -67,3 +69,67 @@ def test_picture_sheet_puts_landmarks_where_the_face_is(tmp_path: Path) -> None:
         figures.save_figure(figure, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert imread(tmp_path / "a.png").shape[0] == pytest.approx(figure.get_figheight() * figures.DPI, abs=1)
+
+
+def points_of(*rows: tuple[str, str, float, float, bool]) -> list[TradeoffPoint]:
+    return [TradeoffPoint(*row) for row in rows]
+
+
+def test_pareto_front() -> None:
+    points = points_of(
+        ("slow and bad", "a", 9.0, 9.0, False),
+        ("best", "a", 5.0, 1.0, False),
+        ("fast", "b", 1.0, 7.0, False),
+        ("as fast, worse", "b", 1.0, 8.0, False),
+        ("between", "b", 3.0, 4.0, False),
+        ("as good, slower", "b", 4.0, 4.0, False),
+    )
+    assert [point.name for point in figures.pareto_front(points)] == ["fast", "between", "best"]
+    assert figures.pareto_front([]) == []
+
+
+def test_tradeoff_figure() -> None:
+    points = points_of(
+        ("x2", "CNN", 4.0, 3.0, False),
+        ("x1", "CNN", 2.0, 4.0, False),
+        ("theirs", "published", 1.0, 2.0, True),
+    )
+    first, second = figures.tradeoff_figure([("ms", points), ("bytes", points[:1])], "title").axes
+    assert (first.get_xscale(), first.get_xlabel(), first.get_ylabel()) == ("log", "ms", "NME (%)")
+    cnn, published, front = first.lines
+    # Lines go by rising cost; what is published is hollow and no part of the front.
+    assert np.asarray(cnn.get_xydata()).tolist() == [[2.0, 4.0], [4.0, 3.0]]
+    assert published.get_markerfacecolor() == "none"
+    assert cnn.get_markerfacecolor() != "none"
+    assert np.asarray(front.get_xydata()).tolist() == [[2.0, 4.0], [4.0, 3.0]]
+    assert [text.get_text() for text in first.texts] == ["x2", "x1", "theirs"]
+    assert cnn.get_color() == second.lines[0].get_color()
+    assert len(second.lines) == 1  # no front of one point
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "ms: found no point"),
+        ([("a", "", 0.0, 1.0, False)], "ms: found no number more than 0 for a"),
+        ([("a", "", 1.0, float("nan"), True)], "ms: found no number more than 0 for a"),
+    ],
+)
+def test_tradeoffs_that_cannot_be_drawn(
+    rows: list[tuple[str, str, float, float, bool]], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        figures.tradeoff_figure([("ms", points_of(*rows))])
+
+
+def test_states_figure() -> None:
+    image = np.zeros((100, 100, 3), np.uint8)
+    maps = [np.full((20, 20, 3), value) for value in (0.0, 1.5)]
+    figure = figures.states_figure(image, [face(), face() + 1.0, face() + 2.0], maps)
+    grid = np.array(figure.axes).reshape(2, 3)
+    assert [axes.get_title() for axes in grid[0]] == ["$p_{0}$", "$p_{1}$", "$p_{2}$"]
+    assert [axes.get_visible() for axes in grid[1]] == [True, True, False]
+    np.testing.assert_allclose(np.asarray(grid[0, 1].lines[-1].get_xydata()), face()[:, :2] + 1.0)
+    # A map of fewer pixels covers the same square.
+    assert grid[1, 1].images[0].get_extent() == [-0.5, 99.5, 99.5, -0.5]
+    assert np.asarray(grid[1, 1].images[0].get_array()).max() == 1.0
