@@ -5,18 +5,7 @@
 
 from __future__ import annotations
 
-import os
-
-import tyro
-
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# OpenCV, too: what is wrong with a video or camera is said once, by us.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-from tf_dhm.align_files import AlignConfig, align_inputs
-from tf_dhm.errors import run_script
+from tf_dhm.__main__ import main
 
 if __name__ == "__main__":
-    run_script(lambda: align_inputs(tyro.cli(AlignConfig)))
+    main()

@@ -1,7 +1,11 @@
-"""Promote a trained model: copy it as the next version of a served model, and write its card.
+"""Promote a trained model: copy it as the next version of a served model, with its TFLite file and a card.
 
 python export.py --model runs/my_run/export/fast_dhm --promote fast_dhm \\
     --metrics runs/evaluation/metrics.json --metrics-title "AFLW2000-3D"
+
+Without --promote it only writes TFLite files, into the version folder of the model:
+
+python export.py --model runs/my_run/export/fast_dhm --tflite float32 float16 dynamic_range
 """
 
 from __future__ import annotations
@@ -16,41 +20,74 @@ import tyro
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from pipelines.calibration import representative_crops
 from tf_dhm.errors import InputError, run_script
-from tf_dhm.export import card_rows, promote
+from tf_dhm.export import card_rows, promote, read_description
 from tf_dhm.predictor import find_savedmodel, model_name
+from tf_dhm.tflite import DEFAULT_KIND, Kind
+from tf_dhm.tflite_export import convert
 
 
 @dataclass(frozen=True)
 class Config:
-    """What to promote, and what its card says."""
+    """What to promote or convert, and what its card says."""
 
     model: Path
     """Exported model (runs/<run>/export/<preset>, or one of its versions)."""
-    promote: str
+    promote: str | None = None
     """Name of the served model; its next version is written to <savedmodels-dir>/<name>."""
+    tflite: tuple[Kind, ...] | None = None
+    """Which TFLite files are written; by default the one that `Aligner` runs, of a Fast DHM, and none
+    of another family."""
+    calibration: Path | None = None
+    """For int8 alone: a dataset as prepare.py wrote it, by whose `val` faces it is calibrated."""
     metrics: tuple[Path, ...] = ()
     """Results for the card: files metrics.json that evaluate.py wrote for this model."""
     metrics_title: tuple[str, ...] = ()
     """What each of them was measured on, as "AFLW2000-3D"."""
     savedmodels_dir: Path = Path("savedmodels")
     """Folder of the served models."""
+    renew: bool = False
+    """Save the weights anew with today's signatures, in place of copying the model. Give --metrics again."""
 
 
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
-    if not config.promote or Path(config.promote).name != config.promote:
-        raise InputError(f"promote: found {config.promote!r}, expected a name, as fast_dhm")
+    name = config.promote
+    if name is not None and (not name or Path(name).name != name):
+        raise InputError(f"promote: found {name!r}, expected a name, as fast_dhm")
     titles = config.metrics_title
     if len(config.metrics) != len(titles) or len(set(titles)) != len(titles):
         raise InputError(
             f"metrics-title: found {', '.join(titles) or 'none'}, expected different ones for the "
             f"{len(config.metrics)} files of --metrics"
         )
+    version_dir = find_savedmodel(config.model)
+    model = read_description(version_dir).model
+    kinds = config.tflite
+    if kinds is None:
+        kinds = (DEFAULT_KIND,) if model.family == "fast_dhm" else ()
+    crops: Any = ()
+    if "int8" in kinds:
+        if config.calibration is None:
+            raise InputError("calibration: found none, expected a prepared dataset, as int8 needs it")
+        crops = representative_crops(config.calibration, model.input_size)
+    if name is None:
+        if config.metrics:
+            raise InputError("metrics: found some, expected --promote: they are for the card")
+        for contents in convert(version_dir, None, kinds, crops).values():
+            print(f"{contents.path}: {contents.file_bytes:,} bytes")
+        return
     rows: dict[str, Any] = {}
     for path, title in zip(config.metrics, titles, strict=True):
-        rows |= card_rows(path, model_name(find_savedmodel(config.model)), title)
-    print(f"promoted to {promote(config.model, config.savedmodels_dir / config.promote, rows)}")
+        rows |= card_rows(path, model_name(version_dir), title)
+
+    def add_files(folder: Path) -> None:
+        if kinds:
+            convert(version_dir, folder, kinds, crops, name)
+
+    target = promote(config.model, config.savedmodels_dir / name, rows, add_files, config.renew)
+    print(f"promoted to {target}")
 
 
 if __name__ == "__main__":

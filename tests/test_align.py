@@ -32,7 +32,19 @@ def test_photos_and_a_video(tmp_path: Path) -> None:
     with VideoWriter(album / "zoo.mp4", 25) as writer:
         writer.write(draw_cartoon_face())
     done = run_align(
-        *("album", "--model", model, "--passes", "2", "--output", "out", "--json", "faces.jsonl"),
+        *(
+            "album",
+            "--model",
+            model,
+            "--backend",
+            "saved_model",
+            "--passes",
+            "2",
+            "--output",
+            "out",
+            "--json",
+            "faces.jsonl",
+        ),
         *("--draw", "points", "axes"),
         cwd=tmp_path,
     )

@@ -1,9 +1,11 @@
-"""`python export.py --promote`: versions, cards with measured results, and mistakes."""
+"""`python export.py`: versions with their TFLite files, cards with measured results, and mistakes."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +13,13 @@ from pathlib import Path
 import pytest
 
 import export
-from tests.faces import TINY_MODEL
+from pipelines import prepare
+from pipelines.csv_landmarks import read
+from tests.faces import TINY_MODEL, write_faces
 from tf_dhm.errors import run_script
 from tf_dhm.export import Description, save_model
 from tf_dhm.models import build_model
+from tf_dhm.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,6 +27,19 @@ ROOT = Path(__file__).resolve().parents[1]
 def results(nme: float) -> dict[str, float | int | None]:
     bins = {"nme_0_30": nme, "nme_30_60": nme, "nme_60_90": nme, "nme_mean_of_bins": nme, "nme_mean": nme}
     return {**bins, "auc_6": 0.4, "failure_rate_6": 0.02, "images": 1000}
+
+
+DESCRIPTION = Description(
+    preset="tiny",
+    model=TINY_MODEL,
+    options={},
+    command="python train.py --preset tiny",
+    datasets={"made_up": "faces of dots."},
+    faces_seen=100,
+    hours=0.1,
+    machine="a processor, 2 threads",
+    val=results(9.0),
+)
 
 
 def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -48,18 +66,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model as a training run exports it."""
     folder = tmp_path_factory.mktemp("run") / "export" / "tiny"
-    description = Description(
-        preset="tiny",
-        model=TINY_MODEL,
-        options={},
-        command="python train.py --preset tiny",
-        datasets={"made_up": "faces of dots."},
-        faces_seen=100,
-        hours=0.1,
-        machine="a processor, 2 threads",
-        val=results(9.0),
-    )
-    save_model(build_model(TINY_MODEL).get_weights(), TINY_MODEL, description, folder / "1")
+    save_model(build_model(TINY_MODEL).get_weights(), TINY_MODEL, DESCRIPTION, folder / "1")
     return folder
 
 
@@ -79,12 +86,39 @@ def test_promotion(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "| AFLW2000-3D half, labels reannotated | 2.25 " in card
     assert "| wild68 test, labels original, 2 passes | 3.00 " in card
     assert "| val | 9.00 " in card
+    size = (folder / "1" / "served_float16.tflite").stat().st_size
+    assert f"- `served_float16.tflite`: {size:,} bytes." in card
 
     again: list[str | Path] = ["--model", exported / "1", "--promote", "served"]
     assert in_process(monkeypatch, *again, "--savedmodels-dir", tmp_path / "savedmodels") == 0
-    assert (folder / "2" / "saved_model.pb").is_file()
+    assert {path.name for path in (folder / "2").iterdir()} >= {"saved_model.pb", "served_float16.tflite"}
     assert (folder / "1" / "saved_model.pb").is_file()
     assert "version 2." in (folder / "README.md").read_text()
+
+
+def test_tflite_files_alone(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare.prepare("csv", read(write_faces(tmp_path / "faces", 4, 9)), tmp_path / "prepared")
+    shutil.copytree(exported / "1", tmp_path / "tiny" / "1")
+    kinds = ["--tflite", "float32", "int8", "--calibration", str(tmp_path / "prepared")]
+    assert in_process(monkeypatch, "--model", tmp_path / "tiny", *kinds) == 0
+    printed = capsys.readouterr().out.splitlines()
+    for line, kind in zip(printed, ("float32", "int8"), strict=True):
+        path = tmp_path / "tiny" / "1" / f"tiny_{kind}.tflite"
+        assert line == f"{path}: {path.stat().st_size:,} bytes"
+
+
+def test_other_families_have_no_tflite_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = dataclasses.replace(
+        DESCRIPTION,
+        model=dataclasses.replace(PRESETS["dhm_small"].model, recurrent_channels=8, stage_channels=(8, 8, 8)),
+    )
+    model = described.model
+    save_model(build_model(model).get_weights(), model, described, tmp_path / "dhm" / "1")
+    where = ["--savedmodels-dir", str(tmp_path / "served")]
+    assert in_process(monkeypatch, "--model", tmp_path / "dhm", "--promote", "dhm", *where) == 0
+    assert not list((tmp_path / "served").rglob("*.tflite"))
 
 
 SERVED = ["--promote", "served"]
@@ -109,7 +143,12 @@ SERVED = ["--promote", "served"]
         (["--promote", ""], "error: promote: found '', expected a name"),
         ([*SERVED, "--model", "none"], "error: model none: found nothing"),
         ([*SERVED, "--no-such", "1"], "--no-such"),
-        ([], "--promote"),
+        (
+            ["--metrics", "metrics.json", "--metrics-title", "a"],
+            "error: metrics: found some, expected --prom",
+        ),
+        (["--tflite", "int8"], "error: calibration: found none, expected a prepared dataset"),
+        (["--tflite", "int4"], "int4"),
     ],
 )
 def test_mistakes(

@@ -1,3 +1,23 @@
 """Fast DHM: 68 three-dimensional facial landmarks at any head pose, in real time."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tf_dhm.aligner import Aligner, Face
+    from tf_dhm.errors import InputError
+
 __version__ = "0.1.0"
+__all__ = ["Aligner", "Face", "InputError"]
+
+HOMES = {"Aligner": "tf_dhm.aligner", "Face": "tf_dhm.aligner", "InputError": "tf_dhm.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for, and nothing that is not."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(HOMES[name]), name)

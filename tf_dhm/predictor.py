@@ -15,8 +15,9 @@ from tf_dhm import geometry
 from tf_dhm.errors import InputError
 from tf_dhm.mean_face import mean_shape
 
-SAVEDMODELS = Path(__file__).resolve().parents[1] / "savedmodels"
-"""Where a model given by its name alone is looked up."""
+PACKAGED = Path(__file__).resolve().parent / "savedmodels"
+SAVEDMODELS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parents[1] / "savedmodels"
+"""Where a model given by its name alone is looked up: in an installed package, or in the repository."""
 MAX_SHRINK = 1.5
 """Photo pixels per crop pixel up to which bilinear sampling alone does not alias."""
 MAX_SUPERSAMPLING = 16

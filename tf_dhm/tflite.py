@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from tf_dhm import geometry, predictor
 from tf_dhm.errors import InputError
 from tf_dhm.heatmap import diffusion_heatmap
-from tf_dhm.predictor import Array, Image
+from tf_dhm.predictor import Array, Image, Prediction
 
 Kind = Literal["float32", "float16", "dynamic_range", "int8"]
 """float16: weights halved, computed in float32. dynamic_range: large weights in 8 bits, activations
 in float32. int8: weights and activations in 8 bits."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+DEFAULT_KIND: Kind = "float16"
+"""Half the bytes of "float32", and landmarks that differ by less than 0.05 pixels (docs/runtime.md)."""
 
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
@@ -30,6 +33,9 @@ RUNTIMES = {
     "tensorflow": "tensorflow.lite.python.interpreter",
 }
 """Packages that hold an interpreter and its module, the small ones first."""
+
+NAMES = {3: "landmarks", 2: "visibility", 1: "confidence"}
+"""Outputs of a model by their rank: (B, 68, 3), (B, 68) and (B,)."""
 
 
 def load_runtime(package: str | None = None) -> tuple[str, Any]:
@@ -56,31 +62,31 @@ def load_runtime(package: str | None = None) -> tuple[str, Any]:
 
 
 def tflite_name(model: str, kind: Kind) -> str:
-    """The name of a model's TFLite file, which lies in the model folder beside the versions."""
+    """The name of a model's TFLite file, which lies in the version folder beside the SavedModel."""
     return f"{model}_{kind}.tflite"
 
 
-def find_tflite(path: str | Path, kind: Kind = "float32") -> Path:
+def find_tflite(path: str | Path, kind: Kind = DEFAULT_KIND) -> Path:
     """The TFLite file that `path` stands for.
 
     Args:
-        path: a `.tflite` file, a model folder, or the name of a model of this project.
-        kind: which of the files of a model folder.
+        path: a `.tflite` file, a version folder, a model folder (its newest version is taken), or the
+            name of a model of this project.
+        kind: which of the files of a folder.
 
     Raises:
         InputError: there is none; names what is there.
     """
     file = Path(path)
-    if str(path) == file.name and (predictor.SAVEDMODELS / file.name).is_dir():
-        file = predictor.SAVEDMODELS / file.name
-    if file.is_dir():
-        folder, file = file, file / tflite_name(file.resolve().name, kind)
-        names = sorted(entry.name for entry in folder.glob("*.tflite"))
-        found = ", ".join(names) or "no TFLite file"
-    else:
-        found = "nothing"
+    if file.suffix == ".tflite" and not file.is_dir():
+        if not file.is_file():
+            raise InputError(f"model {path}: found nothing, expected a TFLite file")
+        return file
+    folder = predictor.find_savedmodel(path)
+    file = folder / tflite_name(predictor.model_name(folder), kind)
     if not file.is_file():
-        raise InputError(f"model {path}: found {found}, expected {file.name}")
+        found = ", ".join(sorted(entry.name for entry in folder.glob("*.tflite"))) or "no TFLite file"
+        raise InputError(f"model {folder}: found {found}, expected {file.name}, which export.py writes")
     return file
 
 
@@ -98,7 +104,7 @@ class TFLitePredictor:
     def __init__(
         self,
         path: str | Path,
-        kind: Kind = "float32",
+        kind: Kind = DEFAULT_KIND,
         threads: int = 1,
         runtime: str | None = None,
     ) -> None:
@@ -123,13 +129,17 @@ class TFLitePredictor:
         except (ValueError, RuntimeError) as error:
             raise InputError(f"model {self.path}: found no readable TFLite model: {error}") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        # The default signature has no names for its outputs, but none of them has the rank of another.
+        named = {NAMES.get(len(tensor["shape"])): tensor for tensor in outputs}
         expected = (geometry.NUM_LANDMARKS, 3)
         if (
             len(inputs) != 1
             or inputs[0]["dtype"] != np.uint8
             or len(inputs[0]["shape"]) != 4
-            or len(outputs) != 1
-            or tuple(outputs[0]["shape"][1:]) != expected
+            or len(named) != len(outputs)
+            or None in named
+            or "landmarks" not in named
+            or tuple(named["landmarks"]["shape"][1:]) != expected
         ):
             found = [(tensor["dtype"].__name__, tensor["shape"].tolist()) for tensor in (*inputs, *outputs)]
             raise InputError(
@@ -137,47 +147,48 @@ class TFLitePredictor:
                 f"and landmarks {expected}"
             )
         self.input_size = int(inputs[0]["shape"][1])
-        self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._input = inputs[0]["index"]
+        self._outputs = {name: int(tensor["index"]) for name, tensor in named.items()}
         self._batch = int(inputs[0]["shape"][0])
         self.can_refine = "refine" in self._interpreter.get_signature_list()
 
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> NDArray[np.float32]:
-        """Find the landmarks of a batch of crops.
+        """The landmarks of `answer` alone: (B, 68, 3) float32 crop pixels."""
+        return self.answer(crops, initial_landmarks).landmarks
+
+    def answer(self, crops: Image, initial_landmarks: Array | None = None) -> Prediction:
+        """Find the landmarks of a batch of crops, and what else the model knows of them.
 
         Args:
             crops: (B, S, S, 3) uint8 RGB; B may be 0.
             initial_landmarks: (B, 68, 3) crop pixels to start from in place of the mean shape.
 
-        Returns:
-            (B, 68, 3) float32 crop pixels.
-
         Raises:
             InputError: wrong shape or dtype, or the model cannot start from landmarks.
         """
         predictor.check_crops(crops, self.input_size)
-        if len(crops) == 0:
-            return np.zeros((0, geometry.NUM_LANDMARKS, 3), np.float32)
-        if initial_landmarks is None:
-            landmarks = self._run(crops)
-        else:
+        if initial_landmarks is not None:
             predictor.check_initial_landmarks(initial_landmarks, len(crops))
-            landmarks = self._run_refine(crops, initial_landmarks)
-        if not np.isfinite(landmarks).all():
-            raise InputError(f"model {self.path}: found NaN or infinite landmarks, expected finite ones")
-        return landmarks
+            if not self.can_refine:
+                raise InputError(
+                    f"model {self.path}: has no signature refine, so it cannot run a second pass"
+                )
+        if len(crops) == 0:
+            return predictor.empty_prediction(self._outputs)
+        if initial_landmarks is None:
+            return Prediction.of(self._run(crops), self.path)
+        return Prediction.of(self._run_refine(crops, initial_landmarks), self.path)
 
-    def _run(self, crops: Image) -> NDArray[np.float32]:
+    def _run(self, crops: Image) -> dict[str, Array]:
         if len(crops) != self._batch:
             self._interpreter.resize_tensor_input(self._input, crops.shape)
             self._interpreter.allocate_tensors()
             self._batch = len(crops)
         self._interpreter.set_tensor(self._input, crops)
         self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._output)
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
-    def _run_refine(self, crops: Image, initial_landmarks: Array) -> NDArray[np.float32]:
-        if not self.can_refine:
-            raise InputError(f"model {self.path}: has no signature refine, so it cannot run a second pass")
+    def _run_refine(self, crops: Image, initial_landmarks: Array) -> dict[str, Array]:
         # Not held: while a runner lives, the interpreter takes no other call.
         runner = self._interpreter.get_signature_runner("refine")
         # TFLite has no operation that draws, so the map comes from outside.
@@ -186,4 +197,4 @@ class TFLitePredictor:
         if details["dtype"] == np.uint8:
             scale, zero = details["quantization"]
             heatmap = np.clip(np.rint(heatmap / scale) + zero, 0, 255).astype(np.uint8)
-        return runner(crops=crops, heatmap=heatmap)["landmarks"]
+        return runner(crops=crops, heatmap=heatmap)

@@ -30,11 +30,12 @@ from tensorflow.lite.tools import flatbuffer_utils
 from tf_dhm import geometry
 from tf_dhm.config import ModelConfig
 from tf_dhm.errors import InputError
-from tf_dhm.export import read_description, read_weights
+from tf_dhm.export import read_description, read_head, read_weights
 from tf_dhm.files import atomic_write
 from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.predictor import Predictor, find_savedmodel, model_name
+from tf_dhm.quality import QualityHead
 from tf_dhm.tflite import KINDS, Kind, tflite_name
 
 Tensor = Any
@@ -67,15 +68,21 @@ class Contents:
 class InferenceModule(tf.Module):
     """A trained network with its signatures for TFLite.
 
-    serving_default: `crops` (B, S, S, 3) -> `landmarks` (B, 68, 3) crop pixels. refine: `crops` and
-    `heatmap` (B, S, S, 3) float32, the DHM of the initial landmarks -> the same; only where the
-    network sees a heat map.
+    serving_default: `crops` (B, S, S, 3) -> `landmarks` (B, 68, 3) crop pixels and, with a head,
+    `visibility` (B, 68) and `confidence` (B,). refine: `crops` and `heatmap` (B, S, S, 3) float32,
+    the DHM of the initial landmarks -> the same; only where the network sees a heat map.
 
     Crops are uint8; or, `for_int8`, float32 less 128, which is what their quantisation in 8 bits
     stands for, and float32 is what the converter quantises.
     """
 
-    def __init__(self, network: tf.keras.Model, config: ModelConfig, for_int8: bool = False) -> None:
+    def __init__(
+        self,
+        network: tf.keras.Model,
+        config: ModelConfig,
+        head: QualityHead | None = None,
+        for_int8: bool = False,
+    ) -> None:
         super().__init__()
         size = config.input_size
         zero = 128.0 if for_int8 else 0.0
@@ -91,11 +98,23 @@ class InferenceModule(tf.Module):
             return tf.nn.conv2d(inputs, weights[0][None, None], 1, "VALID") + weights[1]
 
         def finish(features: Tensor) -> dict[str, Tensor]:
-            outputs = body(features, training=False)  # (B, 1, 1, C)
-            if hidden is not None:
-                outputs = tf.nn.relu(dense(outputs, hidden))
+            pooled = body(features, training=False)  # (B, 1, 1, C)
+            outputs = pooled if hidden is None else tf.nn.relu(dense(pooled, hidden))
             # Of constant shape but for the batch: shapes that are computed keep XNNPACK away.
-            return {"landmarks": tf.reshape(dense(outputs, last), [-1, geometry.NUM_LANDMARKS, 3])}
+            found = {"landmarks": tf.reshape(dense(outputs, last), [-1, geometry.NUM_LANDMARKS, 3])}
+            return found if head is None else found | judge(pooled, head)
+
+        def judge(pooled: Tensor, head: QualityHead) -> dict[str, Tensor]:
+            narrow = tf.nn.relu(dense(pooled, (head.narrow_kernel, head.narrow_bias)))
+            visibility = dense(narrow, (head.visibility_kernel, head.visibility_bias))
+            count = len(head.narrow_kernel)
+            # The sum of two, for joining features and narrow units would copy them.
+            confidence = dense(pooled, (head.confidence_kernel[:count], head.confidence_bias))
+            confidence += tf.nn.conv2d(narrow, head.confidence_kernel[None, None, count:], 1, "VALID")
+            return {
+                "visibility": tf.reshape(tf.sigmoid(visibility), [-1, geometry.NUM_LANDMARKS]),
+                "confidence": tf.reshape(tf.sigmoid(confidence), [-1]),
+            }
 
         def serve(crops: Tensor) -> dict[str, Tensor]:
             image = tf.cast(crops, tf.float32)
@@ -160,16 +179,18 @@ def convert(
     output_dir: Path | None = None,
     kinds: Sequence[Kind] = KINDS,
     representative: Iterable[Image] = (),
+    name: str | None = None,
 ) -> dict[Kind, Contents]:
     """Convert a SavedModel to TFLite files, `<output_dir>/<name>_<kind>.tflite`.
 
     Args:
         version_dir: an exported model: its folder (the newest version) or version folder.
-        output_dir: made if needed; None: the model folder, beside the versions, where TF Serving,
-            which looks for numbers, leaves them alone.
+        output_dir: made if needed; None: the version folder, beside the SavedModel, where TF Serving
+            leaves them alone, and a version keeps its own.
         kinds: which files.
         representative: crops (S, S, 3) uint8 RGB as those to come, a few hundred, by which "int8"
             chooses the ranges of activations; used for nothing else.
+        name: of the model in the files' names; None: that of its folder.
 
     Returns:
         kind -> what is in its file.
@@ -191,8 +212,9 @@ def convert(
     with precision_policy("float32"):
         network = build_model(config)
     network.set_weights(read_weights(version))
-    name = model_name(version)
-    folder = version.resolve().parent if output_dir is None else output_dir
+    name = name or model_name(version)
+    folder = version if output_dir is None else output_dir
+    head = read_head(version)
     files: dict[Kind, Contents] = {}
     with tempfile.TemporaryDirectory() as temporary:
         # All but int8 convert the same functions.
@@ -200,13 +222,13 @@ def convert(
         for kind in kinds:
             source = for_int8 if kind == "int8" else plain
             if not source.exists():
-                module = InferenceModule(network, config, for_int8=kind == "int8")
+                module = InferenceModule(network, config, head, for_int8=kind == "int8")
                 tf.saved_model.save(module, str(source), module.functions)
             inputs = None
             if kind == "int8":
                 assert crops is not None
                 inputs = calibration_inputs(crops, version, config)
-            content = arrange(convert_saved(source, kind, inputs), f"{name} version {version.name}, {kind}")
+            content = arrange(convert_saved(source, kind, inputs), f"{name}, {kind}")
             file = folder / tflite_name(name, kind)
             with atomic_write(file) as path:
                 path.write_bytes(content)

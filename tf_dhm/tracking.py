@@ -1,7 +1,7 @@
 """Faces followed through the frames of a video.
 
 In each frame the model looks where the landmarks were in the last one. The detector runs where
-that is doubtful, where a face was lost, and every so many frames to find new faces and to confirm
+that becomes doubtful, where a face was lost, and every so many frames to find new faces and to confirm
 the ones that are followed. docs/tracking.md describes the rules and what they were chosen by.
 """
 
@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tf_dhm import geometry
 from tf_dhm.aligner import Aligner, Face
-from tf_dhm.detector import Detection
+from tf_dhm.detector import Detection, overlaps
 from tf_dhm.errors import InputError
 from tf_dhm.geometry import Array
 from tf_dhm.mean_face import mean_shape
@@ -43,6 +43,8 @@ class TrackingConfig:
         min_agreement: below this overlap (IoU) of the box looked in and the box of the landmarks
             found there, a face is doubtful.
         max_residual: above this distance from the mean face (`shape_residual`) a face is doubtful.
+        min_confidence: below this confidence, where the model gives one, a face becomes doubtful;
+        sure_confidence: and it stays so until its confidence is above this one.
         min_inside: a face is lost when less than this share of its box is in the picture.
         min_side: a face is lost when the longer side of its box is less than this many pixels.
         slack: the box stays where it is until the face has moved or grown by more than this share
@@ -58,6 +60,8 @@ class TrackingConfig:
     remember: int = 60
     min_agreement: float = 0.4
     max_residual: float = 0.25
+    min_confidence: float = 0.3
+    sure_confidence: float = 0.6
     min_inside: float = 0.4
     min_side: float = 12.0
     slack: float = 0.02
@@ -68,6 +72,11 @@ class TrackingConfig:
         for name in ("detect_every", "recheck_every", "max_misses", "doubtful_misses"):
             if getattr(self, name) < 1:
                 raise InputError(f"tracking: {name}: found {getattr(self, name)}, expected 1 or more")
+        if not 0 <= self.min_confidence <= self.sure_confidence <= 1:
+            raise InputError(
+                f"tracking: min_confidence, sure_confidence: found {self.min_confidence}, "
+                f"{self.sure_confidence}, expected the first in [0, 1] and the second from there to 1"
+            )
         for name in ("remember", "min_side", "slack"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"tracking: {name}: found {getattr(self, name)}, expected 0 or more")
@@ -80,20 +89,33 @@ class Evidence:
     Attributes:
         agreement: overlap (IoU) of the box looked in and the box of the landmarks found there.
         residual: distance of the landmarks from the mean face, see `shape_residual`.
+        confidence: of the model; None where it gives none.
     """
 
     agreement: float
     residual: float
+    confidence: float | None = None
 
     @classmethod
     def of(cls, face: Face) -> Evidence:
         found = geometry.landmark_box(face.landmarks)
-        return cls(float(overlaps(face.box[None], found[None])[0, 0]), shape_residual(face.landmarks))
+        agreement = float(overlaps(face.box[None], found[None])[0, 0])
+        return cls(agreement, shape_residual(face.landmarks), face.confidence)
 
 
-def is_doubtful(evidence: Evidence, config: TrackingConfig) -> bool:
-    """Whether a face must be looked for by the detector before its landmarks are trusted."""
-    return evidence.agreement < config.min_agreement or evidence.residual > config.max_residual
+def is_doubtful(evidence: Evidence, config: TrackingConfig, before: bool = False) -> bool:
+    """Whether a face must be looked for by the detector before its landmarks are trusted.
+
+    Args:
+        evidence: of the present frame.
+        config: see `TrackingConfig`.
+        before: whether it was doubtful in the last frame. Then it takes more confidence to be sure
+            of it again than it took to doubt it, so that a confidence that wavers changes nothing.
+    """
+    if evidence.agreement < config.min_agreement or evidence.residual > config.max_residual:
+        return True
+    least = config.sure_confidence if before else config.min_confidence
+    return evidence.confidence is not None and evidence.confidence < least
 
 
 @dataclass
@@ -105,6 +127,8 @@ class Track:
     doubtful: bool
     agreement: float
     smooth: OneEuroFilter
+    alarm: bool = False  # sure for a while, and doubtful in this frame
+    sure_for: int = 0  # frames
     misses: int = 0
     lost_at: int = 0
 
@@ -187,7 +211,10 @@ class Tracker:
     def _renew(self, track: Track, face: Face) -> None:
         evidence = Evidence.of(face)
         track.face, track.agreement = face, evidence.agreement
-        track.doubtful = is_doubtful(evidence, self.config)
+        track.doubtful = is_doubtful(evidence, self.config, track.doubtful)
+        # Doubt after a while of sureness is worth a detection at once; doubt that comes and goes is not.
+        track.alarm = track.doubtful and track.sure_for >= self.config.recheck_every
+        track.sure_for = 0 if track.doubtful else track.sure_for + 1
 
     def _is_gone(self, box: Array, shape: tuple[int, ...]) -> bool:
         side = max(box[2] - box[0], box[3] - box[1])
@@ -205,7 +232,7 @@ class Tracker:
         )
 
     def _detection_is_due(self) -> bool:
-        if not self._tracks:
+        if not self._tracks or any(track.alarm for track in self._tracks):
             return True
         unsure = bool(self._lost) or any(track.doubtful or track.misses for track in self._tracks)
         every = self.config.recheck_every if unsure else self.config.detect_every
@@ -312,19 +339,6 @@ def follow_box(last: Array, found: Array, slack: float) -> Array:
                      (found[:2] + found[2:]) / 2 + reach)  # fmt: skip
     half = np.clip(old_size, size / (1 + slack), size * (1 + slack)) / 2
     return np.concatenate([centre - half, centre + half])
-
-
-def overlaps(a: ArrayLike, b: ArrayLike) -> Array:
-    """Intersection over union of boxes (N, 4) and (M, 4): (N, M).
-
-    >>> overlaps([[0, 0, 2, 2]], [[1, 0, 3, 2]]).round(3).tolist()
-    [[0.333]]
-    """
-    first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
-    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
-    common = np.maximum(high - low, 0).prod(-1)
-    areas = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1)
-    return np.asarray(common / (areas - common))
 
 
 def distances(a: ArrayLike, b: ArrayLike) -> Array:

@@ -20,7 +20,7 @@ from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from tf_dhm import geometry
-from tf_dhm.aligner import Aligner
+from tf_dhm.aligner import Aligner, Backend
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.geometry import Array
@@ -49,7 +49,9 @@ class MeasureConfig:
     photo: Path = ASTRONAUT
     """A photo with one face."""
     model: str = "fast_dhm"
-    """Name of a model, or the folder of a SavedModel."""
+    """Name of a model, its folder, or a .tflite file."""
+    backend: Backend = "tflite"
+    """What runs it: its TFLite file or its SavedModel."""
     passes: int = 1
     """Passes of the model, 1 or 2."""
     mediapipe: bool = True
@@ -298,7 +300,7 @@ def measure_follow(
 def measure(config: MeasureConfig) -> None:
     """Measure the model, and MediaPipe beside it; print a table and write the figures."""
     photo = read_photo(config.photo).pixels
-    aligner = Aligner(config.model, config.passes)
+    aligner = Aligner(config.model, config.passes, config.backend)
     name = aligner.predictor.name + (f", {config.passes} passes" if config.passes > 1 else "")
     systems = {name: follow_faces(aligner, config.tracking)}
     if config.mediapipe:

@@ -88,7 +88,9 @@ class TestFindInputs:
 
 class TestPhotos:
     def config(self, fake_model: str, *photos: str | Path, **options: Any) -> AlignConfig:
-        return AlignConfig(tuple(str(photo) for photo in photos), model=fake_model, **options)
+        return AlignConfig(
+            tuple(str(photo) for photo in photos), model=fake_model, backend="saved_model", **options
+        )
 
     def test_folder(
         self, fake_model: str, album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -197,6 +199,7 @@ class TestResume:
         config = AlignConfig(
             (str(album),),
             model=fake_model,
+            backend="saved_model",
             output=out / "out",
             json=out / "faces.jsonl",
             csv=out / "faces.csv",
@@ -269,6 +272,7 @@ class TestVideos:
         config = AlignConfig(
             (str(clip),),
             model=fake_model,
+            backend="saved_model",
             output=out,
             json=tmp_path / "faces.jsonl",
             csv=tmp_path / "faces.csv",
@@ -297,7 +301,9 @@ class TestVideos:
         (album / "a.mp4").write_bytes(b"no video")
         write_clip(album / "b.mp4", 3)
         lines = tmp_path / "faces.jsonl"
-        assert align_inputs(AlignConfig((str(album),), model=fake_model, json=lines)) == 1
+        assert (
+            align_inputs(AlignConfig((str(album),), model=fake_model, backend="saved_model", json=lines)) == 1
+        )
         captured = capsys.readouterr()
         assert "files: 5, faces: 4, files without a face: 0, files failed: 1" in captured.out
         assert f"error: video {album / 'a.mp4'}: found no readable video" in captured.err
@@ -310,7 +316,9 @@ class TestVideos:
         clip = write_clip(tmp_path / "clip.mp4")
         monkeypatch.setattr(align_files, "VideoReader", LongReader)
         lines = tmp_path / "faces.jsonl"
-        config = AlignConfig((str(clip),), model=fake_model, json=lines, output=tmp_path / "out")
+        config = AlignConfig(
+            (str(clip),), model=fake_model, backend="saved_model", json=lines, output=tmp_path / "out"
+        )
         assert align_inputs(config) == 1
         records = read_lines(lines)
         assert len(records) == 13
@@ -319,7 +327,12 @@ class TestVideos:
 
     def test_frames(self, fake_model: str, tmp_path: Path) -> None:
         clip, lines = write_clip(tmp_path / "clip.mp4"), tmp_path / "faces.jsonl"
-        assert align_inputs(AlignConfig((str(clip),), model=fake_model, json=lines, frames=4)) == 0
+        assert (
+            align_inputs(
+                AlignConfig((str(clip),), model=fake_model, backend="saved_model", json=lines, frames=4)
+            )
+            == 0
+        )
         assert len(read_lines(lines)) == 4
 
 
@@ -356,7 +369,9 @@ class TestCamera:
         monkeypatch.setattr(StoppedReader, "clip", write_clip(tmp_path / "clip.mp4", 5))
         monkeypatch.setattr(align_files, "VideoReader", StoppedReader)
         lines = tmp_path / "faces.jsonl"
-        config = AlignConfig(camera=2, model=fake_model, json=lines, output=tmp_path / "out")
+        config = AlignConfig(
+            camera=2, model=fake_model, backend="saved_model", json=lines, output=tmp_path / "out"
+        )
         assert align_inputs(config) == 0
         assert "frames: 5" in capsys.readouterr().out
         assert {record["file"] for record in read_lines(lines)} == {"camera 2"}
@@ -383,10 +398,10 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 def test_records_over_inputs(fake_model: str, album: Path) -> None:
     for path in (album / "b.jpg", album):
         with pytest.raises(InputError, match="found an input or a folder of that name"):
-            align_inputs(AlignConfig((str(album),), model=fake_model, json=path))
+            align_inputs(AlignConfig((str(album),), model=fake_model, backend="saved_model", json=path))
     same = album / "f.txt"
     with pytest.raises(InputError, match="--json and --csv: found"):
-        align_inputs(AlignConfig((str(album),), model=fake_model, json=same, csv=same))
+        align_inputs(AlignConfig((str(album),), model=fake_model, backend="saved_model", json=same, csv=same))
 
 
 def test_output_path() -> None:

@@ -11,10 +11,14 @@ import pytest
 from PIL import Image
 
 from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
+from tests.tiny_models import write_tiny_model
 from tf_dhm import images
 from tf_dhm.aligner import Aligner
 from tf_dhm.errors import InputError
 from tf_dhm.images import Photo, Source, read_photo
+from tf_dhm.predictor import Predictor
+from tf_dhm.tflite import TFLitePredictor
+from tf_dhm.tflite_export import convert
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +28,7 @@ def fake_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def aligner(fake_model: Path) -> Aligner:
-    return Aligner(fake_model)
+    return Aligner(fake_model, backend="saved_model")
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -67,7 +71,9 @@ class TestAlign:
 
     def test_passes(self, fake_model: Path) -> None:
         box = [10.0, 20.0, 60.0, 90.0]
-        (face,) = Aligner(fake_model, passes=2).align(np.zeros((100, 120, 3), np.uint8), [box])
+        (face,) = Aligner(fake_model, passes=2, backend="saved_model").align(
+            np.zeros((100, 120, 3), np.uint8), [box]
+        )
         np.testing.assert_allclose(face.landmarks, mean_shape_in_box(np.array(box)), atol=1e-3)
 
     def test_orientation(self, aligner: Aligner) -> None:
@@ -126,9 +132,88 @@ class TestModel:
 
     def test_passes(self, fake_model: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="passes: found 0"):
-            Aligner(fake_model, passes=0)
+            Aligner(fake_model, passes=0, backend="saved_model")
         with pytest.raises(InputError, match="passes must be 1"):
-            Aligner(write_fake_model(tmp_path / "plain", refine=False), passes=2)
+            Aligner(write_fake_model(tmp_path / "plain", refine=False), passes=2, backend="saved_model")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that gives visibility and confidence, with its TFLite files."""
+    folder = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", quality=True)
+    convert(folder, kinds=["float32", "float16"])
+    return folder
+
+
+class TestBackends:
+    @pytest.mark.parametrize("passes", [1, 2])
+    def test_the_same_to_a_twentieth_of_a_pixel(self, tiny: Path, passes: int) -> None:
+        file = tiny / "1" / "tiny_float32.tflite"
+        boxes = [[70.0, 80, 190, 200], [30.0, 10, 100, 90]]
+        lite, full = (
+            Aligner(model, passes, backend).align(draw_cartoon_face(), boxes)
+            for model, backend in ((file, "tflite"), (tiny, "saved_model"))
+        )
+        for one, other in zip(lite, full, strict=True):
+            np.testing.assert_allclose(one.landmarks, other.landmarks, rtol=0, atol=0.05)
+            np.testing.assert_allclose(one.visibility, other.visibility, rtol=0, atol=1e-3)
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+    def test_the_default_is_tflite(self, tiny: Path) -> None:
+        model = Aligner(tiny).predictor
+        assert isinstance(model, TFLitePredictor)
+        assert model.path.name == "tiny_float16.tflite"
+        assert isinstance(Aligner(tiny, backend="saved_model").predictor, Predictor)
+
+    def test_no_such_backend(self, tiny: Path) -> None:
+        with pytest.raises(InputError, match="backend: found 'onnx', expected one of tflite, saved_model"):
+            Aligner(tiny, backend="onnx")  # type: ignore[arg-type]
+
+    def test_a_model_without_a_tflite_file(self, fake_model: Path) -> None:
+        with pytest.raises(
+            InputError, match=r"found no TFLite file, expected fake_float16.tflite, which export"
+        ):
+            Aligner(fake_model)
+
+
+class TestBatch:
+    @pytest.mark.parametrize("passes", [1, 2])
+    def test_as_one_by_one(self, tiny: Path, passes: int) -> None:
+        aligner = Aligner(tiny, passes)
+        pictures = [
+            draw_cartoon_face(),
+            np.zeros((40, 50, 3), np.uint8),
+            draw_cartoon_face(300, (100, 140), 50),
+        ]
+        together = aligner.align_all(pictures)
+        assert [len(faces) for faces in together] == [1, 0, 1]
+        for faces, picture in zip(together, pictures, strict=True):
+            for one, other in zip(faces, aligner.align(picture), strict=True):
+                np.testing.assert_allclose(one.landmarks, other.landmarks, atol=1e-3)
+                np.testing.assert_allclose(one.visibility, other.visibility, atol=1e-5)
+                assert one.score == other.score
+
+    def test_given_boxes(self, tiny: Path) -> None:
+        box = [10.0, 10, 60, 60]
+        found = Aligner(tiny).align_all([np.zeros((90, 90, 3), np.uint8)] * 3, [[box], [], [box] * 40])
+        assert [len(faces) for faces in found] == [1, 0, 40]
+        assert found[2][39].confidence == pytest.approx(found[0][0].confidence, abs=1e-5)
+        assert Aligner(tiny).align_all([]) == []
+
+    def test_other_numbers(self, tiny: Path) -> None:
+        with pytest.raises(InputError, match="boxes: found those of 2 photos, expected of 1"):
+            Aligner(tiny).align_all([draw_cartoon_face()], [None, None])
+
+
+def test_visibility_and_confidence_as_json(tiny: Path) -> None:
+    (face,) = Aligner(tiny).align(draw_cartoon_face(), [[70.0, 80, 190, 200]])
+    assert face.visibility is not None
+    assert face.confidence is not None
+    assert 0 <= face.visibility.min() <= face.visibility.max() <= 1
+    assert 0 <= face.confidence <= 1
+    record = json.loads(json.dumps(face.as_dict()))
+    assert record["confidence"] == pytest.approx(face.confidence, abs=1e-4)
+    np.testing.assert_allclose(record["visibility"], face.visibility, atol=6e-4)
 
 
 def test_as_dict_is_json(aligner: Aligner) -> None:

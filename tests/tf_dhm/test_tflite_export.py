@@ -15,7 +15,7 @@ from tests.faces import TINY_MODEL
 from tests.tiny_models import write_tiny_model
 from tf_dhm import geometry, tflite_export
 from tf_dhm.errors import InputError
-from tf_dhm.export import read_description
+from tf_dhm.export import read_description, read_head
 from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.layers import StemConvolution
 from tf_dhm.mean_face import mean_shape
@@ -41,7 +41,7 @@ def initial_landmarks(count: int) -> NDArray[np.float64]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", version=2)
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", version=2, quality=True)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,11 @@ def files(model: Path) -> dict[Kind, Contents]:
     return convert(model, representative=list(crops(16, seed=1)))
 
 
-def test_files_lie_beside_the_versions(model: Path, files: dict[Kind, Contents]) -> None:
+def test_files_lie_in_the_version_folder(model: Path, files: dict[Kind, Contents]) -> None:
     assert list(files) == list(KINDS)
-    names = {"2", *(f"tiny_{kind}.tflite" for kind in KINDS)}
-    assert {entry.name for entry in model.iterdir()} == names
+    assert [contents.path for contents in files.values()] == [
+        model / "2" / f"tiny_{kind}.tflite" for kind in KINDS
+    ]
     assert find_savedmodel(model) == model / "2"
     for contents in files.values():
         assert contents.file_bytes == contents.path.stat().st_size
@@ -75,6 +76,24 @@ def test_answers_as_the_saved_model(
         np.testing.assert_allclose(refined, second[:batch], rtol=0, atol=pixels)
 
 
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [("float32", 1e-4), ("float16", 2e-3), ("dynamic_range", 0.02), ("int8", 0.05)]
+)
+def test_visibility_and_confidence(
+    model: Path, files: dict[Kind, Contents], kind: Kind, tolerance: float
+) -> None:
+    original, converted = Predictor(model), TFLitePredictor(files[kind].path)
+    for initial in (None, initial_landmarks(5)):
+        expected, found = original.answer(crops(5), initial), converted.answer(crops(5), initial)
+        for name in ("visibility", "confidence"):
+            values = getattr(found, name)
+            assert np.ptp(values, axis=0).max() > 0.01  # they depend on the image
+            np.testing.assert_allclose(values, getattr(expected, name), rtol=0, atol=tolerance)
+    empty = converted.answer(crops(0))
+    assert empty.visibility is not None
+    assert empty.visibility.shape == (0, 68)
+
+
 def test_refine_from_the_mean_shape_is_serving(files: dict[Kind, Contents]) -> None:
     converted, images = TFLitePredictor(files["float32"].path), crops(2)
     mean = np.repeat(geometry.unit_to_pixels(mean_shape(), SIZE)[None], 2, 0)
@@ -85,18 +104,18 @@ def test_nothing_needless_in_the_graph(files: dict[Kind, Contents]) -> None:
     serving = files["float32"].operations["serving_default"]
     # The image's scale and offset, the map and the batch normalisation are in these three.
     assert serving[:3] == ("CAST", "CONV_2D", "ADD")
-    assert serving[-1] == "RESHAPE"
     steps = TINY_MODEL.recurrent_steps
     separable = 3  # a strided one for each of two stages, and one block
     assert Counter(serving) == {
         "CAST": 1,
-        # Stem, separable blocks, pointwise, one in each step of Eq. 7, two dense layers.
-        "CONV_2D": 1 + separable + 1 + steps + 2,
+        # Stem, separable blocks, pointwise, one in each step of Eq. 7, two dense layers, the head's four.
+        "CONV_2D": 1 + separable + 1 + steps + 2 + 4,
         "DEPTHWISE_CONV_2D": separable + 2 * steps + 1,
-        "ADD": 1 + 1 + 2 * steps,  # stem, residual, Eq. 7
+        "ADD": 1 + 1 + 2 * steps + 1,  # stem, residual, Eq. 7, confidence
         "TANH": steps,
         "RELU": 1,
-        "RESHAPE": 1,
+        "LOGISTIC": 2,
+        "RESHAPE": 3,
     }
     refine = Counter(files["float32"].operations["refine"])
     refine.subtract(serving)
@@ -106,7 +125,9 @@ def test_nothing_needless_in_the_graph(files: dict[Kind, Contents]) -> None:
 
 
 def test_constants_are_stored_once(model: Path, files: dict[Kind, Contents]) -> None:
-    weights = 4 * sum(int(np.prod(w.shape)) for w in build_model(TINY_MODEL).weights)
+    head = read_head(model)
+    assert head is not None
+    weights = 4 * (sum(int(np.prod(w.shape)) for w in build_model(TINY_MODEL).weights) + head.count)
     full, half = files["float32"], files["float16"]
     assert full.map_bytes == 4 * MAP_VALUES
     assert half.map_bytes == 4 * MAP_VALUES  # not unpacked while running
@@ -166,7 +187,7 @@ def test_int8_input_is_the_pixel_value(files: dict[Kind, Contents]) -> None:
     scale, zero = details["quantization"]
     assert details["dtype"] == np.uint8
     assert (scale, zero) == (pytest.approx(1.0), 128)
-    assert interpreter.get_output_details()[0]["dtype"] == np.float32
+    assert {output["dtype"] for output in interpreter.get_output_details()} == {np.float32}
     maps = interpreter.get_signature_runner("refine").get_input_details()["heatmap"]
     high = diffusion_heatmap(initial_landmarks(1)[0], SIZE).max()
     assert (255 - maps["quantization"][1]) * maps["quantization"][0] > 0.9 * high

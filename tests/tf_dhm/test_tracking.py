@@ -37,6 +37,7 @@ class World:
     detections: int = 0
     blind: bool = False
     score: float = 0.9
+    confidence: float | None = None
     aligned: list[Array] = field(default_factory=list)
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
@@ -54,7 +55,7 @@ class World:
                 if overlap.max() > 0.2:
                     target = self.faces[int(overlap.argmax())]
             landmarks = mean_shape_in_box(target).astype(np.float32)
-            faces.append(Face(landmarks, box, None, np.zeros(3, np.float32)))
+            faces.append(Face(landmarks, box, None, np.zeros(3, np.float32), confidence=self.confidence))
         return faces
 
     def tracker(self, config: TrackingConfig = RAW) -> Tracker:
@@ -193,7 +194,7 @@ class TestLosing:
         film = Film(World())
         film.show(box_at(300, 200))
         turns = iter(range(10**6))
-        monkeypatch.setattr(tracking, "is_doubtful", lambda evidence, config: next(turns) % 2 == 0)
+        monkeypatch.setattr(tracking, "is_doubtful", lambda *_: next(turns) % 2 == 0)
         for _ in range(50):
             assert film.ids(box_at(300, 200)) == [0]
         assert 10 < film.world.detections < 20
@@ -201,11 +202,41 @@ class TestLosing:
     def test_doubt_without_detections_loses_the_face(self, monkeypatch: pytest.MonkeyPatch) -> None:
         film = Film(World())
         film.show(box_at(300, 200))
-        monkeypatch.setattr(tracking, "is_doubtful", lambda evidence, config: True)
+        monkeypatch.setattr(tracking, "is_doubtful", lambda *_: True)
         film.world.blind = True
         counts = [len(film.show(box_at(300, 200))) for _ in range(8)]
         # Detections at frames 3 and 6.
         assert counts == [1, 1, 1, 1, 1, 0, 0, 0]
+
+    def test_a_face_that_vanishes_is_dropped_as_confidence_falls(self) -> None:
+        film = Film(World(confidence=0.95))
+        film.show(box_at(300, 200), frames=15)
+        before = film.world.detections
+        film.world.confidence = 0.05
+        counts = [len(film.show()) for _ in range(6)]
+        # Detections in the first of these frames and three frames later.
+        assert counts == [1, 1, 1, 0, 0, 0]
+        assert film.world.detections - before == 4
+
+    def test_a_confidence_that_wavers_costs_few_detections(self) -> None:
+        """Between the two limits nothing changes."""
+        film = Film(World())
+        rng = np.random.default_rng(0)
+        film.world.confidence = 0.9
+        film.show(box_at(300, 200), frames=5)
+        before = film.world.detections
+        for _ in range(100):
+            film.world.confidence = float(rng.uniform(0.31, 0.9))
+            assert film.ids(box_at(300, 200)) == [0]
+        assert film.world.detections - before == 10  # as many as for a sure face
+        for _ in range(100):
+            film.world.confidence = float(rng.uniform(0.1, 0.7))
+            assert film.ids(box_at(300, 200)) == [0]
+        assert film.world.detections - before < 10 + 40
+
+    def test_nothing_that_the_model_doubts_is_begun_with(self) -> None:
+        film = Film(World(confidence=0.1))
+        assert film.show(box_at(300, 200), frames=3) == []
 
     def test_a_fast_face_is_caught_by_the_detector(self) -> None:
         film = Film(World())
@@ -261,6 +292,18 @@ class TestEvidence:
     def test_doubts(self) -> None:
         assert tracking.is_doubtful(Evidence(0.3, 0.05), RAW)
         assert tracking.is_doubtful(Evidence(0.9, 0.3), RAW)
+        assert tracking.is_doubtful(Evidence(0.9, 0.05, 0.29), RAW)
+        assert not tracking.is_doubtful(Evidence(0.9, 0.05, 0.31), RAW)
+
+    def test_more_confidence_to_be_sure_again(self) -> None:
+        assert tracking.is_doubtful(Evidence(0.9, 0.05, 0.59), RAW, before=True)
+        assert not tracking.is_doubtful(Evidence(0.9, 0.05, 0.61), RAW, before=True)
+        assert not tracking.is_doubtful(Evidence(0.9, 0.05), RAW, before=True)
+
+    @pytest.mark.parametrize(("low", "high"), [(-0.1, 0.5), (0.6, 0.5), (0.5, 1.1), (np.nan, 0.5)])
+    def test_bad_limits(self, low: float, high: float) -> None:
+        with pytest.raises(InputError, match="min_confidence, sure_confidence: found"):
+            TrackingConfig(min_confidence=low, sure_confidence=high)
 
 
 class TestShapeResidual:

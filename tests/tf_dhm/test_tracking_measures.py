@@ -149,6 +149,7 @@ def test_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = MeasureConfig(
         photo=tmp_path / "face.png",
         model=str(model),
+        backend="saved_model",
         mediapipe=False,
         frames=3,
         warm_up=0,

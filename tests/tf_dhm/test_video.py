@@ -83,6 +83,16 @@ def test_a_format_without_times_and_length(tmp_path: Path) -> None:
         np.testing.assert_allclose([frame.time for frame in reader], np.arange(5) / reader.fps)
 
 
+def test_a_stream_that_changes_its_size(tmp_path: Path) -> None:
+    """OpenCV gives every frame the size of the first and does not tell: see docs/tracking.md."""
+    pictures = [np.full((height, 64, 3), 90, np.uint8) for height in (48, 48, 96, 32)]
+    stream = b"".join(cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures)
+    (tmp_path / "call.mjpeg").write_bytes(stream)
+    with VideoReader(tmp_path / "call.mjpeg") as video:
+        shapes = [frame.pixels.shape for frame in video]
+    assert shapes == [(48, 64, 3)] * 4
+
+
 def test_percent_in_a_name(tmp_path: Path) -> None:
     assert len(read(write(tmp_path / "100%03d.mp4", grey(0)))) == 1
 

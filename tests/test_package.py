@@ -1,0 +1,148 @@
+"""The package as a user installs it: with its models, and without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
+LIMIT = 150
+"""MB that may be resident while a photo is aligned, the detector included."""
+
+ALIGN = f"""
+import json, resource, sys
+from tf_dhm import Aligner
+aligner = Aligner("fast_dhm")
+(face,) = aligner.align({str(PHOTO)!r})
+print(json.dumps({{
+    "face": face.as_dict(),
+    "runtime": aligner.predictor.runtime,
+    "model": str(aligner.predictor.path),
+    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "tensorflow": "tensorflow" in sys.modules,
+}}))
+"""
+
+
+def make_environment(folder: Path, *install: str | Path) -> Path:
+    """A new environment with what pip is asked for; returns its folder of programs."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    programs = folder / "bin"
+    pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*map(str, pip), *map(str, install)], check=True, cwd=ROOT)
+    return programs
+
+
+def run(python: Path, code: str, folder: Path, **variables: str) -> dict:
+    """What a program prints, as JSON."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(python), "-c", textwrap.dedent(code)],
+        cwd=folder,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check_astronaut(face: dict) -> None:
+    """Her face fills about 93 pixels to the right of the middle of the upper half."""
+    x0, y0, x1, y1 = face["box"]
+    assert 150 < (x0 + x1) / 2 < 300
+    assert 40 < (y0 + y1) / 2 < 200
+    assert len(face["landmarks"]) == 68
+    assert max(abs(angle) for angle in face["pose"].values()) < 45
+
+
+@pytest.mark.slow
+def test_the_wheel_in_an_empty_environment(tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(wheels),
+        str(ROOT),
+    ]
+    subprocess.run(build, check=True, cwd=tmp_path)
+    (wheel,) = wheels.iterdir()
+    programs = make_environment(tmp_path / "environment", wheel)
+    found = run(programs / "python", ALIGN, tmp_path)
+    check_astronaut(found["face"])
+    assert found["model"].startswith(str(tmp_path))  # from the wheel and not from the repository
+    assert not found["tensorflow"]
+    command = [str(programs / "tf-dhm-align"), str(PHOTO), "--json", "faces.jsonl", "--output", "drawn"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (line,) = (tmp_path / "faces.jsonl").read_text().splitlines()
+    assert json.loads(line)["faces"][0] == found["face"]
+    assert (tmp_path / "drawn" / PHOTO.name).is_file()
+
+
+@pytest.mark.slow
+def test_without_tensorflow_in_little_memory(tmp_path: Path) -> None:
+    programs = make_environment(tmp_path / "environment", "-r", "requirements-lite.txt")
+    found = run(programs / "python", ALIGN, tmp_path, PYTHONPATH=str(ROOT))
+    check_astronaut(found["face"])
+    assert found["runtime"].startswith("ai-edge-litert")
+    assert not found["tensorflow"]
+    assert found["peak_mb"] < LIMIT
+
+
+def test_names_of_the_package_are_loaded_when_they_are_asked_for() -> None:
+    code = """
+    import json, sys, tf_dhm
+    before = "cv2" in sys.modules
+    from tf_dhm import Aligner, Face, InputError
+    after = "tensorflow" in sys.modules
+    print(json.dumps({"cv2": before, "tensorflow": after, "home": Aligner.__module__ + Face.__module__}))
+    """
+    found = run(Path(sys.executable), code, ROOT)
+    assert found == {"cv2": False, "tensorflow": False, "home": "tf_dhm.aligner" * 2}
+
+
+def test_no_other_names() -> None:
+    import tf_dhm
+
+    with pytest.raises(AttributeError, match="module 'tf_dhm' has no attribute 'Alinger'"):
+        tf_dhm.Alinger  # noqa: B018
+
+
+def test_the_package_is_a_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tf_dhm", "nothing.jpg"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: found none of --output")
+
+
+def test_the_pins_of_both_environments_agree() -> None:
+    """Of what requirements-lite.txt names, all that requirements.txt names too has the same version."""
+
+    def pins(name: str) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for line in (ROOT / name).read_text().splitlines():
+            if line and not line.startswith("#"):
+                package, _, version = line.partition("==")
+                found.setdefault(package.removesuffix("-headless"), set()).add(version)
+        return found
+
+    full, lite = pins("requirements.txt"), pins("requirements-lite.txt")
+    assert set(lite) - set(full) == {"ai-edge-litert"}
+    assert {name: full[name] for name in lite if name in full} == {
+        name: version for name, version in lite.items() if name in full
+    }

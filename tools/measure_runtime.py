@@ -1,0 +1,18 @@
+"""Measure what docs/runtime.md states: `python tools/measure_runtime.py --help`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pipelines.runtime_measures import RuntimeMeasureConfig, measure
+from tf_dhm.errors import run_script
+
+if __name__ == "__main__":
+    run_script(lambda: print(measure(tyro.cli(RuntimeMeasureConfig))))
