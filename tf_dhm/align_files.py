@@ -67,6 +67,8 @@ class AlignConfig:
     """What runs it: its TFLite file or its SavedModel (slower to start)."""
     threads: int = 1
     """Threads of TFLite."""
+    server: str | None = None
+    """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving that runs the model instead."""
     passes: int = 1
     """2 runs the model again on a crop normalised by the first landmarks: slower, more exact."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
@@ -164,6 +166,11 @@ def align_inputs(config: AlignConfig) -> int:
 
 
 def make_aligner(config: AlignConfig) -> Aligner:
+    if config.server is not None:
+        # Imported here: it needs packages that nothing else here does.
+        from tf_dhm.serving import Client, ServerConfig
+
+        return Aligner(Client(ServerConfig(config.server, config.model)), config.passes)
     return Aligner(config.model, config.passes, config.backend, config.threads)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_dhm import geometry
+from tf_dhm import geometry, serving_graph
 from tf_dhm.config import ModelConfig, read_json
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
@@ -21,6 +21,7 @@ from tf_dhm.layers import DiffusionHeatMap
 from tf_dhm.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.predictor import find_savedmodel
 from tf_dhm.quality import GOOD_NME, QualityHead, network_with_features
+from tf_dhm.serving_warmup import write_warmup
 
 Tensor = Any
 
@@ -88,16 +89,23 @@ class LandmarkModule(tf.Module):
         def find(crops: Tensor, heatmap: Tensor) -> dict[str, Tensor]:
             found = full({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
             middle = tf.constant([(size - 1) / 2.0] * 2 + [0.0])
-            landmarks = {"landmarks": found["landmarks"] * (size / 2.0) + middle}
-            return landmarks if quality is None else landmarks | quality.answer(found["features"])
+            landmarks = found["landmarks"] * (size / 2.0) + middle
+            outputs = {"landmarks": landmarks, "pose": serving_graph.pose(landmarks)}
+            return outputs if quality is None else outputs | quality.answer(found["features"])
 
         crops = tf.TensorSpec([None, size, size, 3], tf.uint8, name="crops")
         landmarks = tf.TensorSpec([None, geometry.NUM_LANDMARKS, 3], tf.float32, name="initial_landmarks")
+        photos = tf.TensorSpec([None], tf.string, name="photos")
+        boxes = tf.TensorSpec([None, 4], tf.float32, name="boxes")
         # Closures and not attributes: what is an attribute is saved with all its parts.
         self.serve = tf.function(lambda crops: find(crops, tf.constant(constant)), input_signature=[crops])
         self.refine = tf.function(
             lambda crops, initial_landmarks: find(crops, draw(initial_landmarks)),
             input_signature=[crops, landmarks],
+        )
+        self.align = tf.function(
+            lambda photos, boxes: serving_graph.align_photos(photos, boxes, size, self.serve),
+            input_signature=[photos, boxes],
         )
 
 
@@ -122,19 +130,31 @@ def save_model(
     """
     if version_dir.exists():
         raise InputError(f"{version_dir}: found a folder, expected none; versions are never overwritten")
+    with atomic_write(version_dir) as folder:
+        try:
+            write_model(weights, config, description, folder, head)
+        except tf.errors.OpError as error:  # a full disk
+            raise InputError(f"{version_dir}: found that it cannot be written: {error.message}") from error
+
+
+def write_model(
+    weights: list[NDArray[np.float32]],
+    config: ModelConfig,
+    description: Description,
+    folder: Path,
+    head: QualityHead | None,
+) -> None:
+    """Write a SavedModel as `save_model`, into a folder that has no name yet."""
     with precision_policy("float32"):  # whatever policy trained it
         network = build_model(config)
     network.set_weights(weights)
     module = LandmarkModule(network, config.input_size, head)
-    signatures = {"serving_default": module.serve, "refine": module.refine}
-    with atomic_write(version_dir) as folder:
-        try:
-            tf.saved_model.save(module, str(folder), signatures)
-        except tf.errors.OpError as error:  # a full disk
-            raise InputError(f"{version_dir}: found that it cannot be written: {error.message}") from error
-        path = folder / DESCRIPTION_FILE
-        path.parent.mkdir()
-        path.write_text(json.dumps(asdict(description), indent=2) + "\n")
+    signatures = {"serving_default": module.serve, "refine": module.refine, "align_jpeg": module.align}
+    tf.saved_model.save(module, str(folder), signatures)
+    path = folder / DESCRIPTION_FILE
+    path.parent.mkdir()
+    path.write_text(json.dumps(asdict(description), indent=2) + "\n")
+    write_warmup(folder, config.input_size)
 
 
 def read_description(model_dir: Path) -> Description:
@@ -171,6 +191,7 @@ def promote(
     model_folder: Path,
     metrics: dict[str, Any],
     finish: Callable[[Path], object] = lambda folder: None,
+    renew: bool = False,
 ) -> Path:
     """Copy an exported model as the next version of `model_folder` and write its card.
 
@@ -179,6 +200,7 @@ def promote(
         model_folder: savedmodels/<name>; made if needed.
         metrics: measured test results, title -> metrics of `metrics.summarize`, for the card.
         finish: given the new version folder before it has its name, to put more files into it.
+        renew: save the weights anew, with the signatures of this version of the project.
 
     Returns:
         The new version folder.
@@ -188,7 +210,11 @@ def promote(
     target = next_version(model_folder)
     accuracy_lines(metrics)  # first, so that results which do not fit a card leave no version behind
     with atomic_write(target) as folder:
-        shutil.copytree(version_dir, folder, ignore=shutil.ignore_patterns("*.tflite"))
+        if renew:
+            head = read_head(version_dir)
+            write_model(read_weights(version_dir), description.model, description, folder, head)
+        else:
+            shutil.copytree(version_dir, folder, ignore=shutil.ignore_patterns("*.tflite"))
         finish(folder)
         card = model_card(model_folder.name, folder, description, metrics, target.name)
     with atomic_write(model_folder / CARD_FILE) as path:

@@ -140,7 +140,7 @@ assert not any(name.split(".")[0] in ("tf_dhm", "pipelines") for name in sys.mod
 
 def test_signatures(exported: Path) -> None:
     signatures = tf.saved_model.load(str(exported / "1")).signatures
-    assert set(signatures) == {"serving_default", "refine"}
+    assert set(signatures) == {"serving_default", "refine", "align_jpeg"}
     crops = tf.TensorSpec([None, SIZE, SIZE, 3], tf.uint8, "crops")
     landmarks = tf.TensorSpec([None, 68, 3], tf.float32, "initial_landmarks")
     assert signatures["serving_default"].structured_input_signature[1] == {"crops": crops}
@@ -148,7 +148,7 @@ def test_signatures(exported: Path) -> None:
     assert signatures["refine"].structured_input_signature[1] == both
     for signature in signatures.values():
         outputs = signature.structured_outputs
-        assert set(outputs) == {"landmarks"}
+        assert set(outputs) == {"landmarks", "pose"}
         assert outputs["landmarks"].dtype == tf.float32
         assert outputs["landmarks"].shape.as_list() == [None, 68, 3]
 
