@@ -74,13 +74,17 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     labels: list[str | Path] = ["--labels", "original", dataset / "moved.npz"]
     where: list[str | Path] = ["--dataset", "aflw2000_3d", "--data-dir", dataset, "--output-dir", out]
-    done = run("--models", model, *where, *labels, "--passes", "1", "2")
+    # The same network as a system of others, which says how it is to be used.
+    adapter = {"file": str(model / "1"), "input_size": 24, "dimensions": 3, "name": "peer"}
+    (tmp_path / "peer.json").write_text(json.dumps(adapter))
+    peers: list[str | Path] = ["--peers", tmp_path / "peer.json"]
+    done = run("--models", model, *where, *labels, *peers, "--passes", "1", "2")
     assert done.returncode == 0, done.stderr
 
     results = json.loads((out / "metrics.json").read_text())
-    assert list(results) == ["fake", "fake (2 passes)"]
+    assert list(results) == ["fake", "fake (2 passes)", "peer"]
     expected = [nme_of_mean_shape(truth_of(i)) for i in range(4)]
-    for by_labels in results.values():
+    for name, by_labels in results.items():
         original, moved = by_labels["original"], by_labels["moved"]
         # [0, 30] holds 0 and -30 degrees.
         assert original["nme_0_30"] == pytest.approx((expected[0] + expected[1]) / 2, abs=1e-3)
@@ -90,6 +94,7 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
         assert original["nme_mean_of_bins"] == pytest.approx(mean_of_bins, abs=1e-3)
         assert original["nme_mean"] == pytest.approx(np.mean(expected), abs=1e-3)
         assert original["images"] == 4
+        assert original.get("version") == (None if name == "peer" else 1)
         # The box moves with the labels, so the shift by 1 px does not show.
         assert moved["nme_0_30"] == pytest.approx(original["nme_0_30"], abs=1e-3)
         assert (moved["nme_60_90"], moved["nme_mean_of_bins"], moved["images"]) == (None, None, 2)
@@ -98,7 +103,7 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     assert list(refused["labels"]) == ["original", "moved", "moved", "moved"]
     assert list(refused["name"]) == ["image00010", "image00006", "image00008", "image00010"]
     assert f"4 faces refused; reasons in {out / 'refused.csv'}" in done.stdout
-    assert len(pd.read_csv(out / "per_image.csv")) == 2 * (4 + 2)
+    assert len(pd.read_csv(out / "per_image.csv")) == 3 * (4 + 2)
     assert (out / "table.md").read_text() in done.stdout
     assert "| Fast DHM×2" in done.stdout
     for name in ("ced.png", "ced_by_yaw.png", "best_and_worst.png"):
@@ -145,6 +150,7 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
         (["--models-dir", "."], "error: .: found no model, expected models"),
         (["--models", "{model}", "--dataset", "csv"], "data-dir: found none, expected the folder of csv"),
         (["--models", "{model}", "--dataset", "x"], "dataset: found 'x', expected one of"),
+        (["--models", "{model}", "--peers", "x"], "peers: found 'x', expected mediapipe, dlib"),
         (["--models", "{model}", "--split", "val"], "split: found val, expected test"),
         (["--models", "{model}", "--faces", "0"], "synthetic faces: found 0, expected 1 or more"),
         (["--models", "{model}", "--labels", "x.npz", "--faces", "1"], "the only labels of synthetic"),

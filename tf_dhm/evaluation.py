@@ -93,11 +93,15 @@ class Entry:
         find: what finds the landmarks, (N, 68, 3) pixels, of one face in each of N images with the
             boxes (N, 4).
         size: of its files.
+        box_start: the first of the true landmarks that those boxes bound; 17 leaves out the jaw.
+        version: of a model in a version folder.
     """
 
     name: str
     find: Callable[[Sequence[Image], ArrayLike], NDArray[np.float32]]
     size: ModelSize
+    box_start: int = 0
+    version: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ def load_entries(models: Sequence[str | Path], passes: Sequence[int] = (1,)) -> 
             name=name if count == 1 else f"{name} ({count} passes)",
             find=partial(predict_faces, predictor, passes=count),
             size=model_size(predictor.version_dir),
+            version=int(folder) if (folder := predictor.version_dir.name).isdecimal() else None,
         )
         for name, predictor in zip(names, predictors, strict=True)
         for count in dict.fromkeys(passes)
@@ -141,7 +146,7 @@ def load_peers(peers: Sequence[str]) -> list[Entry]:
     loaded = [load_peer(peer) for peer in peers]
     names = distinct_names([peer.name for peer in loaded], list(peers))
     return [
-        Entry(name, peer.find, ModelSize(peer.file_bytes, None))
+        Entry(name, peer.find, ModelSize(peer.file_bytes, None), peer.box_start)
         for name, peer in zip(names, loaded, strict=True)
     ]
 
@@ -190,9 +195,10 @@ def evaluate(entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | 
         found: dict[str, list[Array]] = {entry.name: [] for entry in entries}
         with tqdm(desc=f"labels {labels}", unit="face") as progress:
             for batch in read_batches(items, refused):
-                boxes = geometry.landmark_box([face.landmarks for face, _ in batch])
+                truth = np.stack([face.landmarks for face, _ in batch])
                 images = [image for _, image in batch]
                 for entry in entries:
+                    boxes = geometry.landmark_box(truth[:, entry.box_start :])
                     found[entry.name].append(entry.find(images, boxes))
                 used.extend(face for face, _ in batch)
                 progress.update(len(batch))
@@ -514,6 +520,10 @@ def write_report(evaluation: Evaluation, entries: Sequence[Entry], dataset: str,
     """
     table = evaluation.table
     results = summarize(table)
+    for entry in entries:
+        if entry.version is not None:
+            for summary in results[entry.name].values():
+                summary["version"] = entry.version
     text = report_text(evaluation, results, {entry.name: entry.size for entry in entries}, dataset)
     labels = next(iter(evaluation.faces))
     title = f"{dataset}, labels: {labels}; white: labels, green: found; NME of each face"

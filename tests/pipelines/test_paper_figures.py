@@ -65,7 +65,7 @@ def test_states(tmp_path: Path, heatmap_input: bool) -> None:
 
 def test_states_of_a_model_without_any(tmp_path: Path) -> None:
     fast = write_tiny_model(tmp_path / "fast")
-    with pytest.raises(InputError, match=r"fast: found the family fast_dhm, expected dhm, with states"):
+    with pytest.raises(InputError, match=r"fast: found the family fast_dhm, expected dhm, which has states"):
         States(model=str(fast), output=tmp_path / "states.png").draw()
     assert PHOTO.is_file()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipelines import aflw2000_3d
 from pipelines.samples import FaceSample, Refusal
@@ -95,6 +95,21 @@ def test_nme_of_a_shifted_face_by_hand() -> None:
     found = result.landmarks["shift", "original"]
     assert found.shape == (1, 68, 3)
     np.testing.assert_allclose(found[0], mean_shape_in_box(box) + [shift, 0, 0], atol=1e-4)
+
+
+def test_an_entry_is_given_the_box_of_its_points() -> None:
+    given: list[NDArray[np.floating]] = []
+
+    def find(images: Sequence[NDArray[np.uint8]], boxes: ArrayLike) -> NDArray[np.float32]:
+        given.append(np.asarray(boxes))
+        return np.zeros((len(images), 68, 3), np.float32)
+
+    entries = [Entry("all", find, SIZE), Entry("inner", find, SIZE, 17)]
+    evaluation.evaluate(entries, {"original": [face()]})
+    np.testing.assert_allclose(given[0][0], geometry.landmark_box(face().landmarks))
+    np.testing.assert_allclose(given[1][0], geometry.landmark_box(face().landmarks[17:]))
+    with pytest.raises(InputError, match="found all more than once"):
+        evaluation.evaluate([entries[0]] * 2, {"original": [face()]})
 
 
 @pytest.mark.parametrize("passes", [1, 2, 3])

@@ -101,6 +101,13 @@ def test_small_networks_train_export_and_reload(name: str, tmp_path: Path) -> No
     train_export_reload(name, 4, tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_large_networks_train_export_and_reload(name: str, tmp_path: Path) -> None:
+    train_export_reload(name, 2, tmp_path)
+    tf.keras.backend.clear_session()
+
+
 def test_multipliers_change_one_width_alone() -> None:
     plain = find_preset("fast_dhm").model
     for n in (2, 3, 4):
@@ -169,6 +176,16 @@ def eight_faces(tmp_path_factory: pytest.TempPathFactory) -> FaceArrays:
     assert len(faces) == 8
     values: dict[str, Any] = {f.name: np.concatenate([getattr(faces, f.name)] * 25) for f in fields(faces)}
     return FaceArrays(**values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_eight_faces_are_learnt_by_heart(name: str, eight_faces: FaceArrays, tmp_path: Path) -> None:
+    recipe = replace(find_preset(name).train, epochs=10, batch_size=8, balance=0.0, warmup_epochs=1.0)
+    trainer = make_trainer(name, eight_faces, recipe, tmp_path)
+    metrics = trainer.fit()
+    tf.keras.backend.clear_session()
+    assert metrics["nme_mean"] < 2.0
 
 
 def test_the_mean_face_alone_is_far_from_them(eight_faces: FaceArrays) -> None:
