@@ -88,6 +88,8 @@ SYNTHETIC_AUGMENT = AugmentConfig(
     grey=0.2,
     blur_probability=0.2,
     occlusion=0.2,
+    detected=0.2,
+    second_pass=0.1,
 )
 """For training on rendered faces alone. Colours and sharpness of a photo differ from those of a render
 more than those of two photos do, and so may the box that its crop is cut by."""
