@@ -118,13 +118,14 @@ class Options:
         return list(zip(names, folders, strict=True))
 
 
-def run(options: Options, resume: bool, command: str) -> Path:
+def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture | None = None) -> Path:
     """Train as `options` say and export the best weights.
 
     Args:
         options: of the run; saved beside it.
         resume: go on with the run from its last checkpoint.
         command: the command line, for the model card.
+        mixture: the faces in `prepared_folders(options)`, where they are in memory already.
 
     Returns:
         The version folder of the exported model.
@@ -147,16 +148,9 @@ def run(options: Options, resume: bool, command: str) -> Path:
         raise InputError(f"{run_dir}: found the exported model {version_dir}; the run is finished")
     initial, weights = (None, None) if resume else read_initial(options)
 
-    size = options.model.input_size
-    store = StoreConfig(crop_side=max(StoreConfig.crop_side, round(size * 4 / 3)))
-    series = synthetic.training_series(options.faces, options.faces_seed, store.crop_side)
-    folders = [
-        datasets.prepared_folder(
-            name, data_dir, options.cache_dir, store, options.limit, series, options.threads
-        )
-        for name, data_dir in named
-    ]
-    mixture = datasets.load_mixture(folders)
+    folders = prepared_folders(options)
+    if mixture is None:
+        mixture = datasets.load_mixture(folders)
     faces, held_out = mixture.train, mixture.val
     counts = np.bincount(mixture.sources, minlength=len(folders)).tolist()
     for (name, _), folder, count in zip(named, folders, counts, strict=True):
@@ -208,6 +202,19 @@ def run(options: Options, resume: bool, command: str) -> Path:
         print(f"sample pictures: {report / 'best_and_worst.png'}")
     print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {run_dir}")
     return version_dir
+
+
+def prepared_folders(options: Options) -> list[Path]:
+    """The datasets of a run in prepared form, prepared or rendered if they are not yet."""
+    side = max(StoreConfig.crop_side, round(options.model.input_size * 4 / 3))
+    series = synthetic.training_series(options.faces, options.faces_seed, side)
+    store = StoreConfig(crop_side=side)
+    return [
+        datasets.prepared_folder(
+            name, data_dir, options.cache_dir, store, options.limit, series, options.threads
+        )
+        for name, data_dir in options.named_datasets()
+    ]
 
 
 def fit_head(

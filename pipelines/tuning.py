@@ -1,0 +1,428 @@
+"""A keras-tuner search for the trade-off between accuracy and speed.
+
+Every trial is a training run of `training_run` in a folder of its own, so a search that was killed
+goes on inside the trial it was in. Its two objectives are the NME on `val` and the time of one face,
+measured with TFLite on one core beside MediaPipe's network in the same pass.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import keras_tuner
+import pandas as pd
+import tensorflow as tf
+from keras_tuner.engine.base_tuner import BaseTuner
+from tqdm import tqdm
+
+from pipelines import datasets, training_run
+from pipelines.training_run import Options
+from tf_dhm import benchmark, evaluation, export, metrics, tflite_export
+from tf_dhm import config as configuration
+from tf_dhm.config import ModelConfig
+from tf_dhm.errors import InputError
+from tf_dhm.figures import TradeoffPoint, pareto_front, save_figure, tradeoff_figure
+from tf_dhm.files import atomic_write
+from tf_dhm.models import build_model, weight_bytes
+from tf_dhm.peers import mediapipe_file
+from tf_dhm.presets import find_preset
+
+CONFIG_FILE = "tune.json"
+RESULT_FILE = "result.json"
+TABLE_FILE = "trials.csv"
+FIGURE_FILE = "tradeoff.png"
+FREE_OPTIONS = ("trials", "minutes", "export", "epochs", "threads", "data_dir", "cache_dir", "output_dir")
+"""What may differ when a search goes on: none of them changes what a trial is."""
+LATENCY_ROUNDS, LATENCY_TURN_SECONDS = 20, 0.02
+"""Turns of the trial's network and of the reference: 200 calls of each and more."""
+METRICS = tuple(f"nme_{name}" for name in metrics.YAW_BINS)
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """What to search, on which data, and for how long."""
+
+    data_dir: Path
+    """Folder of the dataset, as distributed or as prepare.py wrote it."""
+    dataset: str = "wild68"
+    """Which dataset."""
+    preset: str = "fast_dhm"
+    """Network and recipe from which the trials differ."""
+    output_dir: Path = Path("runs/tune")
+    """Folder of the search; a search that lies there goes on."""
+    cache_dir: Path = Options.cache_dir
+    """Where a dataset that is not prepared yet is kept in prepared form."""
+    tuner: Literal["bayesian", "hyperband", "random"] = "bayesian"
+    """What proposes trials. Hyperband gives most of them a part of the images, and counts its trials
+    itself."""
+    trials: int = 40
+    """Trials in all."""
+    images: int = 100_000
+    """Training images of a trial (at least; whole passes over the faces)."""
+    minutes: float | None = None
+    """No trial begins after so many minutes; None: all of them."""
+    max_bytes: int | None = None
+    """Largest network, in bytes of its float32 weights; a larger one is not trained."""
+    latency_weight: float = 1.0
+    """What the tuner minimises is the NME in percent plus so much for a time of 1 x MediaPipe's."""
+    cnn_multiplier: tuple[float, ...] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+    """Values to try, as in the options below."""
+    rnn_multiplier: tuple[float, ...] = (0.5, 1.0, 2.0)
+    recurrent_steps: tuple[int, ...] = (1, 2, 3, 4)
+    input_size: tuple[int, ...] = (64, 80, 96, 112)
+    last_channels: tuple[int, ...] = (96, 128, 160)
+    """Channels of the last stage of the CNN, before the multiplier."""
+    hidden_units: tuple[int, ...] = (0, 136, 272, 408)
+    """Head: units of the hidden layer; 0 for none."""
+    limit: int | None = None
+    """Use no more than so many faces of the dataset."""
+    seed: int = 0
+    """Of the tuner and of every training."""
+    export: Literal["none", "best", "pareto"] = "none"
+    """Train these again, for all epochs of the preset, and export them."""
+    epochs: int | None = None
+    """Passes of that training in place of the preset's."""
+    threads: int = 0
+    """Threads of the computation; 0 for all cores."""
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "images"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: found {getattr(self, name)}, expected 1 or more")
+        for name in SPACE:
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise InputError(f"{name}: found {values}, expected one or more values, each once")
+        if not 0 <= self.latency_weight < math.inf:
+            raise InputError(f"latency_weight: found {self.latency_weight}, expected 0 or more")
+        find_preset(self.preset)
+
+
+SPACE = ("cnn_multiplier", "rnn_multiplier", "recurrent_steps", "input_size", "last_channels", "hidden_units")
+"""Options of `TuneConfig` that hold values to try."""
+
+
+class DhmHyperModel(keras_tuner.HyperModel):
+    """The networks among which a search chooses."""
+
+    def __init__(self, config: TuneConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def model_config(self, hp: Any) -> ModelConfig:
+        """The network of keras-tuner's hyperparameters."""
+        chosen = {name: hp.Choice(name, list(getattr(self.config, name))) for name in SPACE}
+        base = find_preset(self.config.preset).model
+        stages = (*base.stage_channels[:-1], chosen.pop("last_channels"))
+        return replace(base, stage_channels=stages, **chosen)
+
+    def build(self, hp: Any) -> tf.keras.Model:
+        return build_model(self.model_config(hp))
+
+
+class TimeIsUp(Exception):
+    """Between two trials, after the minutes that were given."""
+
+
+class Search(BaseTuner):
+    """Runs the trials that keras-tuner proposes.
+
+    In keras-tuner's own distribution (KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP and _PORT) one
+    process, the chief, proposes, and workers with the same folder run this.
+    """
+
+    def __init__(self, config: TuneConfig, command: str) -> None:
+        self.config = config
+        self.command = command
+        self.deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
+        self.folders: list[Path] = []
+        self.mixture: datasets.Mixture | None = None
+        super().__init__(make_oracle(config), DhmHyperModel(config), str(config.output_dir), "search")
+        done = len(list(config.output_dir.glob(f"trials/*/{RESULT_FILE}")))
+        total = config.trials if config.tuner != "hyperband" else None
+        self.progress = tqdm(desc="trials", total=total, initial=done, unit="trial")
+
+    def pre_create_trial(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise TimeIsUp
+
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Train and time one network; returns both objectives and their sum."""
+        folder = self.config.output_dir / "trials" / trial.trial_id
+        try:
+            result = read_result(folder) or self.try_out(trial, folder)
+        except InputError as error:
+            result = write_result(folder, trial, {"status": f"failed: {error}"})
+        self.progress.update()
+        write_table(self.config.output_dir)
+        if result["status"] != "trained":
+            raise keras_tuner.errors.FailedTrialError(result["status"])
+        found = {"nme": result["nme"], "latency": self.config.latency_weight * result["latency_ratio"]}
+        objective = self.oracle.objective
+        return found | {objective.name: objective.get_value(found)}
+
+    def try_out(self, trial: Any, folder: Path) -> dict[str, Any]:
+        """Train a network, or go on with its training, and time it."""
+        model = self.hypermodel.model_config(trial.hyperparameters)
+        size = weight_bytes(build_model(model))
+        found: dict[str, Any] = {"weight_bytes": size}
+        if self.config.max_bytes is not None and size > self.config.max_bytes:
+            status = f"not trained: {size} bytes, expected at most {self.config.max_bytes}"
+            return write_result(folder, trial, found | {"status": status})
+        began = time.monotonic()
+        options = self.trial_options(trial, model)
+        version_dir = train(options, self.command, self.faces(options))
+        description = export.read_description(version_dir)
+        times = measure_latency(version_dir, self.config.output_dir / "latency.lock")
+        val = description.val
+        nme = val["nme_mean_of_bins"] if val["nme_mean_of_bins"] is not None else val["nme_mean"]
+        found |= {"nme": nme, **{name: val[name] for name in METRICS}, **times}
+        found |= {"images": description.faces_seen, "seconds": round(time.monotonic() - began, 1)}
+        return write_result(folder, trial, found | {"status": "trained"})
+
+    def trial_options(self, trial: Any, model: ModelConfig) -> Options:
+        """The training run of a trial."""
+        config, preset = self.config, find_preset(self.config.preset)
+        options = Options(
+            preset=config.preset,
+            dataset=config.dataset,
+            data_dir=config.data_dir,
+            cache_dir=config.cache_dir,
+            limit=config.limit,
+            runs_dir=config.output_dir / "trials",
+            name=trial.trial_id,
+            threads=config.threads,
+            quality_crops=0,
+            test_faces=0,
+            model=model,
+            augment=preset.augment,
+        )
+        values = trial.hyperparameters.values
+        epochs = values.get("tuner/epochs") or self.epochs(options)
+        if parent := values.get("tuner/trial_id"):  # Hyperband goes on with the better ones
+            epochs -= values["tuner/initial_epoch"]
+            network = config.output_dir / "trials" / parent / training_run.EXPORT_FOLDER / config.preset
+            options = replace(options, init=str(network))
+        return replace(options, train=replace(preset.train, epochs=epochs, seed=config.seed))
+
+    def faces(self, options: Options) -> datasets.Mixture:
+        """The faces of the run, kept for the next trial if that wants them at the same size."""
+        folders = training_run.prepared_folders(options)
+        if self.mixture is None or self.folders != folders:
+            self.mixture, self.folders = None, folders  # the old ones make room first
+            self.mixture = datasets.load_mixture(folders)
+        return self.mixture
+
+    def epochs(self, options: Options) -> int:
+        """Passes over the faces that make `config.images`."""
+        faces = len(self.faces(options).train)
+        return -(-self.config.images // faces)
+
+
+def make_oracle(config: TuneConfig) -> Any:
+    """What proposes trials."""
+    objectives = [keras_tuner.Objective("nme", "min"), keras_tuner.Objective("latency", "min")]
+    shared: dict[str, Any] = {"objective": objectives, "seed": config.seed}
+    # A network over the byte limit counts as failed, and there may be many in a row.
+    shared["max_consecutive_failed_trials"] = 10**6
+    if config.tuner == "hyperband":
+        epochs = max(2, round(config.images / 20_000))
+        return keras_tuner.oracles.HyperbandOracle(max_epochs=epochs, **shared)
+    oracles = keras_tuner.oracles
+    kind = oracles.BayesianOptimizationOracle if config.tuner == "bayesian" else oracles.RandomSearchOracle
+    return kind(max_trials=config.trials, **shared)
+
+
+def train(options: Options, command: str, faces: datasets.Mixture) -> Path:
+    """Train a run from where it is; returns the version folder of its model."""
+    folder = options.run_dir
+    version_dir = folder / training_run.EXPORT_FOLDER / options.preset / "1"
+    if (version_dir.parent / export.CARD_FILE).exists():
+        return version_dir
+    resume = (folder / training_run.OPTIONS_FILE).exists()
+    if not resume and folder.exists():
+        shutil.rmtree(folder)  # killed before its first checkpoint
+    version_dir = training_run.run(options, resume, command, faces)
+    tf.keras.backend.clear_session()
+    return version_dir
+
+
+def measure_latency(version_dir: Path, lock: Path) -> dict[str, float]:
+    """Time a model's TFLite file on one thread, beside MediaPipe's network in the same pass.
+
+    Args:
+        version_dir: the exported model; its float32 TFLite file is written beside it.
+        lock: a file that keeps two workers of one machine from timing at once.
+
+    Returns:
+        latency_ratio, latency_ms, reference_ms: medians over 200 calls or more, and tflite_bytes.
+    """
+    tflite_export.convert(version_dir, version_dir, kinds=("float32",), name="trial")
+    path = version_dir / "trial_float32.tflite"
+
+    def case(name: str, file: Path) -> benchmark.Case:
+        return benchmark.tflite_case(name, file, "float32", batch=1, threads=1, runtime=None)
+
+    with exclusive(lock):
+        reference, own = benchmark.take_turns(
+            case(benchmark.REFERENCE, mediapipe_file()),
+            [case("trial", path)],
+            LATENCY_ROUNDS,
+            LATENCY_TURN_SECONDS,
+            "timing",
+        )
+    return {
+        "latency_ratio": own.ratio,
+        "latency_ms": own.ms,
+        "reference_ms": reference.ms,
+        "tflite_bytes": path.stat().st_size,
+    }
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock on a file; released too when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """What a finished trial found; None for one that is not finished."""
+    path = folder / RESULT_FILE
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def write_result(folder: Path, trial: Any, found: dict[str, Any]) -> dict[str, Any]:
+    chosen = {name: trial.hyperparameters.values[name] for name in SPACE}
+    result = {"trial": trial.trial_id, **chosen, **found}
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / RESULT_FILE) as path:
+        path.write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def read_table(output_dir: Path) -> pd.DataFrame:
+    """All finished trials, one row each: what was chosen and what was found."""
+    files = sorted(output_dir.glob(f"trials/*/{RESULT_FILE}"))
+    return pd.DataFrame([json.loads(file.read_text()) for file in files])
+
+
+def write_table(output_dir: Path) -> None:
+    with atomic_write(output_dir / TABLE_FILE) as path:
+        read_table(output_dir).to_csv(path, index=False)
+
+
+def trained(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that have both objectives; InputError where there is none."""
+    found = table[table["status"] == "trained"] if len(table) else table
+    if not len(found):
+        raise InputError(f"trials: found none that was trained among {len(table)}, expected some")
+    return found
+
+
+def points(table: pd.DataFrame, column: str) -> list[TradeoffPoint]:
+    """Trials in a plot of `column` against NME, grouped by the multiplier of the CNN."""
+    return [
+        TradeoffPoint(row["trial"], f"CNN × {row['cnn_multiplier']:g}", row[column], row["nme"])
+        for row in trained(table).to_dict("records")
+    ]
+
+
+def draw_figure(table: pd.DataFrame, path: Path) -> None:
+    """Fig. 7 and Fig. 8: time and bytes against NME, with the published systems beside the trials."""
+    time_label = "one core, TFLite float32 (ms); published: one i7 core"
+    plots = [
+        (time_label, points(table, "latency_ms") + evaluation.published_points("ms")),
+        ("float32 weights (bytes)", points(table, "weight_bytes") + evaluation.published_points("bytes")),
+    ]
+    title = "Trials: NME on val after a short training. Published: NME on AFLW2000-3D."
+    save_figure(tradeoff_figure(plots, title), path)
+
+
+def chosen_trials(table: pd.DataFrame, which: Literal["best", "pareto"], weight: float) -> list[str]:
+    """Trials to train to the end: the least sum of the objectives, or the front of time and NME."""
+    found = trained(table)
+    if which == "best":
+        cost = found["nme"] + weight * found["latency_ratio"]
+        return [str(found.loc[cost.idxmin(), "trial"])]
+    return [point.name for point in pareto_front(points(found, "latency_ratio"))]
+
+
+def tune(config: TuneConfig, command: str) -> str:
+    """Search, or go on with a search; returns the table of the trials as text.
+
+    Raises:
+        InputError: another search lies in the folder, the dataset cannot be read, or no trial was
+            trained.
+    """
+    claim_folder(config)
+    search = Search(config, command)
+    try:
+        search.search()
+    except TimeIsUp:
+        print(f"{config.minutes:g} minutes are over; the same command goes on")
+    search.progress.close()
+    table = read_table(config.output_dir)
+    draw_figure(table, config.output_dir / FIGURE_FILE)
+    if config.export != "none":
+        train_to_the_end(config, command, chosen_trials(table, config.export, config.latency_weight), search)
+    return describe(table)
+
+
+def claim_folder(config: TuneConfig) -> None:
+    """Refuse to go on with a search of other options."""
+    path = config.output_dir / CONFIG_FILE
+    if path.is_file():
+        before, now = json.loads(path.read_text()), json.loads(configuration.to_json(config))
+        differing = [
+            f"{name} {before.get(name)!r}"
+            for name in now
+            if name not in FREE_OPTIONS and now[name] != before.get(name)
+        ]
+        if differing:
+            raise InputError(
+                f"{config.output_dir}: found a search with {', '.join(differing)}, expected the options "
+                "given; choose another --output-dir"
+            )
+        return
+    with atomic_write(path) as temporary:
+        temporary.write_text(configuration.to_json(config))
+
+
+def train_to_the_end(config: TuneConfig, command: str, trials: list[str], search: Search) -> None:
+    """Train the networks of trials anew, as their preset is trained, and export them."""
+    preset = find_preset(config.preset)
+    epochs = preset.train.epochs if config.epochs is None else config.epochs
+    for name in trials:
+        trial_file = config.output_dir / "trials" / name / training_run.OPTIONS_FILE
+        trial = configuration.read_json(Options, trial_file)
+        options = replace(
+            trial,
+            data_dir=config.data_dir,
+            cache_dir=config.cache_dir,
+            runs_dir=config.output_dir / "exported",
+            quality_crops=Options.quality_crops,
+            init=None,
+            train=replace(preset.train, epochs=epochs, seed=config.seed),
+        )
+        version_dir = train(options, command, search.faces(options))
+        print(f"trial {name} is exported to {version_dir}")
+
+
+def describe(table: pd.DataFrame) -> str:
+    """The trials as text, the most accurate first."""
+    columns = [name for name in ("trial", *SPACE, "nme", "latency_ratio", "weight_bytes") if name in table]
+    found = trained(table).sort_values("nme")
+    lines = found[columns].to_string(index=False, float_format=lambda value: f"{value:.3g}")
+    return f"{lines}\n{len(found)} trained, {len(table) - len(found)} not"

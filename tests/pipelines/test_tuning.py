@@ -1,0 +1,157 @@
+"""A search from a dataset on disk to its table, figure and exported models."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import training_run, tuning
+from pipelines.tuning import RESULT_FILE, TABLE_FILE, DhmHyperModel, TuneConfig, chosen_trials, tune
+from tests.faces import write_faces
+from tf_dhm import export
+from tf_dhm.errors import InputError
+from tf_dhm.models import build_model, weight_bytes
+from tf_dhm.predictor import Predictor
+
+COMMAND = "python tune.py"
+
+
+def small(folder: Path, **changes: Any) -> TuneConfig:
+    """Two trials of very small networks."""
+    config = TuneConfig(
+        data_dir=folder / "faces",
+        dataset="csv",
+        preset="tiny",
+        output_dir=folder / "tune",
+        cache_dir=folder / "prepared",
+        tuner="random",
+        trials=2,
+        images=32,
+        cnn_multiplier=(1.0, 2.0),
+        rnn_multiplier=(1.0,),
+        recurrent_steps=(1,),
+        input_size=(32,),
+        last_channels=(16,),
+        hidden_units=(0,),
+        threads=1,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tune")
+    write_faces(folder / "faces", 40, 9)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> pd.DataFrame:
+    """The trials of a finished search, which ran in two parts."""
+    tune(small(folder, trials=1), COMMAND)
+    first = (folder / "tune/trials/0" / RESULT_FILE).read_bytes()
+    text = tune(small(folder, export="best", epochs=1), COMMAND)
+    assert (folder / "tune/trials/0" / RESULT_FILE).read_bytes() == first
+    assert "2 trained, 0 not" in text
+    return pd.read_csv(folder / "tune" / TABLE_FILE)
+
+
+@pytest.mark.slow
+def test_every_trial_is_trained_and_timed(folder: Path, table: pd.DataFrame) -> None:
+    assert sorted(table["cnn_multiplier"]) == [1.0, 2.0]  # no network twice
+    for row in table.to_dict("records"):
+        run = folder / "tune" / "trials" / str(row["trial"])
+        options = json.loads((run / training_run.OPTIONS_FILE).read_text())
+        assert options["model"]["cnn_multiplier"] == row["cnn_multiplier"]
+        assert options["model"]["stage_channels"] == [16, 16]
+        description = export.read_description(run / "export/tiny")
+        assert row["nme"] == pytest.approx(description.val["nme_mean_of_bins"])
+        assert row["images"] == description.faces_seen == 32  # 1 pass of 1 batch
+        assert row["weight_bytes"] == weight_bytes(build_model(description.model))
+        assert row["latency_ratio"] == pytest.approx(row["latency_ms"] / row["reference_ms"], rel=0.5)
+        assert row["tflite_bytes"] > row["weight_bytes"]
+    larger = table.sort_values("cnn_multiplier")["weight_bytes"].to_numpy()
+    assert larger[1] > larger[0]
+    assert (folder / "tune" / tuning.FIGURE_FILE).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_best_is_trained_to_the_end(folder: Path, table: pd.DataFrame) -> None:
+    (best,) = chosen_trials(table.astype({"trial": str}), "best", 1.0)
+    exported = folder / "tune" / "exported" / best / "export" / "tiny"
+    crops = np.zeros((1, 32, 32, 3), np.uint8)
+    assert Predictor(exported).predict(crops).shape == (1, 68, 3)
+    assert (exported / export.CARD_FILE).is_file()
+
+
+@pytest.mark.slow
+def test_another_search_in_the_same_folder(folder: Path, table: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match=r"tune: found a search with images 32, expected the options given"):
+        tune(small(folder, images=64), COMMAND)
+
+
+def test_a_network_over_the_limit_is_not_trained(folder: Path) -> None:
+    config = small(folder, output_dir=folder / "limited", max_bytes=100)
+    with pytest.raises(InputError, match="found none that was trained among 2, expected some"):
+        tune(config, COMMAND)
+    rows = pd.read_csv(folder / "limited" / TABLE_FILE)
+    assert rows["status"].str.contains("expected at most 100").all()
+    assert not (folder / "limited/trials/0/export").exists()
+
+
+def test_no_trial_begins_when_the_time_is_up(folder: Path) -> None:
+    config = small(folder, output_dir=folder / "late", minutes=0.0)
+    with pytest.raises(InputError, match="found none that was trained among 0"):
+        tune(config, COMMAND)
+
+
+def test_what_is_searched() -> None:
+    config = TuneConfig(data_dir=Path("x"))
+    hp = keras_tuner.HyperParameters()
+    model = DhmHyperModel(config)
+    model.model_config(hp)
+    assert {name: list(hp._hps[name][0].values) for name in tuning.SPACE} == {
+        name: list(getattr(config, name)) for name in tuning.SPACE
+    }
+    hp.values.update(cnn_multiplier=3.0, input_size=64, last_channels=96, hidden_units=0, recurrent_steps=2)
+    found = model.model_config(hp)
+    assert (found.cnn_multiplier, found.input_size, found.stage_channels) == (3.0, 64, (32, 64, 96))
+    assert (found.hidden_units, found.recurrent_steps) == (0, 2)
+
+
+@pytest.mark.parametrize("kind", ["bayesian", "hyperband", "random"])
+def test_both_objectives_count(kind: Any) -> None:
+    oracle = tuning.make_oracle(TuneConfig(data_dir=Path("x"), tuner=kind, trials=7))
+    assert oracle.objective.get_value({"nme": 2.0, "latency": 0.5, "other": 9.0}) == 2.5
+    assert oracle.max_trials == (None if kind == "hyperband" else 7)
+
+
+def test_which_trials_are_trained_to_the_end() -> None:
+    rows = [("a", 3.0, 0.1), ("b", 2.5, 0.3), ("c", 2.6, 0.4), ("d", 2.4, 0.9)]
+    table = pd.DataFrame(rows, columns=["trial", "nme", "latency_ratio"])
+    table = table.assign(status="trained", cnn_multiplier=1.0)
+    assert chosen_trials(table, "pareto", 1.0) == ["a", "b", "d"]
+    assert chosen_trials(table, "best", 1.0) == ["b"]  # 3.1, 2.8, 3.0, 3.3
+    assert chosen_trials(table, "best", 0.0) == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trials": 0}, "trials: found 0, expected 1 or more"),
+        ({"input_size": ()}, r"input_size: found \(\), expected one or more values"),
+        ({"hidden_units": (0, 0)}, r"hidden_units: found \(0, 0\), expected .* each once"),
+        ({"latency_weight": -1.0}, "latency_weight: found -1.0, expected 0 or more"),
+        ({"preset": "huge"}, "huge"),
+    ],
+)
+def test_wrong_options(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TuneConfig(data_dir=Path("x"), **changes)
