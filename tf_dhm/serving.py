@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -319,11 +319,11 @@ class Client:
             )
         return self.signatures[name]
 
-    @property
+    @cached_property
     def input_size(self) -> int:
         return int(self.signature("serving_default")["inputs"]["crops"]["tensor_shape"]["dim"][1]["size"])
 
-    @property
+    @cached_property
     def can_refine(self) -> bool:
         return "refine" in self.signatures
 
@@ -395,7 +395,7 @@ class Client:
         answers: list[Arrays] = []
         for part in parts:
             rows = {name: value[part] for name, value in inputs.items()}
-            outputs = self.retry(lambda timeout, rows=rows: self.transport.predict(signature, rows, timeout))
+            outputs = self.retry(partial(self.transport.predict, signature, rows))
             found = {name: outputs[name].shape for name in outputs}
             count = len(next(iter(rows.values())))
             expected = {name: (count, *ROWS[name]) for name in names}

@@ -95,11 +95,14 @@ def align_photos(
 
     dataset = tf.data.Dataset.from_tensor_slices((tf.range(count), photos, boxes))
     dataset = dataset.map(cut, num_parallel_calls=PARALLEL_PHOTOS).ignore_errors()
-    # One more, so that there is a batch where none could be read.
-    crop, square = tf.zeros([size, size, 3], tf.uint8), tf.zeros([3], tf.float64)
+    # One more, so that there is a batch where none could be read: convolutions need not work without.
+    crop, square = tf.zeros([size, size, 3], tf.uint8), tf.ones([3], tf.float64)
     last = tf.data.Dataset.from_tensors((count, crop, square))
     dataset = dataset.concatenate(last).batch(tf.cast(count, tf.int64) + 1)
-    index, crops, squares = (part[:-1] for part in dataset.get_single_element())
+    index, crops, squares = dataset.get_single_element()
+    index = index[:-1]
+    found = tf.maximum(tf.size(index), 1)
+    crops, squares = crops[:found], squares[:found]
     outputs = find(crops)
     scale = (squares[:, 2] / size)[:, None, None]
     middle = tf.concat([squares[:, :2], tf.zeros_like(squares[:, :1])], -1)[:, None]
@@ -107,8 +110,7 @@ def align_photos(
     landmarks = (tf.cast(outputs["landmarks"], tf.float64) - half) * scale + middle
     outputs = {**outputs, "landmarks": tf.cast(landmarks, tf.float32)}
     # Row of each photo among the outputs; behind the last of them where it has none.
-    rows = tf.fill([count], tf.shape(index)[0])
-    rows = tf.tensor_scatter_nd_update(rows, index[:, None], tf.range(tf.shape(index)[0]))
+    rows = tf.tensor_scatter_nd_update(tf.fill([count], found), index[:, None], tf.range(tf.size(index)))
 
     def scatter(name: str, output: Tensor) -> Tensor:
         none = tf.fill(tf.concat([[1], tf.shape(output)[1:]], 0), 0.0 if name == "confidence" else np.nan)

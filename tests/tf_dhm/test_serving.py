@@ -97,6 +97,8 @@ def test_crops_are_predicted_as_in_the_process(
     np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=1e-3)
     assert found.visibility is not None
     assert found.confidence is not None
+    assert expected.visibility is not None
+    assert expected.confidence is not None
     np.testing.assert_allclose(found.visibility, expected.visibility, atol=1e-4)
     np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-4)
     np.testing.assert_allclose(again, local.predict(crops, expected.landmarks), atol=0.01)

@@ -158,9 +158,9 @@ def test_bad_photos_do_not_touch_their_neighbours(align: Any) -> None:
     places = [photos.index(photo) for photo in good]
     all_boxes = np.full((len(photos), 4), [10, 10, 20, 20], np.float32)
     all_boxes[places] = boxes
-    began, memory = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, memory = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     together = align(tf.constant(photos), tf.constant(all_boxes))
-    assert time.monotonic() - began < 20.0
+    assert time.process_time() - began < 20.0
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 300_000  # KB
     rest = np.setdiff1d(np.arange(len(photos)), places)
     for name, output in together.items():
