@@ -1,0 +1,115 @@
+"""`python tune.py`: mistakes, a search that is killed and goes on, and one shared by two workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.faces import write_faces
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_SECONDS = 600
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    space = ["--rnn-multiplier", "1", "--recurrent-steps", "1", "2", "--input-size", "32"]
+    space += ["--cnn-multiplier", "1", "2", "--last-channels", "16", "--hidden-units", "0"]
+    data = ["--dataset", "csv", "--data-dir", str(folder / "faces"), "--preset", "tiny", "--threads", "1"]
+    return [sys.executable, str(ROOT / "tune.py"), *data, *space, "--tuner", "random", *options]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **more}
+
+
+@contextmanager
+def started(folder: Path, name: str, *options: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A search in the background; what it says goes to <name>.log."""
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(
+            command(folder, *options), cwd=folder, env=environment(**variables), stdout=log, stderr=log
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(condition: object, folder: Path, processes: list[subprocess.Popen[bytes]]) -> None:
+    """Wait until `condition()`; fails where all processes have ended before, with what they said."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():  # type: ignore[operator]
+        said = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.log")))
+        assert any(process.poll() is None for process in processes), said
+        assert time.monotonic() < deadline, said
+        time.sleep(0.05)
+
+
+def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
+    found = subprocess.run(
+        command(tmp_path, "--trials", "0"), cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert found.returncode == 2
+    assert "trials: found 0, expected 1 or more" in found.stderr
+    found = subprocess.run(
+        command(tmp_path, "--trails", "2"), cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert found.returncode == 2
+    assert "--trails" in found.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces", 40, 9)
+    options = ("--trials", "2", "--images", "1500", "--output-dir", "tune")
+    second = tmp_path / "tune/trials/1"
+    with started(tmp_path, "killed", *options) as process:
+        wait_for(lambda: (second / "history.csv").exists(), tmp_path, [process])
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (second / "result.json").exists()
+    first = (tmp_path / "tune/trials/0/result.json").read_bytes()
+    done = subprocess.run(
+        command(tmp_path, *options), cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "resuming tune/trials/1 at step" in done.stdout
+    assert (tmp_path / "tune/trials/0/result.json").read_bytes() == first
+    table = pd.read_csv(tmp_path / "tune/trials.csv")
+    assert table["status"].tolist() == ["trained", "trained"]
+    assert len(pd.read_csv(second / "history.csv")) == 38  # 1,500 images of 40 faces, none twice
+
+
+@pytest.mark.slow
+def test_two_workers_share_a_search_and_one_that_is_killed_costs_its_trial(tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces", 40, 9)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
+    options = ("--trials", "3", "--images", "400", "--output-dir", "tune")
+    results = tmp_path / "tune" / "trials"
+    with (
+        started(tmp_path, "chief", *options, **shared, KERASTUNER_TUNER_ID="chief"),
+        started(tmp_path, "worker0", *options, **shared, KERASTUNER_TUNER_ID="tuner0") as first,
+        started(tmp_path, "worker1", *options, **shared, KERASTUNER_TUNER_ID="tuner1") as second,
+    ):
+        both = [first, second]
+        wait_for(lambda: len(list(results.glob("*/history.csv"))) == 2, tmp_path, both)
+        second.send_signal(signal.SIGKILL)
+        second.wait()
+        wait_for(lambda: len(list(results.glob("*/result.json"))) == 2, tmp_path, [first])
+    table = pd.read_csv(tmp_path / "tune/trials.csv")
+    assert set(table["status"]) == {"trained"}
+    assert len(table) >= 2
