@@ -173,9 +173,10 @@ def cut_square(
     """
     margin = len(stored)
     border = cv2.BORDER_REFLECT_101 if rng.random() < 0.7 else cv2.BORDER_CONSTANT
-    extended = np.asarray(cv2.copyMakeBorder(stored, *[margin - 1] * 4, border), np.uint8)
+    beyond = margin - 1
+    extended = np.asarray(cv2.copyMakeBorder(stored, beyond, beyond, beyond, beyond, border), np.uint8)
     points = np.array(landmarks, np.float64)
-    points[:, :2] += margin - 1
+    points[:, :2] += beyond
     box = geometry.landmark_box(points)
     centre = (box[:2] + box[2:]) / 2 + shift * geometry.crop_square(box)[2]
     half = (box[2:] - box[:2]) / 2 * scale
@@ -226,10 +227,12 @@ def cover_face(image: Image, points: Points, rng: Generator) -> Image:
     """Paint an ellipse over the whole face, with a soft edge."""
     box = geometry.landmark_box(points)
     axes = (box[2:] - box[:2]) / 2 * rng.uniform(1.2, 1.5, 2)
-    matte = np.zeros(image.shape[:2], np.float32)
-    centre, turn = tuple((box[:2] + box[2:]) / 2), float(rng.uniform(-20, 20))
-    cv2.ellipse(matte, (centre, tuple(2 * axes), turn), 1.0, cv2.FILLED)
-    matte = cv2.GaussianBlur(matte, (0, 0), float(rng.uniform(0.5, 0.04 * len(image))))[..., None]
+    x, y = ((box[:2] + box[2:]) / 2).tolist()
+    width, height = (2 * axes).tolist()
+    whole = np.zeros(image.shape[:2], np.float32)
+    cv2.ellipse(whole, ((x, y), (width, height), float(rng.uniform(-20, 20))), (1.0,), cv2.FILLED)
+    blur = float(rng.uniform(0.5, 0.04 * len(image)))
+    matte = np.asarray(cv2.GaussianBlur(whole, (0, 0), blur), np.float32)[..., None]
     return np.asarray(image * (1 - matte) + texture(len(image), rng) * matte, np.uint8)
 
 

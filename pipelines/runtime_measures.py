@@ -24,7 +24,7 @@ from tf_dhm.detector import FaceDetector, overlaps
 from tf_dhm.files import atomic_write
 from tf_dhm.images import decode_raster
 from tf_dhm.mean_face import mean_shape
-from tf_dhm.predictor import Prediction, Predictor, cut_crops, find_savedmodel, model_name
+from tf_dhm.predictor import Prediction, Predictor, cut_crops, find_savedmodel, join_predictions, model_name
 from tf_dhm.quality import balanced_accuracy, roc_auc
 from tf_dhm.tflite import DEFAULT_KIND, KINDS, TFLitePredictor, tflite_name
 
@@ -35,14 +35,15 @@ PER_PHOTO = 3
 """Places without a face that are looked for in each photo."""
 TRIES = 30
 PROGRAM = """
-import json, resource, sys
+import json, sys
 from tf_dhm.aligner import Aligner
 model, backend, photo, boxes = json.loads(sys.argv[1])
 faces = Aligner(model, backend=backend).align(photo, boxes)
 assert faces
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024)
 """
-"""Aligns one photo and prints the most memory that was resident, in MB."""
+"""Aligns one photo and prints the most memory that was resident, in MB. (On Linux; getrusage would count
+that of the process it was begun by, too.)"""
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,7 @@ def places_without_face(width: int, height: int, faces: Sequence[Array], rng: np
 
 def answer_in_turn(model: TFLitePredictor, crops: Image) -> Prediction:
     """The answers to crops, one after the other as a photo with one face has them."""
-    found = [model.answer(crop[None]) for crop in crops]
-    columns = ([getattr(part, name) for part in found] for name in ("landmarks", "visibility", "confidence"))
-    return Prediction(*(None if column[0] is None else np.concatenate(column) for column in columns))
+    return join_predictions([model.answer(crop[None]) for crop in crops])
 
 
 def format_rows(

@@ -328,6 +328,8 @@ def find_faces(
     """
     if passes < 1:
         raise InputError(f"passes: found {passes}, expected 1 or more")
+    if not images:
+        return []
     cut = [cut_crops(image, box, predictor.input_size) for image, box in zip(images, boxes, strict=True)]
     found, landmarks = find_in_crops(predictor, cut)
     for _ in range(passes - 1):
@@ -352,15 +354,13 @@ def find_in_crops(
 
     Args:
         predictor: the model.
-        cut: of each photo its N crops and their matrices, as `cut_crops` gives them.
+        cut: of each photo, one or more, its N crops and their matrices, as `cut_crops` gives them.
         initial: of each photo the landmarks (N, 68, 3) to start from, in its pixels.
 
     Returns:
         what the model says of all crops, and of each photo the landmarks in its pixels.
     """
-    crops = np.concatenate(
-        [part[0] for part in cut] or [np.zeros((0, *[predictor.input_size] * 2, 3), np.uint8)]
-    )
+    crops = np.concatenate([part for part, _ in cut])
     start = None
     if initial is not None:
         start = np.concatenate(
@@ -379,7 +379,7 @@ def find_in_crops(
     ]
     prediction = join_predictions(found)
     ends = np.cumsum([len(matrices) for _, matrices in cut])[:-1]
-    parts = np.split(prediction.landmarks, ends) if cut else []
+    parts = np.split(prediction.landmarks, ends)
     landmarks = [
         geometry.transform_landmarks(matrices, points)
         for (_, matrices), points in zip(cut, parts, strict=True)
@@ -389,8 +389,11 @@ def find_in_crops(
 
 def join_predictions(parts: Sequence[Prediction]) -> Prediction:
     """The answers of one model to several batches as one."""
-    columns = ([getattr(part, field.name) for part in parts] for field in fields(Prediction))
-    return Prediction(*(None if column[0] is None else np.concatenate(column) for column in columns))
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Prediction)}
+    joined: dict[str, Any] = {
+        name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()
+    }
+    return Prediction(**joined)
 
 
 def predict_boxes(

@@ -130,14 +130,14 @@ class TFLitePredictor:
             raise InputError(f"model {self.path}: found no readable TFLite model: {error}") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         # The default signature has no names for its outputs, but none of them has the rank of another.
-        named = {NAMES.get(len(tensor["shape"])): tensor for tensor in outputs}
+        named = {NAMES.get(len(tensor["shape"]), "other"): tensor for tensor in outputs}
         expected = (geometry.NUM_LANDMARKS, 3)
         if (
             len(inputs) != 1
             or inputs[0]["dtype"] != np.uint8
             or len(inputs[0]["shape"]) != 4
             or len(named) != len(outputs)
-            or None in named
+            or "other" in named
             or "landmarks" not in named
             or tuple(named["landmarks"]["shape"][1:]) != expected
         ):
