@@ -56,8 +56,15 @@ class Config:
     """Label sets: "original", or a file of other labels of the same images."""
     split: Split = "test"
     """Which of its faces; a dataset that is for testing only is all "test"."""
-    passes: tuple[Literal[1, 2], ...] = (1,)
-    """Passes of the model over each face; with 2 it runs again on a crop cut by its own landmarks."""
+    passes: tuple[Literal[1, 2, 3], ...] = (1,)
+    """Passes of the model over each face; with 2 it runs again on a crop cut by its own landmarks,
+    with 3 once more."""
+    boxes: Literal["true", "detected"] = "true"
+    """What crops are cut from: the box of the true landmarks, as the protocol has it, or that of the face
+    detector."""
+    box_error: tuple[float, float] | None = None
+    """True boxes shifted and scaled by normal errors instead: standard deviations in sides of the box,
+    and of the logarithm of its size."""
 
 
 def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Iterator[FaceSample | Refusal]:
@@ -116,6 +123,15 @@ def find_data(config: Config) -> tuple[str, Path]:
     return dataset, datasets.evaluation_folder(config.cache_dir, config.faces, config.threads)
 
 
+def find_boxes(config: Config) -> evaluation.Boxes | None:
+    """What crops are cut from; None for the true boxes."""
+    if config.box_error is not None:
+        if config.boxes != "true":
+            raise InputError(f"box_error: found it with the boxes {config.boxes}, expected true ones")
+        return evaluation.disturbed_boxes(*config.box_error)
+    return evaluation.detected_boxes() if config.boxes == "detected" else None
+
+
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     if config.output_dir.exists() and not config.output_dir.is_dir():
@@ -128,7 +144,7 @@ def main() -> None:
         name: read_faces(dataset, data_dir, labels, config.split)
         for name, labels in zip(names, config.labels, strict=True)
     }
-    result = evaluation.evaluate(entries, label_sets)
+    result = evaluation.evaluate(entries, label_sets, find_boxes(config))
     print(evaluation.write_report(result, entries, dataset, config.output_dir))
     print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
     if len(result.refused):

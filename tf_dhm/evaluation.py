@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from tf_dhm import geometry, metrics
+from tf_dhm.detector import FaceDetector
 from tf_dhm.errors import InputError
 from tf_dhm.figures import CedPanel, Picture, TradeoffPoint, ced_figure, picture_sheet, save_figure
 from tf_dhm.files import atomic_write
@@ -30,11 +32,14 @@ BATCH_IMAGES = 50
 BATCH_PIXELS = 64_000_000
 """Decoded pixels held at once, so that large photos do not fill the memory."""
 SHEET_COLUMNS = 5
+TRUE_BOXES = "that box"
+NEAR = 0.6
+"""Longer sides of a true box within which a detection is one of that face."""
 DASH = "–"
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.floating]
-Metrics = dict[str, dict[str, dict[str, float | int | None]]]
+Metrics = dict[str, dict[str, dict[str, float | int | str | None]]]
 
 
 @runtime_checkable
@@ -114,12 +119,66 @@ class Evaluation:
         refused: one row for each face left out: labels, name, reason.
         faces: label set -> its usable faces.
         landmarks: (model, label set) -> (N, 68, 3) float32 pixels of the images, as `faces`.
+        boxes: what the crops were cut from.
     """
 
     table: pd.DataFrame
     refused: pd.DataFrame
     faces: dict[str, list[Face]]
     landmarks: dict[tuple[str, str], NDArray[np.float32]]
+    boxes: str = TRUE_BOXES
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Landmark boxes other than the true ones, to cut crops from.
+
+    Attributes:
+        source: in words.
+        find: a face and its image (H, W, 3) -> its box (4,); None where there is none.
+    """
+
+    source: str
+    find: Callable[[Face, Image], Array | None]
+
+
+def detected_boxes() -> Boxes:
+    """The boxes of the face detector. Of several faces that whose centre is nearest to the true one
+    counts, within NEAR of the longer side of the true box."""
+    detector = FaceDetector()
+
+    def find(face: Face, image: Image) -> Array | None:
+        true = geometry.landmark_box(face.landmarks)
+        found = np.array([detection.box for detection in detector.detect(image)]).reshape(-1, 4)
+        off = np.linalg.norm((found[:, :2] + found[:, 2:] - true[:2] - true[2:]) / 2.0, axis=1)
+        if not len(found) or off.min() > NEAR * (true[2:] - true[:2]).max():
+            return None
+        return found[off.argmin()]
+
+    return Boxes("the boxes of the face detector; a face that it does not find is refused", find)
+
+
+def disturbed_boxes(shift: float, scale: float) -> Boxes:
+    """True boxes with normal errors, always the same for a face.
+
+    Args:
+        shift: standard deviation of each coordinate of the centre, in longer sides of the true box.
+        scale: that of the logarithm of the size.
+    """
+    if not (0 <= shift < np.inf and 0 <= scale < np.inf):
+        raise InputError(f"box_error: found {shift} and {scale}, expected 0 or more")
+
+    def find(face: Face, image: Image) -> Array:
+        true = geometry.landmark_box(face.landmarks).astype(np.float64)
+        errors = np.random.default_rng(zlib.crc32(face.name.encode())).normal(size=3)
+        centre, half = (true[:2] + true[2:]) / 2.0, (true[2:] - true[:2]) / 2.0
+        centre += 2.0 * half.max() * shift * errors[:2]
+        half *= np.exp(scale * errors[2])
+        return np.concatenate([centre - half, centre + half])
+
+    return Boxes(
+        f"the true boxes shifted by a normal error of {shift:g} sides and scaled by one of {scale:g}", find
+    )
 
 
 def load_entries(models: Sequence[str | Path], passes: Sequence[int] = (1,)) -> list[Entry]:
@@ -177,14 +236,24 @@ def distinct_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
     return chosen
 
 
-def evaluate(entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | Refused]]) -> Evaluation:
-    """Run models over the faces of label sets; crops are cut from the boxes of the true landmarks.
+def evaluate(
+    entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | Refused]], boxes: Boxes | None = None
+) -> Evaluation:
+    """Run models over the faces of label sets.
+
+    Args:
+        entries: the models.
+        label_sets: name -> faces.
+        boxes: what crops are cut from; None: the boxes of the true landmarks.
 
     Raises:
         InputError: two entries of one name, a label set without a usable face, or a model that fails.
     """
     names = [entry.name for entry in entries]
     distinct_names(names, names)
+    for entry in entries if boxes is not None else ():
+        if entry.box_start:
+            raise InputError(f"boxes: found {entry.name}, which wants boxes without the jaw, so true ones")
     rows: list[pd.DataFrame] = []
     refusals: list[tuple[str, str, str]] = []
     faces: dict[str, list[Face]] = {}
@@ -195,13 +264,18 @@ def evaluate(entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | 
         found: dict[str, list[Array]] = {entry.name: [] for entry in entries}
         with tqdm(desc=f"labels {labels}", unit="face") as progress:
             for batch in read_batches(items, refused):
+                progress.update(len(batch))
+                own: list[Array] = []
+                if boxes is not None:
+                    batch, own = with_boxes(batch, boxes, refused)
+                    if not batch:
+                        continue
                 truth = np.stack([face.landmarks for face, _ in batch])
                 images = [image for _, image in batch]
                 for entry in entries:
-                    boxes = geometry.landmark_box(truth[:, entry.box_start :])
-                    found[entry.name].append(entry.find(images, boxes))
+                    true = geometry.landmark_box(truth[:, entry.box_start :])
+                    found[entry.name].append(entry.find(images, np.stack(own) if own else true))
                 used.extend(face for face, _ in batch)
-                progress.update(len(batch))
         if not used:
             first = ": " + ": ".join(refused[0]) if refused else ""
             raise InputError(f"labels {labels}: found no usable face and {len(refused)} refused{first}")
@@ -216,7 +290,23 @@ def evaluate(entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | 
         refused=pd.DataFrame(refusals, columns=["labels", "name", "reason"]),
         faces=faces,
         landmarks=landmarks,
+        boxes=TRUE_BOXES if boxes is None else boxes.source,
     )
+
+
+def with_boxes(
+    batch: list[tuple[Face, Image]], boxes: Boxes, refused: list[tuple[str, str]]
+) -> tuple[list[tuple[Face, Image]], list[Array]]:
+    """The faces of a batch that have a box, and their boxes; the others are appended to `refused`."""
+    kept, own = [], []
+    for face, image in batch:
+        box = boxes.find(face, image)
+        if box is None:
+            refused.append((face.name, "found no box"))
+            continue
+        kept.append((face, image))
+        own.append(box)
+    return kept, own
 
 
 def read_batches(
@@ -524,6 +614,10 @@ def write_report(evaluation: Evaluation, entries: Sequence[Entry], dataset: str,
         if entry.version is not None:
             for summary in results[entry.name].values():
                 summary["version"] = entry.version
+    if evaluation.boxes != TRUE_BOXES:
+        for by_labels in results.values():
+            for summary in by_labels.values():
+                summary["boxes"] = evaluation.boxes
     text = report_text(evaluation, results, {entry.name: entry.size for entry in entries}, dataset)
     labels = next(iter(evaluation.faces))
     title = f"{dataset}, labels: {labels}; white: labels, green: found; NME of each face"
@@ -551,7 +645,7 @@ def report_text(
     lines = [f"# Accuracy on {dataset}", ""]
     lines += [
         "NME in percent: mean distance in x and y over 68 points, divided by sqrt(w h) of the box of the "
-        "true landmarks; crops are cut from that box. Bins are of |yaw| in degrees.",
+        f"true landmarks; crops are cut from {evaluation.boxes}. Bins are of |yaw| in degrees.",
         "",
     ]
     if published is not None:

@@ -20,12 +20,15 @@ from pipelines import aflw2000_3d
 from pipelines.samples import FaceSample, Refusal
 from tests.fakes import mean_shape_in_box, write_fake_model
 from tf_dhm import evaluation, geometry, metrics
+from tf_dhm.detector import FaceDetector
 from tf_dhm.errors import InputError
 from tf_dhm.evaluation import Entry, Evaluation, ModelSize
+from tf_dhm.images import read_photo
 from tf_dhm.mean_face import mean_shape
 from tf_dhm.predictor import predict_boxes
 
 DATA = os.environ.get("TF_DHM_TEST_DATA")
+PHOTO = Path(__file__).resolve().parents[1] / "data" / "astronaut.jpg"
 SIZE = ModelSize(file_bytes=1_000, parameters=204)
 
 
@@ -110,6 +113,51 @@ def test_an_entry_is_given_the_box_of_its_points() -> None:
     np.testing.assert_allclose(given[1][0], geometry.landmark_box(face().landmarks[17:]))
     with pytest.raises(InputError, match="found all more than once"):
         evaluation.evaluate([entries[0]] * 2, {"original": [face()]})
+
+
+def test_disturbed_boxes_are_off_by_the_errors_asked_for() -> None:
+    boxes = evaluation.disturbed_boxes(0.03, 0.05)
+    black = np.zeros((60, 80, 3), np.uint8)
+    faces = [replace(face(), name=f"face{i}") for i in range(500)]
+    found = np.array([boxes.find(one, black) for one in faces])
+    assert found[3].tolist() == np.asarray(boxes.find(faces[3], black)).tolist()  # a face keeps its error
+    true = geometry.landmark_box(faces[0].landmarks)
+    side = (true[2:] - true[:2]).max()
+    off = (found[:, :2] + found[:, 2:] - true[:2] - true[2:]) / 2 / side
+    assert off.std(0) == pytest.approx([0.03, 0.03], rel=0.1)
+    assert np.log((found[:, 2] - found[:, 0]) / (true[2] - true[0])).std() == pytest.approx(0.05, rel=0.1)
+    with pytest.raises(InputError, match="box_error: found -1 and 0, expected 0 or more"):
+        evaluation.disturbed_boxes(-1, 0)
+
+
+def test_detected_boxes_are_those_near_the_face() -> None:
+    image = read_photo(PHOTO).pixels
+    boxes = evaluation.detected_boxes()
+    (detection,) = FaceDetector().detect(image)
+    x0, y0, x1, y1 = detection.box
+    centre, side = [(x0 + x1) / 2, (y0 + y1) / 2, 0], (x1 - x0) * 2**0.5
+    landmarks = (mean_shape() * side / 2 + centre).astype(np.float32)
+    found = boxes.find(replace(face(), landmarks=landmarks), image)
+    assert np.asarray(found).tolist() == detection.box.tolist()
+    beside = replace(face(), landmarks=landmarks + np.array([side, 0, 0], np.float32))
+    assert boxes.find(beside, image) is None
+
+
+def test_faces_without_a_box_are_refused(tmp_path: Path) -> None:
+    entry = Entry("shift", partial(evaluation.predict_faces, ShiftModel()), SIZE)
+    boxes = evaluation.Boxes(
+        "made up", lambda face, image: None if face.name == "face1" else np.array([1.0, 2.0, 30.0, 40.0])
+    )
+    result = evaluation.evaluate([entry], {"original": [face(0), face(1), face(2)]}, boxes)
+    assert result.table["name"].tolist() == ["face0", "face2"]
+    assert result.refused.to_numpy().tolist() == [["original", "face1", "found no box"]]
+    expected = predict_boxes(ShiftModel(), np.zeros((60, 80, 3), np.uint8), [[1, 2, 30, 40]])[0]
+    np.testing.assert_allclose(result.landmarks["shift", "original"][0], expected, atol=1e-4)
+    text = evaluation.write_report(result, [entry], "csv", tmp_path)
+    assert "crops are cut from made up." in text
+    assert json.loads((tmp_path / "metrics.json").read_text())["shift"]["original"]["boxes"] == "made up"
+    with pytest.raises(InputError, match="found inner, which wants boxes without the jaw"):
+        evaluation.evaluate([replace(entry, name="inner", box_start=17)], {"original": [face()]}, boxes)
 
 
 @pytest.mark.parametrize("passes", [1, 2, 3])
