@@ -39,7 +39,7 @@ DASH = "–"
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.floating]
-Metrics = dict[str, dict[str, dict[str, float | int | str | None]]]
+Metrics = dict[str, dict[str, dict[str, Any]]]
 
 
 @runtime_checkable

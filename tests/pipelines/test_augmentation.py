@@ -334,7 +334,8 @@ class TestSecondPass:
         source = np.random.default_rng(0)
         shapes = []
         for roll in np.linspace(-3.0, 3.0, count):
-            rotation = geometry.rotation_matrix(*source.uniform(-0.3, 0.3, 2), 0.0)
+            pitch, yaw = source.uniform(-0.3, 0.3, 2)
+            rotation = geometry.rotation_matrix(pitch, yaw, 0.0)
             face = mean_face(0.0, 0.0, 90.0) * [1, -1, 1] @ rotation.T * [1, -1, 1]
             turn = geometry.crop_to_image(np.array([80.0, 78.0, 1.0]), 1, roll)
             shapes.append(np.concatenate([face[:, :2] @ turn[:, :2].T + turn[:, 2], face[:, 2:]], 1))

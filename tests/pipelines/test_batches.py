@@ -271,7 +271,7 @@ def test_a_share_of_the_faces_is_shown_as_a_second_pass_sees_them(
 
 
 def test_a_face_without_depth_has_no_second_pass(faces: FaceArrays) -> None:
-    flat = dataclasses.replace(faces, landmarks=faces.landmarks * np.float32([1, 1, np.nan]))
+    flat = dataclasses.replace(faces, landmarks=faces.landmarks * np.array([1, 1, np.nan], np.float32))
     plain, second = (run(flat, CONFIG, AugmentConfig(second_pass=share)) for share in (0.0, 1.0))
     for one, other in zip(plain, second, strict=True):
         assert np.array_equal(one["landmarks"][..., :2], other["landmarks"][..., :2])
