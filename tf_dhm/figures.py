@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ PICTURE_MARGIN = 1.2
 """Side of a picture of a face over the side of the face's crop."""
 PICTURE_SIZE = 224
 """Side of a picture of a face in pixels."""
+ROW_TITLE_WIDTH = 24
+"""Letters beside one picture."""
 LINE_STYLES = ("-", "--", ":", "-.")
 DPI = 150
 
@@ -136,7 +139,8 @@ def picture_sheet(rows: Sequence[tuple[str, Sequence[Picture]]], title: str = ""
             axes.spines[:].set_visible(False)
         for axes, picture in zip(row_axes, pictures, strict=False):
             draw_picture(axes, picture)
-        row_axes[0].set_ylabel(row_title, fontsize=9)
+        lines = [textwrap.fill(line, ROW_TITLE_WIDTH) for line in row_title.splitlines()]
+        row_axes[0].set_ylabel("\n".join(lines), fontsize=9)
     if title:
         figure.suptitle(title, fontsize=10)
     return figure
