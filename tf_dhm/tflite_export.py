@@ -16,7 +16,7 @@ The converter folds the other batch normalisations and the activations.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,7 @@ class InferenceModule(tf.Module):
         body = tf.keras.Model(network.get_layer("stem_relu").input, network.get_layer("flatten").input)
         self.network_weights = list(body.weights)
         hidden = network.get_layer("hidden").get_weights() if config.hidden_units else None
-        kernel, bias = network.get_layer("landmarks").get_weights()
-        middle = np.tile([(size - 1) / 2.0, (size - 1) / 2.0, 0.0], geometry.NUM_LANDMARKS)
-        last = kernel * (size / 2.0), (bias * (size / 2.0) + middle).astype(np.float32)
+        last = last_layer(network, size)
 
         def dense(inputs: Tensor, weights: Sequence[NDArray[np.float32]]) -> Tensor:
             return tf.nn.conv2d(inputs, weights[0][None, None], 1, "VALID") + weights[1]
@@ -132,6 +130,13 @@ class InferenceModule(tf.Module):
         if config.heatmap_input:
             heatmap = tf.TensorSpec(shape, tf.float32, "heatmap")
             self.functions["refine"] = tf.function(refine, input_signature=[crops, heatmap])
+
+
+def last_layer(network: tf.keras.Model, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Kernel and bias of the last layer of a network, which give pixels of its crops."""
+    kernel, bias = network.get_layer("landmarks").get_weights()
+    middle = np.tile([(size - 1) / 2.0, (size - 1) / 2.0, 0.0], geometry.NUM_LANDMARKS)
+    return kernel * (size / 2.0), (bias * (size / 2.0) + middle).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -228,7 +233,11 @@ def convert(
             if kind == "int8":
                 assert crops is not None
                 inputs = calibration_inputs(crops, version, config)
-            content = arrange(convert_saved(source, kind, inputs), f"{name}, {kind}")
+            exact = (
+                last_layer(network, config.input_size)[1],
+                fold_stem(network, config.input_size, 0.0).share,
+            )
+            content = arrange(convert_saved(source, kind, inputs), f"{name}, {kind}", exact)
             file = folder / tflite_name(name, kind)
             with atomic_write(file) as path:
                 path.write_bytes(content)
@@ -289,7 +298,7 @@ def convert_saved(
     return converter.convert()
 
 
-def arrange(content: bytes, description: str) -> bytes:
+def arrange(content: bytes, description: str, exact: Sequence[NDArray[np.float32]] = ()) -> bytes:
     """Put the signature `serving_default` first, and store equal constants once.
 
     The converter sorts signatures by name, and an interpreter runs the first one by default.
@@ -297,7 +306,10 @@ def arrange(content: bytes, description: str) -> bytes:
     Args:
         content: a TFLite model.
         description: to be written into it.
+        exact: constants that are kept in float32 where the model has them in float16: those of which
+            float16 would cost too much.
     """
+    rounded = {values.astype(np.float16).tobytes(): values.astype(np.float32) for values in exact}
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     model.description = description
     order = sorted(model.signatureDefs, key=lambda entry: SIGNATURES.index(entry.signatureKey.decode()))
@@ -306,7 +318,7 @@ def arrange(content: bytes, description: str) -> bytes:
         entry.subgraphIndex = index
     model.signatureDefs = order
     for graph in model.subgraphs:
-        unpack_constants(model, graph)
+        unpack_constants(model, graph, rounded)
     first: dict[bytes, int] = {}
     for graph in model.subgraphs:
         for tensor in graph.tensors:
@@ -321,8 +333,11 @@ def arrange(content: bytes, description: str) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def unpack_constants(model: Any, graph: Any) -> None:
+def unpack_constants(model: Any, graph: Any, exact: Mapping[bytes, NDArray[np.float32]]) -> None:
     """Store float16 constants that an operation reads while it runs, as the stem's map, in float32.
+
+    So are those whose float16 bytes are in `exact`, with the values there: the last bias is pixels,
+    which float16 rounds by up to 0.03.
 
     Convolutions and dense layers copy theirs when the file is loaded. The others would read
     XNNPACK's unpacked copies, and TensorFlow 2.15's XNNPACK drops those of the first signature when
@@ -340,11 +355,12 @@ def unpack_constants(model: Any, graph: Any) -> None:
     for name, operator in zip(names, graph.operators, strict=True):
         source, target = graph.tensors[operator.inputs[0]], operator.outputs[0]
         packed = model.buffers[source.buffer].data
-        if name != "DEQUANTIZE" or target in copied or packed is None:
+        known = None if packed is None else exact.get(bytes(packed))
+        if name != "DEQUANTIZE" or packed is None or (target in copied and known is None):
             kept.append(operator)
             continue
         buffer = schema_fb.BufferT()
-        values = np.frombuffer(bytes(packed), np.float16).astype(np.float32)
+        values = np.frombuffer(bytes(packed), np.float16).astype(np.float32) if known is None else known
         buffer.data = np.frombuffer(values.tobytes(), np.uint8)
         graph.tensors[target].buffer = len(model.buffers)
         model.buffers.append(buffer)

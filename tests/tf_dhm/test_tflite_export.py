@@ -206,6 +206,14 @@ def test_without_a_heat_map(tmp_path: Path) -> None:
         converted.predict(crops(2), initial_landmarks(2))
 
 
+def test_the_last_bias_and_the_map_are_exact_in_float16(model: Path, files: dict[Kind, Contents]) -> None:
+    network, content = trained_network(model), files["float16"].path.read_bytes()
+    kernel, bias = tflite_export.last_layer(network, SIZE)
+    assert content.count(bias.tobytes()) == 1
+    assert content.count(fold_stem(network, SIZE, 0.0).share.tobytes()) == 1
+    assert content.count(kernel.T.astype(np.float16).tobytes()) == 1
+
+
 def test_arrange_changes_no_answer(files: dict[Kind, Contents], tmp_path: Path) -> None:
     again = tmp_path / "again.tflite"
     again.write_bytes(arrange(files["float32"].path.read_bytes(), "again"))

@@ -104,6 +104,15 @@ class TestFollowing:
                 centre(face), box_at(100 + 8 * k, 200).reshape(2, 2).mean(0), atol=1e-3
             )
 
+    def test_a_fast_face_is_looked_for_where_it_will_be(self) -> None:
+        film = Film(World())
+        for k in range(5):
+            film.show(box_at(100 + 10 * k, 200 + 5 * k))
+        (looked,) = film.world.aligned
+        np.testing.assert_allclose(looked, box_at(140, 220), atol=2.5)  # within the slack
+        film.show(box_at(140, 220), frames=2)
+        np.testing.assert_allclose(film.world.aligned[0], box_at(140, 220), atol=2.5)
+
     def test_several_faces_keep_their_ids(self) -> None:
         film = Film(World())
         for k in range(60):
@@ -139,9 +148,9 @@ class TestFollowing:
         # One frame of 1/25 s at a cutoff of 1 Hz: alpha = 1 / (1 + 25 / (2 pi)) = 0.2008.
         start = box_at(300, 200).reshape(2, 2).mean(0)
         np.testing.assert_allclose(centre(face) - start, [2.008, 0], atol=2e-3)
-        # The next crop is cut where the face is, not where the smoothed one lags.
+        # The next crop is cut where the face goes, not where the smoothed one lags.
         steady.show(box_at(310, 200))
-        np.testing.assert_allclose(steady.world.aligned[0].reshape(2, 2).mean(0), start + [10, 0], atol=2.5)
+        np.testing.assert_allclose(steady.world.aligned[0].reshape(2, 2).mean(0), start + [20, 0], atol=2.5)
 
     def test_pose_is_that_of_the_smoothed_landmarks(self) -> None:
         (face,) = Film(World(), TrackingConfig()).show(box_at(300, 200))
