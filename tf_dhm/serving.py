@@ -223,6 +223,8 @@ class RestTransport(Transport):
         version = "" if config.version is None else f"/versions/{config.version}"
         self.url = f"{config.address.rstrip('/')}/v1/models/{config.model}{version}"
         self.session = requests.Session()
+        # A connection for each of many threads.
+        self.session.mount(config.address, requests.adapters.HTTPAdapter(pool_maxsize=64))
         if config.certificate is not None:
             self.session.verify = str(config.certificate)
 

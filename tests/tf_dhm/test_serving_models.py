@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -26,7 +27,15 @@ from tests.serving_double import Version
 from tests.tiny_models import write_tiny_model
 from tf_dhm import geometry
 from tf_dhm.aligner import Aligner
-from tf_dhm.export import promote, read_description, read_head, read_weights, save_model
+from tf_dhm.export import (
+    CARD_METRICS,
+    DESCRIPTION_FILE,
+    promote,
+    read_description,
+    read_head,
+    read_weights,
+    save_model,
+)
 from tf_dhm.mean_face import mean_shape
 from tf_dhm.predictor import SAVEDMODELS, Predictor
 from tf_dhm.serving_warmup import BATCHES, WARMUP_FILE
@@ -38,8 +47,11 @@ SIGNATURES = {"serving_default", "refine", "align_jpeg"}
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A version folder."""
-    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", quality=True) / "1"
+    """A version folder, measured, so that it can be promoted."""
+    version_dir = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", quality=True) / "1"
+    path = version_dir / DESCRIPTION_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"val": dict.fromkeys(CARD_METRICS, 1.0)}))
+    return version_dir
 
 
 @pytest.fixture(scope="module", params=COMMITTED)

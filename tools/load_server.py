@@ -1,0 +1,18 @@
+"""Measure throughput and latency of a server: `python tools/load_server.py --help`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tf_dhm.errors import run_script
+from tf_dhm.serving_load import LoadConfig, measure_load
+
+if __name__ == "__main__":
+    run_script(lambda: measure_load(tyro.cli(LoadConfig)))
