@@ -261,6 +261,7 @@ def collect(config: StudyConfig) -> pd.DataFrame:
         (by_labels,) = json.loads(run.metrics_file.read_text()).values()
         found = by_labels["original"]
         size = evaluation.model_size(run.version_dir)
+        assert size.parameters is not None  # known of every SavedModel
         timed = latency.get(run.preset, {})
         rows.append(
             {

@@ -23,7 +23,7 @@ from tf_dhm.errors import run_script
 
 
 def main() -> None:
-    figure: Figure = tyro.cli(Figure, description=__doc__)  # type: ignore[arg-type]
+    figure: Figure = tyro.cli(Figure, description=__doc__)  # type: ignore[call-overload]
     figure.draw()
     print(f"written: {figure.output}")
 

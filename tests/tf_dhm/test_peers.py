@@ -95,7 +95,8 @@ class TestCrop:
         peer = FilePeer(adapter(saved, passes=2, next_scale=1.2), Path())
         (found,) = peer.find([photo()], BOX)
         box = geometry.landmark_box(mean_in_square(70.0, 70.0, 60.0 * np.sqrt(2.0)))
-        expected = mean_in_square(*((box[:2] + box[2:]) / 2), 1.2 * np.max(box[2:] - box[:2]))
+        x, y = (box[:2] + box[2:]) / 2
+        expected = mean_in_square(x, y, 1.2 * np.max(box[2:] - box[:2]))
         np.testing.assert_allclose(found[:, :2], expected, atol=1e-3)
         assert peer.name == "mean (2 passes)"
 
@@ -122,7 +123,8 @@ class TestInput:
 
     def test_fractions(self, saved: Path) -> None:
         value = FilePeer(adapter(saved), Path())._input(self.crop())
-        assert (value.dtype, value.shape) == (np.float32, (1, SIZE, SIZE, 3))
+        assert value.dtype == np.float32
+        assert value.shape == (1, SIZE, SIZE, 3)
         np.testing.assert_allclose(value[0, 0, 0], [1.0, 0.2, 0.0], atol=1e-6)
 
     def test_mean_scale_order_and_layout(self, saved: Path) -> None:
@@ -295,7 +297,8 @@ def test_3ddfa_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = [(x - 1) * side / 120 + 70 - side / 2, (120 - y) * side / 120 + 70 - side / 2]
         np.testing.assert_allclose(found[k, :2], expected, rtol=1e-4, atol=1e-3)
     (value,) = seen
-    assert (value.shape, value.dtype) == ((1, 3, 120, 120), np.float32)
+    assert value.dtype == np.float32
+    assert value.shape == (1, 3, 120, 120)
     # The crop begins at pixel (28, 28) = round(70 - 42.4); blue comes first.
     np.testing.assert_allclose(value[0, :, 0, 0], (image[28, 28, ::-1] - 127.5) / 128.0, atol=0.02)
     peer.network_call()()
