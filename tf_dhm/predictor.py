@@ -64,9 +64,20 @@ class Prediction:
 class LandmarkModel(Protocol):
     """What `predict_boxes` asks of a model; `Predictor` is one."""
 
-    name: str
-    input_size: int
-    can_refine: bool
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def input_size(self) -> int:
+        """Side of its crops in pixels."""
+        ...
+
+    @property
+    def can_refine(self) -> bool:
+        """Whether `predict` takes initial landmarks."""
+        ...
 
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> NDArray[np.float32]:
         """(B, S, S, 3) uint8 RGB [and (B, 68, 3) crop pixels] -> (B, 68, 3) crop pixels."""

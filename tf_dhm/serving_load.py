@@ -84,7 +84,7 @@ def drive(call: Callable[[], object], concurrency: int, seconds: float) -> tuple
     stop = threading.Event()
 
     def work() -> list[tuple[float, float]]:
-        calls = []
+        calls: list[tuple[float, float]] = []
         while not (stop.is_set() and calls):
             start = time.perf_counter()
             call()
