@@ -187,10 +187,16 @@ def test_every_operation_is_in_stock_tf_serving(served: Path, tiny: Path) -> Non
 # Warm-up
 
 
-@pytest.mark.parametrize("fixture", ["tiny", "served"])
-def test_warm_up_requests(fixture: str, request: pytest.FixtureRequest) -> None:
-    """Each is replayed; together they cover every signature and batch."""
-    folder = request.getfixturevalue(fixture)
+def test_warm_up_requests_of_a_small_model(tiny: Path) -> None:
+    check_warm_up(tiny)
+
+
+def test_warm_up_requests(served: Path) -> None:
+    check_warm_up(served)
+
+
+def check_warm_up(folder: Path) -> None:
+    """Each request is replayed; together they cover every signature and batch."""
     version = Version(folder)
     covered = set()
     for record in tf.data.TFRecordDataset(str(folder / WARMUP_FILE)):
