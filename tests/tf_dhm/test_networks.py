@@ -29,6 +29,7 @@ from tf_dhm.training import Trainer, Validation, make_optimizer
 
 MEGABYTE = 1e6
 SMALL = sorted(name for name in PRESETS if name.endswith("_small"))
+QUICK = ("dhm_small", "fast_dhm_small")
 LARGE = sorted(set(PRESETS) - set(SMALL))
 BYTES = {
     "fast_dhm": (0.85, 0.95),
@@ -93,9 +94,9 @@ def test_large_networks_build(name: str) -> None:
     tf.keras.backend.clear_session()
 
 
-# Four passes of stacked hourglasses take long to trace, however narrow they are.
+# Networks that are passed four times take long to trace, however narrow they are.
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "dhm_rhg_small")) for n in SMALL]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in SMALL]
 )
 def test_small_networks_train_export_and_reload(name: str, tmp_path: Path) -> None:
     train_export_reload(name, 4, tmp_path)
