@@ -108,7 +108,7 @@ def sample_second_pass(
         seed: source of randomness.
         landmarks: (B, 68, 3) pixels of the stored image.
         roll: (B,) radians, `predictor.upright_roll` of them.
-        config: strengths; second_pass_noise 0 gives the crop of `predictor.refine_landmarks` for
+        config: strengths; second_pass_noise 0 gives the crop of `predictor.find_faces` after
             a first pass without error.
         size: side of the crop in pixels.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,19 +192,15 @@ def command_of(options: Options) -> str:
 def train(config: StudyConfig, run: Run) -> None:
     """Train a run to its end, from its last checkpoint if it has one."""
     options, file = options_of(config, run), run.folder / training_run.OPTIONS_FILE
-    resume = file.exists()
-    if resume:
+    if file.exists():
         begun = configuration.read_json(Options, file)
         if (begun.model, begun.train, begun.limit) != (options.model, options.train, options.limit):
             raise InputError(
                 f"{run.folder}: found a run begun with other options, expected those of this study"
             )
-    elif run.folder.exists():
-        shutil.rmtree(run.folder)  # stopped before its first step
     if not run.is_trained:
         print(f"{run.preset}, seed {run.seed}: training in {run.folder}", flush=True)
-        tf.keras.backend.clear_session()
-        training_run.run(options, resume, command_of(options))
+        training_run.run_to_end(options, command_of(options))
 
 
 def test(config: StudyConfig, run: Run) -> None:

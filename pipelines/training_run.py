@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 import shlex
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -202,6 +203,18 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
         print(f"sample pictures: {report / 'best_and_worst.png'}")
     print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {run_dir}")
     return version_dir
+
+
+def run_to_end(options: Options, command: str, mixture: datasets.Mixture | None = None) -> Path:
+    """`run`, or go on with a run that was stopped; nothing is done again where it is finished."""
+    version_dir = options.run_dir / EXPORT_FOLDER / options.preset / "1"
+    if (version_dir.parent / export.CARD_FILE).exists():
+        return version_dir
+    resume = (options.run_dir / OPTIONS_FILE).exists()
+    if not resume and options.run_dir.exists():
+        shutil.rmtree(options.run_dir)  # stopped before its first checkpoint
+    tf.keras.backend.clear_session()  # of the runs before it in this process
+    return run(options, resume, command, mixture)
 
 
 def prepared_folders(options: Options) -> list[Path]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -180,7 +179,7 @@ class Search(BaseTuner):
             return write_result(folder, trial, found | {"status": status})
         began = time.monotonic()
         options = self.trial_options(trial, model)
-        version_dir = train(options, self.command, self.faces(options))
+        version_dir = training_run.run_to_end(options, self.command, self.faces(options))
         description = export.read_description(version_dir)
         times = measure_latency(version_dir, self.config.output_dir / "latency.lock")
         val = description.val
@@ -240,20 +239,6 @@ def make_oracle(config: TuneConfig) -> Any:
     oracles = keras_tuner.oracles
     kind = oracles.BayesianOptimizationOracle if config.tuner == "bayesian" else oracles.RandomSearchOracle
     return kind(max_trials=config.trials, **shared)
-
-
-def train(options: Options, command: str, faces: datasets.Mixture) -> Path:
-    """Train a run from where it is; returns the version folder of its model."""
-    folder = options.run_dir
-    version_dir = folder / training_run.EXPORT_FOLDER / options.preset / "1"
-    if (version_dir.parent / export.CARD_FILE).exists():
-        return version_dir
-    resume = (folder / training_run.OPTIONS_FILE).exists()
-    if not resume and folder.exists():
-        shutil.rmtree(folder)  # killed before its first checkpoint
-    version_dir = training_run.run(options, resume, command, faces)
-    tf.keras.backend.clear_session()
-    return version_dir
 
 
 def measure_latency(version_dir: Path, lock: Path) -> dict[str, float]:
@@ -416,7 +401,7 @@ def train_to_the_end(config: TuneConfig, command: str, trials: list[str], search
             init=None,
             train=replace(preset.train, epochs=epochs, seed=config.seed),
         )
-        version_dir = train(options, command, search.faces(options))
+        version_dir = training_run.run_to_end(options, command, search.faces(options))
         print(f"trial {name} is exported to {version_dir}")
 
 

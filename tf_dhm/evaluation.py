@@ -22,7 +22,7 @@ from tf_dhm.figures import CedPanel, Picture, TradeoffPoint, ced_figure, picture
 from tf_dhm.files import atomic_write
 from tf_dhm.images import decode_raster
 from tf_dhm.peers import load_peer
-from tf_dhm.predictor import LandmarkModel, Predictor, cut_crops, upright_boxes, upright_roll
+from tf_dhm.predictor import LandmarkModel, Predictor, find_faces
 
 PUBLISHED = Path(__file__).with_name("assets") / "published.csv"
 """Table I of the paper as printed, and systems measured side by side under the same protocol."""
@@ -341,7 +341,7 @@ def read_batches(
 def predict_faces(
     predictor: LandmarkModel, images: Sequence[Image], boxes: ArrayLike, passes: int = 1
 ) -> NDArray[np.float32]:
-    """`predictor.predict_boxes` for one face in each of many images, in one batch.
+    """`predictor.find_faces` for one face in each of many images.
 
     Args:
         predictor: the model.
@@ -352,22 +352,8 @@ def predict_faces(
     Returns:
         (N, 68, 3) float32 landmarks in pixels of the images.
     """
-
-    def cut(own_boxes: ArrayLike, roll: Array) -> tuple[Image, Array]:
-        cuts = [
-            cut_crops(image, box, predictor.input_size, angle)
-            for image, box, angle in zip(images, np.asarray(own_boxes), roll, strict=True)
-        ]
-        return np.concatenate([crop for crop, _ in cuts]), np.concatenate([matrix for _, matrix in cuts])
-
-    crops, matrices = cut(boxes, np.zeros(len(images)))
-    landmarks = geometry.transform_landmarks(matrices, predictor.predict(crops))
-    for _ in range(passes - 1):
-        roll = upright_roll(landmarks)
-        crops, matrices = cut(upright_boxes(landmarks, roll), roll)
-        initial = geometry.transform_landmarks(geometry.invert_affine(matrices), landmarks)
-        landmarks = geometry.transform_landmarks(matrices, predictor.predict(crops, initial))
-    return landmarks.astype(np.float32)
+    found = find_faces(predictor, images, list(np.asarray(boxes)[:, None]), passes)
+    return np.concatenate([prediction.landmarks for prediction in found])
 
 
 def face_table(model: str, labels: str, faces: Sequence[Face], landmarks: Array) -> pd.DataFrame:

@@ -332,7 +332,7 @@ def accuracy_lines(metrics: dict[str, Any]) -> list[str]:
         "## Accuracy",
         "",
         "NME in percent: mean distance in x and y over sqrt(w h) of the ground-truth landmark "
-        "box, from which the crop is cut too.",
+        "box, from which the crop is cut too where a row names no other boxes.",
         "",
         "| data | 0-30 | 30-60 | 60-90 | mean of bins | mean | AUC to 6 % | above 6 % | faces |",
         "|---|---|---|---|---|---|---|---|---|",

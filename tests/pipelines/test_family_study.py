@@ -134,7 +134,7 @@ def test_a_stopped_run_is_resumed(finished: StudyConfig, monkeypatch: pytest.Mon
     kept = card.read_text()
     card.unlink()
     calls: list[bool] = []
-    monkeypatch.setattr(training_run, "run", lambda options, resume, command: calls.append(resume))
+    monkeypatch.setattr(training_run, "run", lambda options, resume, *rest: calls.append(resume))
     family_study.train(finished, run)
     with pytest.raises(InputError, match="tiny_seed3: found a run begun with other options"):
         family_study.train(dataclasses.replace(finished, epochs=2), run)
