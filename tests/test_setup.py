@@ -106,15 +106,16 @@ def test_make_installs_requirements_once_and_again_when_they_change(tmp_path: Pa
         assert result.returncode == 0, result.stderr
         return log.read_text().splitlines()
 
+    fast_tests = "-m pytest -n auto --maxprocesses 4 --dist loadfile -m not slow"
     install = "-m pip install --quiet --disable-pip-version-check -r requirements.txt"
     run_make("nothing", tmp_path)  # lays out the folder
-    assert calls("test") == ["-m venv --clear .venv", install, "-m pytest -m not slow"]
+    assert calls("test") == ["-m venv --clear .venv", install, fast_tests]
     stamp = (tmp_path / ".venv" / ".requirements-installed").stat()
     os.utime(tmp_path / "requirements.txt", (stamp.st_atime, stamp.st_mtime - 10))
     assert calls("test-long") == ["-m pytest -m slow"]
     assert calls("train") == ["train.py"]
     os.utime(tmp_path / "requirements.txt", (stamp.st_atime, stamp.st_mtime + 10))
-    assert calls("test") == ["-m pip --version", install, "-m pytest -m not slow"]
+    assert calls("test") == ["-m pip --version", install, fast_tests]
 
 
 def test_every_requirement_is_pinned_exactly() -> None:
