@@ -56,7 +56,7 @@ BATCH = 256
 SECOND_PASS_EVERY = 4
 """Of so many batches one is shown to the network again, as a second pass sees it: with the heat map of
 what it found."""
-CROPS_PER_FACE = 4
+CROPS_PER_FACE = 2
 """So many crops of a face are made at most."""
 HELD_OUT_SEED = 1
 

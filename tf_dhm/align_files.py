@@ -69,8 +69,9 @@ class AlignConfig:
     """Threads of TFLite."""
     server: str | None = None
     """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving that runs the model instead."""
-    passes: int = 1
-    """2 runs the model again on a crop normalised by the first landmarks: slower, more exact."""
+    passes: int | None = None
+    """2 runs the model again on a crop normalised by the first landmarks: more exact where the box is not.
+    By default 2 for photos, and 1 in videos, where the box is that of the last landmarks."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
     """What is drawn on photos and frames."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -76,7 +76,9 @@ class Aligner:
 
     Args:
         model: a model's name, its folder or version folder, a `.tflite` file, or a loaded model.
-        passes: 2 runs the model once more on a crop normalised by the first landmarks.
+        passes: 2 runs the model once more on a crop normalised by the first landmarks. None: 2 for
+            faces that are detected here, whose boxes are inexact, and 1 where boxes are given; always
+            1 if the model cannot run more.
         backend: what runs it; not for a loaded model.
         threads: of TFLite; TensorFlow takes its own.
 
@@ -87,16 +89,17 @@ class Aligner:
     def __init__(
         self,
         model: str | Path | LandmarkModel = "fast_dhm",
-        passes: int = 1,
+        passes: int | None = None,
         backend: Backend = "tflite",
         threads: int = 1,
     ) -> None:
         self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
-        if passes < 1:
+        if passes is not None and passes < 1:
             raise InputError(f"passes: found {passes}, expected 1 or more")
-        if passes > 1 and not self.predictor.can_refine:
+        if (passes or 1) > 1 and not self.predictor.can_refine:
             raise InputError(f"model {self.predictor.name}: has no signature refine, so passes must be 1")
-        self.passes = passes
+        detected = 2 if self.predictor.can_refine else 1
+        self.passes_given, self.passes_detected = (1, detected) if passes is None else (passes, passes)
 
     @cached_property
     def detector(self) -> FaceDetector:
@@ -122,7 +125,8 @@ class Aligner:
     def align_all(
         self, images: Sequence[Source | Photo], boxes: Sequence[ArrayLike | None] | None = None
     ) -> list[list[Face]]:
-        """Find the landmarks of the faces of several photos, all faces at once.
+        """Find the landmarks of the faces of several photos, all those with given boxes at once, and all
+        those without.
 
         Args:
             images: as that of `align`; all of them are held in memory.
@@ -138,13 +142,15 @@ class Aligner:
         given = [None] * len(photos) if boxes is None else list(boxes)
         if len(given) != len(photos):
             raise InputError(f"boxes: found those of {len(given)} photos, expected of {len(photos)}")
-        found = [self._places(photo, box) for photo, box in zip(photos, given, strict=True)]
-        pixels, inner = [photo.pixels for photo in photos], [box for box, _ in found]
-        predictions = find_faces(self.predictor, pixels, inner, self.passes)
-        return [
-            make_faces(photo, places, scores, prediction)
-            for photo, (places, scores), prediction in zip(photos, found, predictions, strict=True)
-        ]
+        found: list[list[Face]] = [[] for _ in photos]
+        for passes, is_detected in ((self.passes_given, False), (self.passes_detected, True)):
+            rows = [row for row, box in enumerate(given) if (box is None) == is_detected]
+            places = [self._places(photos[row], given[row]) for row in rows]
+            pixels, boxes_of = [photos[row].pixels for row in rows], [box for box, _ in places]
+            predictions = find_faces(self.predictor, pixels, boxes_of, passes)
+            for row, place, prediction in zip(rows, places, predictions, strict=True):
+                found[row] = make_faces(photos[row], *place, prediction)
+        return found
 
     def _places(self, photo: Photo, boxes: ArrayLike | None) -> tuple[Array, list[float | None]]:
         """Boxes (N, 4) in the pixels that were decoded, and the scores of their detection."""

@@ -179,6 +179,21 @@ class TestBackends:
             Aligner(fake_model)
 
 
+def test_detected_faces_have_two_passes_and_given_ones_one(tiny: Path) -> None:
+    picture = draw_cartoon_face()
+    once, twice = (Aligner(tiny, passes).align(picture)[0] for passes in (1, 2))
+    assert np.abs(once.landmarks - twice.landmarks).max() > 0.01
+    given, detected = Aligner(tiny).align_all([picture, picture], [[once.box], None])
+    np.testing.assert_allclose(given[0].landmarks, once.landmarks, atol=1e-3)
+    np.testing.assert_allclose(detected[0].landmarks, twice.landmarks, atol=1e-3)
+
+
+def test_a_model_that_cannot_refine_has_one_pass(tmp_path: Path) -> None:
+    plain = Aligner(write_fake_model(tmp_path / "plain", refine=False), backend="saved_model")
+    (face,) = plain.align(draw_cartoon_face())
+    np.testing.assert_allclose(face.landmarks, mean_shape_in_box(face.box), atol=1e-4)
+
+
 class TestBatch:
     @pytest.mark.parametrize("passes", [1, 2])
     def test_as_one_by_one(self, tiny: Path, passes: int) -> None:
