@@ -56,8 +56,8 @@ def test_from_end_to_end(model: Path, tmp_path: Path) -> None:
     assert report["machine"]["cpu"]
     assert report["rounds"] == 2
     cpu = [row for row in report["results"] if row["device"] == "cpu"]
-    assert [row["threads"] for row in cpu] == [1] * 9 + [2] * 9
-    assert {row["stage"] for row in cpu} == {"model", "crop", "detect"}
+    assert [row["threads"] for row in cpu] == [1] * 11 + [2] * 11
+    assert {row["stage"] for row in cpu} == {"model", "cut", "crop", "detect"}
     assert all(row["ms"] > 0 and row["ratio"] > 0 and row["inside"] for row in cpu)
     assert [row["operation"] for row in report["op_profile"]["tiny_float32"]][:2] == ["CAST", "CONV_2D"]
     assert "mediapipe face_landmark" in done.stdout

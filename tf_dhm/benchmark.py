@@ -26,22 +26,24 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tf_dhm.aligner import Aligner
 from tf_dhm.detector import FaceDetector
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.images import read_photo
 from tf_dhm.peers import load_peer, mediapipe_file
-from tf_dhm.predictor import LandmarkModel, Predictor, find_savedmodel, predict_boxes
+from tf_dhm.predictor import LandmarkModel, Predictor, cut_crops, find_savedmodel, predict_boxes
 from tf_dhm.tflite import Kind, TFLitePredictor, find_tflite, load_runtime
 
-Stage = Literal["model", "crop", "detect"]
+Stage = Literal["model", "cut", "crop", "detect"]
 Precision = Literal["saved_model"] | Kind
 Device = Literal["cpu", "gpu"]
 
 INSIDE: dict[Stage, str] = {
     "model": "input copied in, network, landmarks copied out",
+    "cut": "crop cut from the decoded photo; no network",
     "crop": "crop cut from the decoded photo, network, landmarks in photo pixels",
-    "detect": "face detection, crop, network, landmarks in photo pixels",
+    "detect": "face detection, then crop and network, both passes; landmarks and pose (`Aligner.align`)",
 }
 REFERENCE = "mediapipe face_landmark"
 AS_IT_IS = "as it is"
@@ -58,9 +60,10 @@ class BenchmarkConfig:
 
     Attributes:
         models: model folders, or names of models of this project.
-        photo: a photo with a face, for the stages crop and detect.
+        photo: a photo with a face, for all stages but the first.
         kinds: the SavedModel, and TFLite files as export.py puts them beside it.
-        stages: model (the network alone), crop (crop + network), detect (detection + crop + network).
+        stages: model (the network alone), cut (crop alone), crop (crop + network), detect (all that
+            `Aligner` does with a decoded photo).
         threads: numbers of threads, each timed in a process of its own; empty: 1 and one per CPU.
         batches: faces in one call of the stage model.
         peers: systems of others as `peers.load_peer` names them, and `.tflite` files, which are timed as
@@ -76,7 +79,7 @@ class BenchmarkConfig:
     models: tuple[str, ...]
     photo: Path
     kinds: tuple[Precision, ...] = ("saved_model", "float32", "float16", "dynamic_range", "int8")
-    stages: tuple[Stage, ...] = ("model", "crop", "detect")
+    stages: tuple[Stage, ...] = ("model", "cut", "crop", "detect")
     threads: tuple[int, ...] = ()
     batches: tuple[int, ...] = (1, 32)
     peers: tuple[str, ...] = ()
@@ -298,7 +301,7 @@ def peer_cases(
         yield case(peer.network_call(), "model")
     if photo is not None:
         detector = FaceDetector()
-        found = find_faces(detector, photo, config.photo)
+        found = detected_boxes(detector, photo, config.photo)
         if "crop" in config.stages:
             yield case(lambda: peer.find([photo], found[:1]), "crop")
         if "detect" in config.stages:
@@ -309,7 +312,7 @@ def peer_cases(
             )
 
 
-def find_faces(detector: FaceDetector, photo: NDArray[np.uint8], path: Path) -> NDArray[np.floating]:
+def detected_boxes(detector: FaceDetector, photo: NDArray[np.uint8], path: Path) -> NDArray[np.floating]:
     """The boxes (N, 4) of the faces on the photo of a benchmark, at least one."""
     detections = detector.detect(photo)
     if not detections:
@@ -351,28 +354,19 @@ def model_cases(
                 yield case(predict_call(predictor, batch), "model", batch)
     if photo is not None:
         detector = FaceDetector()
-        found = find_faces(detector, photo, config.photo)
+        found = detected_boxes(detector, photo, config.photo)
+        if "cut" in config.stages:
+            yield case(lambda: cut_crops(photo, found[:1], size), "cut", 1)
         if "crop" in config.stages:
-            yield case(crop_call(predictor, photo, found[0]), "crop", 1)
+            yield case(lambda: predict_boxes(predictor, photo, found[:1]), "crop", 1)
         if "detect" in config.stages:
-            yield case(detect_call(detector, predictor, photo), "detect", len(found))
+            aligner = Aligner(predictor)
+            yield case(lambda: aligner.align(photo), "detect", len(found))
 
 
 def predict_call(predictor: LandmarkModel, batch: int) -> Callable[[], object]:
     crops = random_input((batch, predictor.input_size, predictor.input_size, 3), np.uint8)
     return lambda: predictor.predict(crops)
-
-
-def crop_call(
-    predictor: LandmarkModel, photo: NDArray[np.uint8], box: NDArray[np.floating]
-) -> Callable[[], object]:
-    return lambda: predict_boxes(predictor, photo, box[None])
-
-
-def detect_call(
-    detector: FaceDetector, predictor: LandmarkModel, photo: NDArray[np.uint8]
-) -> Callable[[], object]:
-    return lambda: predict_boxes(predictor, photo, np.stack([face.box for face in detector.detect(photo)]))
 
 
 def tflite_case(name: str, path: Path, precision: str, batch: int, threads: int, runtime: str | None) -> Case:
