@@ -86,7 +86,16 @@ def main() -> None:
     options, resume = parse(sys.argv[1:])
     if options.threads:  # before TensorFlow computes anything
         tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    run(options, resume, shlex.join(["python", "train.py", *sys.argv[1:]]))
+    try:
+        run(options, resume, shlex.join(["python", "train.py", *sys.argv[1:]]))
+    except tf.errors.OpError as error:
+        if options.distribute != "multi_worker" and not options.data_service:
+            raise
+        raise InputError(
+            f"{options.run_dir}: found that a worker or a data service does not answer any more "
+            f"({type(error).__name__}: {error.message.splitlines()[0]}); start all of them again to go on "
+            "from the last checkpoint"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pipelines.augmentation import (
     sample_initial_shape,
     sample_second_pass,
 )
+from pipelines.data_service import DataService
 from pipelines.records import FaceArrays
 from tf_dhm.config import AugmentConfig, TrainConfig
 from tf_dhm.errors import InputError
@@ -31,6 +32,9 @@ from tf_dhm.metrics import yaw_bins
 from tf_dhm.predictor import upright_roll
 
 Tensor = Any
+
+ALL = slice(None)
+"""Rows of a whole batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +127,13 @@ def training_batches(
     augment: AugmentConfig,
     first_step: int = 0,
     last_step: int | None = None,
+    rows: slice = ALL,
+    service: DataService | None = None,
 ) -> tf.data.Dataset:
     """Batches of steps first_step ... last_step - 1 (endless for None).
+
+    Of each batch only `rows` are made, by the machines of `service` where there is one: for these
+    image_ops is "graph", map_source "layer" and last_step a number.
 
     A batch is a dict: `step` () int64; `image` (B, size, size, 3) uint8; `landmarks` (B, 68, 3)
     float32 crop pixels; and, for the first K of its faces whose initial shape is not the mean face,
@@ -137,19 +146,29 @@ def training_batches(
     with tf.device("/CPU:0"):
         all_landmarks = tf.constant(faces.landmarks)
         mean = tf.constant(mean_landmarks(size))
-        stored = tf.constant(np.asarray(faces.images)) if config.image_ops == "graph" else None
+        stored = None
+        if config.image_ops == "graph" and service is None:
+            stored = tf.constant(np.asarray(faces.images))
     batch_size = order.batch_size
     sigmas = blur_sigmas(augment)
     later = round(augment.second_pass * batch_size)
     if later:
         rolls = tf.constant(rolls_of(faces.landmarks))
+    last = last_step if last_step is not None else np.iinfo(np.int64).max
+    if service is not None:
+        # The services cannot call `order`.
+        orders = tf.constant([order.batch(step) for step in range(first_step, last)], tf.int32)
+        orders = tf.reshape(orders, [-1, batch_size])  # of no step too
 
     def draw_map(points: Tensor) -> Tensor:
         drawn = [diffusion_heatmap(face, size) for face in points.numpy()]
-        return tf.constant(np.stack(drawn))
+        return tf.constant(np.reshape(drawn, [-1, size, size, 3]), tf.float32)  # of no face too
 
     def make(step: Tensor) -> dict[str, Tensor]:
-        indices = tf.numpy_function(order.batch, [step], tf.int64)
+        if service is None:
+            indices = tf.numpy_function(order.batch, [step], tf.int64)
+        else:
+            indices = tf.cast(tf.gather(orders, step - first_step), tf.int64)
         indices = tf.ensure_shape(indices, [batch_size])
         seed = SeedSequence(tf.stack([tf.constant(config.seed, tf.int64), step]))
         landmarks = tf.gather(all_landmarks, indices)
@@ -170,24 +189,27 @@ def training_batches(
                 chosen = tf.where(known[:, None, None], value, given[:later])
                 crops[key] = tf.concat([chosen, given[later:]], 0)
             initial = crops["initial"]
-        values = [looks[key] for key in APPEARANCE]
-        if stored is None:
+        indices = indices[rows]
+        matrix, cropped = crops["matrix"][rows], crops["landmarks"][rows]
+        values = [looks[key][rows] for key in APPEARANCE]
+        if config.image_ops == "graph":
+            images = tf.gather(stored, indices) if service is None else service.gather(indices)
+            image = apply_graph(images, matrix, *values, sigmas=sigmas, size=size)
+        else:
 
             def cut(*arrays: NDArray[Any]) -> NDArray[np.uint8]:
                 return apply_opencv(faces.images, *arrays, sigmas=sigmas, size=size)
 
-            image = tf.numpy_function(cut, [indices, crops["matrix"], *values], tf.uint8)
-        else:
-            image = apply_graph(
-                tf.gather(stored, indices), crops["matrix"], *values, sigmas=sigmas, size=size
-            )
+            image = tf.numpy_function(cut, [indices, matrix, *values], tf.uint8)
+        own = len(range(batch_size)[rows])
         batch = {
             "step": step,
-            "image": tf.ensure_shape(image, [batch_size, size, size, 3]),
-            "landmarks": tf.ensure_shape(crops["landmarks"], [batch_size, 68, 3]),
+            "image": tf.ensure_shape(image, [own, size, size, 3]),
+            "landmarks": tf.ensure_shape(cropped, [own, 68, 3]),
         }
         if initial is not None:
-            count = batch_size if augment.map_noise > 0.0 else later
+            initial = initial[rows]
+            count = len(range(batch_size if augment.map_noise > 0.0 else later)[rows])
             if config.map_source == "py_function":
                 drawn = tf.py_function(draw_map, [initial], tf.float32)
                 batch["heatmap"] = tf.ensure_shape(drawn, [count, size, size, 3])
@@ -195,7 +217,8 @@ def training_batches(
                 batch["initial"] = tf.ensure_shape(initial, [count, 68, 3])
         return batch
 
-    last = last_step if last_step is not None else np.iinfo(np.int64).max
+    if service is not None:
+        return service.batches(make, first_step, last)
     steps = tf.data.Dataset.range(first_step, last)
     # In order: the batch of a step has to be the same however the threads run.
     return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -18,11 +18,12 @@ import tensorflow as tf
 import tyro
 from numpy.typing import NDArray
 
-from pipelines import batches, datasets, quality_crops, records, synthetic
+from pipelines import batches, data_service, datasets, quality_crops, records, synthetic
 from pipelines.records import FaceArrays, StoreConfig
 from tf_dhm import config as configuration
 from tf_dhm import evaluation, export
 from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig
+from tf_dhm.distribution import Devices, Distribution, find_devices
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.models import build_model, precision_policy
@@ -72,12 +73,18 @@ class Options:
     """SavedModel whose weights training begins with; with --epochs 0 they are kept, and visibility and
     confidence alone are fitted."""
     quality_crops: int = 40_000
-    """Crops to which visibility and confidence are fitted behind the training, 4 for a face at most;
+    """Crops to which visibility and confidence are fitted behind the training, 2 for a face at most;
     0 for neither."""
     checkpoint_minutes: float = 5.0
     """Time between checkpoints; there is one at the end of each epoch too."""
     threads: int = 0
     """Threads of the computation, and processes that render; 0 for all cores."""
+    distribute: Distribution = "none"
+    """Train on one device, on all GPUs of this machine (mirrored), or on those of the machines that
+    TF_CONFIG names (multi_worker); see docs/distributed.md."""
+    data_service: tuple[str, ...] = ()
+    """Services of pipelines.data_service that make the batches, as grpc://HOST:PORT; with --image-ops
+    graph."""
     model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     augment: Annotated[AugmentConfig, tyro.conf.arg(name="")] = field(default_factory=AugmentConfig)
@@ -128,6 +135,10 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
         command: the command line, for the model card.
         mixture: the faces in `prepared_folders(options)`, where they are in memory already.
 
+    With several workers every one of them calls this, with the same options. What the chief began and
+    did not finish all go on with, whether they are told to resume or not: a worker that was killed is
+    started by the same command.
+
     Returns:
         The version folder of the exported model.
 
@@ -135,6 +146,7 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
         InputError: no folder of a dataset, a run of that name exists, or anything its parts refuse.
     """
     named = options.named_datasets()
+    data_service.check_options(options.data_service, options.train)
     for option in ("test_faces", "quality_crops"):
         if getattr(options, option) < 0:
             raise InputError(f"{option}: found {getattr(options, option)}, expected 0 or more")
@@ -143,20 +155,33 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
     run_dir = options.run_dir
     export_dir = run_dir / EXPORT_FOLDER / options.preset
     version_dir = export_dir / "1"
+    if options.distribute == "multi_worker":
+        resume = resume or was_begun(options)
     if not resume and run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
     if resume and (export_dir / export.CARD_FILE).exists():
         raise InputError(f"{run_dir}: found the exported model {version_dir}; the run is finished")
+    # Until all workers are here, none writes what another one looks at above.
+    devices = find_devices(options.distribute)
     initial, weights = (None, None) if resume else read_initial(options)
 
+    if not devices.chief:
+        devices.wait_for_all()  # the chief prepares what all read
     folders = prepared_folders(options)
     if mixture is None:
         mixture = datasets.load_mixture(folders)
+    service = None
+    if options.data_service:
+        images = mixture.train.images
+        file = data_service.write_images(images, options.cache_dir)
+        service = data_service.DataService(options.data_service, file, images.shape)
+    if devices.chief:
+        devices.wait_for_all()
     faces, held_out = mixture.train, mixture.val
     counts = np.bincount(mixture.sources, minlength=len(folders)).tolist()
     for (name, _), folder, count in zip(named, folders, counts, strict=True):
         print(f"{name}: {count:,} faces to train with, from {folder}")
-    trainer = make_trainer(options, faces, held_out, mixture.sources)
+    trainer = make_trainer(options, faces, held_out, mixture.sources, devices, service)
     if resume:
         check_faces(run_dir / FACES_FILE, faces, held_out)
         print(f"resuming {run_dir} at step {trainer.resume()} of {trainer.total_steps}")
@@ -165,26 +190,65 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
     else:
         if weights is not None:
             trainer.initialize(weights)
-        # A run that is stopped before it has got anywhere can be resumed too.
-        trainer.save()
-        texts = {
-            COMMAND_FILE: command + "\n",
-            FACES_FILE: json.dumps(count_faces(faces, held_out), indent=2) + "\n",
-            OPTIONS_FILE: configuration.to_json(options),
-        }
-        if initial is not None:
-            texts = {INITIAL_FILE: configuration.to_json(initial), **texts}
-        for name, text in texts.items():
-            with atomic_write(run_dir / name) as path:
-                path.write_text(text)
+        if devices.chief:
+            begin_run(options, command, trainer, count_faces(faces, held_out), initial)
     val = trainer.fit(options.checkpoint_minutes) if options.train.epochs else trainer.best_metrics()
+    if devices.chief:
+        finish_run(options, trainer, faces, held_out, counts, val, initial)
+    devices.wait_for_all()
+    return version_dir
 
+
+def begin_run(
+    options: Options,
+    command: str,
+    trainer: Trainer,
+    faces: dict[str, Any],
+    initial: export.Description | None,
+) -> None:
+    """Write the first checkpoint, and what tells how the run was begun (`faces` as `count_faces`)."""
+    # A run that is stopped before it has got anywhere can be resumed too.
+    trainer.save()
+    texts = {
+        COMMAND_FILE: command + "\n",
+        FACES_FILE: json.dumps(faces, indent=2) + "\n",
+        OPTIONS_FILE: configuration.to_json(options),
+    }
+    if initial is not None:
+        texts = {INITIAL_FILE: configuration.to_json(initial), **texts}
+    for name, text in texts.items():
+        with atomic_write(options.run_dir / name) as path:
+            path.write_text(text)
+
+
+def finish_run(
+    options: Options,
+    trainer: Trainer,
+    faces: FaceArrays,
+    held_out: FaceArrays,
+    counts: list[int],
+    val: dict[str, Any],
+    initial: export.Description | None,
+) -> None:
+    """Export the best weights, measure them and write the model card.
+
+    Args:
+        options: of the run.
+        trainer: at the end of the training.
+        faces: it was trained with, `counts` of each dataset.
+        held_out: it was validated with.
+        counts: see faces.
+        val: the metrics of the best weights on them.
+        initial: the model that training began with.
+    """
+    export_dir = options.run_dir / EXPORT_FOLDER / options.preset
+    version_dir = export_dir / "1"
     if not version_dir.exists():  # a run that was killed before it wrote the card has it
         head, quality = fit_head(trainer.best_weights(), options, faces, held_out)
         export.save_model(
             trainer.best_weights(),
             options.model,
-            describe_run(options, trainer, named, counts, val, initial, quality),
+            describe_run(options, trainer, counts, val, initial, quality),
             version_dir,
             head,
         )
@@ -197,12 +261,27 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
     headline = val["nme_mean_of_bins"] if val["nme_mean_of_bins"] is not None else val["nme_mean"]
     print(f"NME on val {headline:.3f} % (mean of bins where poses are known)")
     if rows:
-        report = run_dir / EVALUATION_FOLDER
+        report = options.run_dir / EVALUATION_FOLDER
         print(f"results on {options.test_faces:,} synthetic test faces: {report / 'table.md'}")
         print(f"CED plots: {report / 'ced.png'}, {report / 'ced_by_yaw.png'}")
         print(f"sample pictures: {report / 'best_and_worst.png'}")
-    print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {run_dir}")
-    return version_dir
+    print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {options.run_dir}")
+
+
+def was_begun(options: Options) -> bool:
+    """Whether there is a run of these options to go on with.
+
+    Raises:
+        InputError: it has other options, but for where its files and its data services are.
+    """
+    file = options.run_dir / OPTIONS_FILE
+    if not file.exists():
+        return False
+    begun = configuration.read_json(Options, file)
+    places = {name: getattr(options, name) for name in ("runs_dir", "cache_dir", "data_dir", "data_service")}
+    if dataclasses.replace(begun, **places) != options:
+        raise InputError(f"{file}: found an earlier run of other options; choose another --name")
+    return True
 
 
 def run_to_end(options: Options, command: str, mixture: datasets.Mixture | None = None) -> Path:
@@ -247,7 +326,6 @@ def fit_head(
 def describe_run(
     options: Options,
     trainer: Trainer,
-    named: list[tuple[str, Path | None]],
     counts: list[int],
     val: dict[str, Any],
     initial: export.Description | None,
@@ -259,7 +337,7 @@ def describe_run(
         model=options.model,
         options=without_folders(json.loads((options.run_dir / OPTIONS_FILE).read_text())),
         command=portable_command((options.run_dir / COMMAND_FILE).read_text().strip()),
-        datasets=describe_datasets([name for name, _ in named], counts, options.weights),
+        datasets=describe_datasets(options.dataset.split(","), counts, options.weights),
         faces_seen=trainer.total_steps * options.train.batch_size,
         hours=float(trainer.seconds) / 3600.0,
         machine=machine(),
@@ -357,7 +435,12 @@ def check_faces(path: Path, faces: FaceArrays, held_out: FaceArrays) -> None:
 
 
 def make_trainer(
-    options: Options, faces: FaceArrays, held_out: FaceArrays, sources: NDArray[np.int64] | None = None
+    options: Options,
+    faces: FaceArrays,
+    held_out: FaceArrays,
+    sources: NDArray[np.int64] | None = None,
+    devices: Devices | None = None,
+    service: data_service.DataService | None = None,
 ) -> Trainer:
     """The trainer of a run over faces in memory.
 
@@ -366,7 +449,10 @@ def make_trainer(
         faces: to train with.
         held_out: to validate with.
         sources: (len(faces),) which dataset each is of; needed where `options` weight them.
+        devices: to train on, by default one.
+        service: what makes the batches, by default this process.
     """
+    devices = Devices() if devices is None else devices
     size = options.model.input_size
     if options.weights and sources is not None:
         order = batches.make_order(faces, options.train, sources.tolist(), options.weights)
@@ -374,9 +460,9 @@ def make_trainer(
         order = batches.make_order(faces, options.train)
     crops, landmarks = batches.plain_crops(held_out, size)
 
-    def source(first_step: int, end_step: int) -> tf.data.Dataset:
+    def source(first_step: int, end_step: int, rows: slice = batches.ALL) -> tf.data.Dataset:
         return batches.training_batches(
-            faces, order, size, options.train, options.augment, first_step, end_step
+            faces, order, size, options.train, options.augment, first_step, end_step, rows, service
         )
 
     validation = Validation(crops, landmarks, held_out.pose[:, 1])
@@ -388,6 +474,8 @@ def make_trainer(
         validation,
         options.run_dir,
         lambda step: faces.name[order.batch(step)].tolist(),
+        devices,
+        lambda first_step, end_step: source(first_step, end_step, devices.rows),
     )
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tf_dhm import geometry, metrics
 from tf_dhm.config import ModelConfig, TrainConfig
+from tf_dhm.distribution import Devices, batch_normalizations
 from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.layers import DiffusionHeatMap
@@ -139,6 +140,13 @@ class Trainer:
         validation: faces of the `val` split.
         run_dir: where checkpoints, history and TensorBoard logs go.
         faces_of_step: names of the faces in the batch of a step (counted from 0), for messages.
+        devices: what to train on, by default one device. Each has its share of a batch; the batch
+            normalisations see the whole, and the gradients are those of the whole. The chief alone
+            validates, and writes to `run_dir`, which all workers read when they resume.
+        own_batches: what this worker has of the batches, `devices.rows` of each; by default all.
+
+    Raises:
+        InputError: a batch cannot be shared evenly.
     """
 
     def __init__(
@@ -150,23 +158,35 @@ class Trainer:
         validation: Validation,
         run_dir: Path,
         faces_of_step: Callable[[int], Sequence[str]] | None = None,
+        devices: Devices | None = None,
+        own_batches: BatchSource | None = None,
     ) -> None:
         tf.keras.utils.set_random_seed(config.seed)
+        self.devices = Devices() if devices is None else devices
+        if config.batch_size % self.devices.replicas:
+            raise InputError(
+                f"batch_size: found {config.batch_size}, expected a multiple of the "
+                f"{self.devices.replicas} devices that share a batch"
+            )
         self.config = config
         self.size = model_config.input_size
         self.steps_per_epoch = steps_per_epoch
         self.batches = batches
+        self.own_batches = batches if own_batches is None else own_batches
         self.validation = validation
         self.run_dir = run_dir
         self.faces_of_step = faces_of_step
-        with precision_policy(precision(config)):
+        with precision_policy(precision(config)), self.devices.building():
             self.model = build_model(model_config)
+        self.devices.synchronize(self.model)
+        # The average is the chief's alone, but that every worker holds the same one.
         with precision_policy("float32"):  # as it is exported, whatever it is trained in
             self.average = build_model(model_config)
         self.average.set_weights(self.model.get_weights())
         self.predict = prediction_function(self.average, self.size)
-        self.optimizer = make_optimizer(config, steps_per_epoch)
-        self.optimizer.build(self.model.trainable_variables)
+        with self.devices.building():
+            self.optimizer = make_optimizer(config, steps_per_epoch)
+            self.optimizer.build(self.model.trainable_variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best = tf.Variable(np.inf, dtype=tf.float64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
@@ -216,11 +236,14 @@ class Trainer:
             self.checkpoints.checkpoint.restore(latest).assert_consumed()
         except (tf.errors.OpError, AssertionError, ValueError) as error:
             raise InputError(f"{latest}: found no checkpoint of this run: {error}") from error
-        self._forget_later_epochs(int(self.step) // self.steps_per_epoch)
+        if self.devices.chief:
+            self._forget_later_epochs(int(self.step) // self.steps_per_epoch)
         return int(self.step)
 
     def save(self) -> None:
-        """Write a checkpoint of the present step, unless there is one."""
+        """Write a checkpoint of the present step, unless there is one; of several workers the chief does."""
+        if not self.devices.chief:
+            return
         step = int(self.step)
         path = self.run_dir / CHECKPOINT_FOLDER / f"ckpt-{step}"
         if self.checkpoints.latest_checkpoint == str(path):
@@ -241,6 +264,18 @@ class Trainer:
         return tf.concat([drawn, tf.repeat(self.heatmap, others, 0)], 0) if others else drawn
 
     def _train_step(self, batch: dict[str, Tensor]) -> Tensor:
+        loss = self.devices.add_up(self._replica_step, batch)
+        self.step.assign_add(1)
+        # Early weights are forgotten fast, or the average would lag behind in a short run.
+        at = tf.cast(self.step, tf.float32)
+        decay = tf.minimum(self.config.ema, (1.0 + at) / (10.0 + at))
+        trained = zip(self.average.trainable_weights, self.model.trainable_weights, strict=True)
+        for average, weight in trained:
+            average.assign_sub((1.0 - decay) * (average - weight))
+        return loss
+
+    def _replica_step(self, batch: dict[str, Tensor]) -> Tensor:
+        """Change the weights by the gradients of all devices; returns this one's share of the loss."""
         image = tf.cast(batch["image"], tf.float32)
         heatmap = self._heatmap_of(batch)
         half = self.size / 2.0
@@ -249,6 +284,8 @@ class Trainer:
         with tf.GradientTape() as tape:
             predicted = self.model({"image": image, "heatmap": heatmap}, training=True)
             loss = tf.reduce_mean(self.loss(truth, predicted, self.config.depth_weight))
+            if self.devices.replicas > 1:
+                loss /= self.devices.replicas  # what the devices find is added up
             scaled = loss
             if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
                 scaled = self.optimizer.get_scaled_loss(loss)
@@ -260,13 +297,6 @@ class Trainer:
             # float16 it is the rule now and then: the step is left out and the scale lowered.)
             loss = tf.where(tf.math.is_finite(tf.linalg.global_norm(gradients)), loss, np.nan)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self.step.assign_add(1)
-        # Early weights are forgotten fast, or the average would lag behind in a short run.
-        at = tf.cast(self.step, tf.float32)
-        decay = tf.minimum(self.config.ema, (1.0 + at) / (10.0 + at))
-        trained = zip(self.average.trainable_weights, self.model.trainable_weights, strict=True)
-        for average, weight in trained:
-            average.assign_sub((1.0 - decay) * (average - weight))
         return loss
 
     def calibrate(self) -> None:
@@ -275,11 +305,7 @@ class Trainer:
         An average of weights has statistics of its own, which the average of the statistics is far
         from while the learning rate is high (Izmailov et al., UAI 2018, section 3.2).
         """
-        layers = [
-            layer
-            for layer in self.average.submodules
-            if isinstance(layer, tf.keras.layers.BatchNormalization)
-        ]
+        layers = batch_normalizations(self.average)
         for layer in layers:
             layer.momentum = 0.0  # a batch leaves its own statistics and no others
         statistics = [weight for layer in layers for weight in layer.non_trainable_weights]
@@ -298,6 +324,8 @@ class Trainer:
     def fit(self, checkpoint_minutes: float = 5.0, stop_after_steps: int | None = None) -> dict[str, Any]:
         """Train from the present step to the end; returns the metrics of the best weights on `val`.
 
+        Of several workers the others return nothing, and wait in a step while the chief validates.
+
         Args:
             checkpoint_minutes: besides one at the end of each epoch.
             stop_after_steps: end early after so many steps (with a checkpoint).
@@ -309,8 +337,17 @@ class Trainer:
         end = self.total_steps
         if stop_after_steps is not None:
             end = min(end, start + stop_after_steps)
-        writer = tf.summary.create_file_writer(str(self.run_dir / "tensorboard"))
-        progress = tqdm(initial=start, total=self.total_steps, unit="step", desc="training", mininterval=1.0)
+        chief = self.devices.chief
+        folder = str(self.run_dir / "tensorboard")
+        writer = tf.summary.create_file_writer(folder) if chief else tf.summary.create_noop_writer()
+        progress = tqdm(
+            initial=start,
+            total=self.total_steps,
+            unit="step",
+            desc="training",
+            mininterval=1.0,
+            disable=not chief,
+        )
         seconds = float(self.seconds) - time.monotonic()
         saved_at = epoch_began = time.monotonic()
         epoch_start, loss_sum = start, float(self.epoch_loss)
@@ -321,8 +358,8 @@ class Trainer:
             self.save()
 
         with closing(writer), writer.as_default(), progress:
-            for batch in self.batches(start, end):
-                loss = float(self.train_step(batch))
+            for batch in self.own_batches(start, end):
+                loss = float(self.train_step(self.devices.split(batch)))
                 if not math.isfinite(loss):
                     raise InputError(self._describe_failure(step))
                 step += 1
@@ -332,14 +369,15 @@ class Trainer:
                     # The rate is of this process: a resumed epoch is timed from there.
                     spent = time.monotonic() - epoch_began
                     rate = (step - epoch_start) * self.config.batch_size / spent
-                    row = self._finish_epoch(step // self.steps_per_epoch, loss_sum, rate)
-                    writer.flush()
-                    progress.set_postfix(
-                        epoch=row["epoch"],
-                        loss=f"{row['loss']:.4f}",
-                        val=f"{row['val_nme']:.3f}",
-                        rate=f"{rate:.0f}/s",
-                    )
+                    if chief:
+                        row = self._finish_epoch(step // self.steps_per_epoch, loss_sum, rate)
+                        writer.flush()
+                        progress.set_postfix(
+                            epoch=row["epoch"],
+                            loss=f"{row['loss']:.4f}",
+                            val=f"{row['val_nme']:.3f}",
+                            rate=f"{rate:.0f}/s",
+                        )
                     loss_sum = 0.0
                 # A checkpoint comes after the history and the best weights of its epoch, so that
                 # what a killed run did after its last checkpoint is done again and nothing is lost.
@@ -348,11 +386,11 @@ class Trainer:
                     saved_at = time.monotonic()
                 if step % self.steps_per_epoch == 0:
                     epoch_began, epoch_start = time.monotonic(), step
-            if not math.isfinite(float(self.best)):
+            if chief and not math.isfinite(float(self.best)):
                 self.calibrate()
             if step > start:
                 save()
-        return self.best_metrics()
+        return self.best_metrics() if chief else {}
 
     def _describe_failure(self, step: int) -> str:
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -383,7 +421,7 @@ class Trainer:
             "val_nme": value,
             **{f"val_{key}": number for key, number in summary.items()},
             "images_per_second": round(rate, 1),
-            "learning_rate": float(self.optimizer.learning_rate),
+            "learning_rate": float(self.optimizer.learning_rate.numpy()),
         }
         for key in ("loss", "val_nme", "images_per_second", "learning_rate"):
             tf.summary.scalar(key, row[key], step=epoch)

@@ -19,6 +19,7 @@ from pipelines.training_run import (
     machine,
     portable_command,
     run,
+    was_begun,
     without_folders,
 )
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
@@ -99,6 +100,14 @@ def test_an_earlier_run_is_not_overwritten(base: Options, finished: Path) -> Non
     with pytest.raises(InputError, match=r"first: found an earlier run; choose another --name, or --resume"):
         run(base, False, COMMAND)
     assert (base.run_dir / HISTORY_FILE).read_text() == before
+
+
+def test_workers_go_on_with_a_run_of_the_same_options(base: Options, finished: Path) -> None:
+    assert not was_begun(dataclasses.replace(base, name="another"))
+    assert was_begun(dataclasses.replace(base, cache_dir=Path("elsewhere"), data_service=("grpc://a:1",)))
+    other = dataclasses.replace(base, train=dataclasses.replace(base.train, epochs=9))
+    with pytest.raises(InputError, match=r"first/options.json: found an earlier run of other options"):
+        was_begun(other)
 
 
 def test_a_run_that_was_killed_while_exporting_is_resumed(base: Options, finished: Path) -> None:
@@ -313,6 +322,7 @@ def test_datasets_are_described_by_name() -> None:
         ({"init": "/no/such/model"}, "model /no/such/model: found nothing"),
         ({"train": dataclasses.replace(TINY_RECIPE, epochs=0)}, "epochs: found 0, expected more than 0, or"),
         ({"quality_crops": -1}, "quality_crops: found -1, expected 0 or more"),
+        ({"data_service": ("localhost:1",)}, "data_service: found 'localhost:1', expected grpc://HOST:PORT"),
         (
             {"train": dataclasses.replace(TINY_RECIPE, batch_size=49)},
             "batch_size: found 49, expected at most the 48",

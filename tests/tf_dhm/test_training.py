@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipelines import batches
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, face_arrays
 from tf_dhm import geometry, metrics, training
 from tf_dhm.config import AugmentConfig, TrainConfig
+from tf_dhm.distribution import Devices
 from tf_dhm.errors import InputError
 from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.mean_face import mean_landmarks, mean_shape
@@ -39,6 +41,7 @@ def make_trainer(
     config: TrainConfig = TINY_RECIPE,
     augment: AugmentConfig | None = None,
     change: Callable[[Batch], Batch] | None = None,
+    devices: Devices | None = None,
 ) -> Trainer:
     """A trainer of the tiny network; `change` is applied to every batch."""
     augment = AugmentConfig() if augment is None else augment
@@ -57,6 +60,7 @@ def make_trainer(
         Validation(crops, landmarks, HELD_OUT.pose[:, 1]),
         run_dir,
         lambda step: FACES.name[order.batch(step)].tolist(),
+        devices,
     )
 
 
@@ -135,6 +139,12 @@ def test_biases_and_normalisations_do_not_decay() -> None:
 
 
 # A step
+
+
+def test_a_batch_that_the_devices_cannot_share_evenly(tmp_path: Path) -> None:
+    three = SimpleNamespace(num_replicas_in_sync=3)
+    with pytest.raises(InputError, match="batch_size: found 16, expected a multiple of the 3 devices"):
+        make_trainer(tmp_path, devices=Devices(three))
 
 
 def test_steps_lower_the_loss_of_a_batch(tmp_path: Path) -> None:
