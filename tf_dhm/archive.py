@@ -79,8 +79,8 @@ class ArchiveConfig:
 def align_archive(config: ArchiveConfig) -> int:
     """Align what is left of an archive; says how far it is, and at the end what the parts hold.
 
-    Photos are read by the workers alone. The memory of this process grows by the number of parts
-    (some 100 bytes for each), not by that of photos.
+    Photos are read by the workers alone. The memory of this process grows by the number of parts,
+    not by that of photos.
 
     Returns:
         the exit code: 0 or INTERRUPTED.
