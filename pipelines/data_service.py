@@ -30,8 +30,8 @@ from tf_dhm.files import atomic_write
 Tensor = Any
 
 SCHEME = "grpc://"
-CHUNK = 1024
-"""Faces that are written at a time."""
+SUFFIX = ".raw"
+"""Of the file of a face."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DataService:
 
     Attributes:
         addresses: of the services, grpc://HOST:PORT each.
-        images: file of `write_images`, which they read by the same path.
+        images: folder of `write_images`, which they read by the same path.
         shape: (N, C, C, 3) of the faces in it.
     """
 
@@ -50,11 +50,13 @@ class DataService:
 
     def gather(self, indices: Tensor) -> Tensor:
         """The faces of those indices (B,): (B, C, C, 3) uint8."""
-        # The file is mapped where this runs; a constant would be sent there, with the whole pipeline.
-        stored = tf.raw_ops.ImmutableConst(
-            dtype=tf.uint8, shape=self.shape, memory_region_name=str(self.images.resolve())
-        )
-        return tf.gather(stored, indices)
+
+        # A constant would be sent to the services with the whole pipeline, and held there by each.
+        def read(index: Tensor) -> Tensor:
+            name = tf.strings.join([f"{self.images.resolve()}/", tf.strings.as_string(index), SUFFIX])
+            return tf.reshape(tf.io.decode_raw(tf.io.read_file(name), tf.uint8), self.shape[1:])
+
+        return tf.map_fn(read, indices, fn_output_signature=tf.TensorSpec(self.shape[1:], tf.uint8))
 
     def batches(
         self, make: Callable[[Tensor], dict[str, Tensor]], first_step: int, end_step: int
@@ -108,16 +110,19 @@ def check_options(addresses: Sequence[str], config: TrainConfig) -> None:
 
 
 def write_images(images: NDArray[np.uint8] | JoinedImages, folder: Path) -> Path:
-    """Write faces (N, C, C, 3) for `DataService.gather`; returns the file, named by its content."""
+    """Write faces (N, C, C, 3) for `DataService.gather`, a file each; returns their folder in `folder`.
+
+    It is named by their content, and written once.
+    """
     digest = hashlib.blake2b(digest_size=8)
-    starts = range(0, len(images), CHUNK)
-    for start in starts:
-        digest.update(np.ascontiguousarray(images[start : start + CHUNK]).tobytes())
-    path = folder / f"faces-{'x'.join(map(str, images.shape))}-{digest.hexdigest()}.raw"
+    for index in range(len(images)):
+        digest.update(images[index].tobytes())
+    path = folder / f"faces-{'x'.join(map(str, images.shape))}-{digest.hexdigest()}"
     if not path.exists():
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            for start in starts:
-                file.write(np.ascontiguousarray(images[start : start + CHUNK]).tobytes())
+        with atomic_write(path) as temporary:
+            temporary.mkdir()
+            for index in range(len(images)):
+                np.asarray(images[index]).tofile(temporary / f"{index}{SUFFIX}")
     return path
 
 

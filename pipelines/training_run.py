@@ -173,8 +173,8 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
     service = None
     if options.data_service:
         images = mixture.train.images
-        file = data_service.write_images(images, options.cache_dir)
-        service = data_service.DataService(options.data_service, file, images.shape)
+        folder = data_service.write_images(images, options.cache_dir)
+        service = data_service.DataService(options.data_service, folder, images.shape)
     if devices.chief:
         devices.wait_for_all()
     faces, held_out = mixture.train, mixture.val
