@@ -76,7 +76,7 @@ def test_a_folder_holds_one_job(tmp_path: Path) -> None:
     assert open_job(dataclasses.replace(config, workers=7), folder) == job
     for change, message in [
         ({"part_rows": 2}, "job.json: part_rows: found 2, expected 1000, with which"),
-        ({"passes": 2}, "passes: found 2, expected 1"),
+        ({"passes": 2}, "passes: found 2, expected None"),
         ({"photo_dir": ROOT}, "photo_dir: found .*, expected "),
         ({"model": "fast_dhm_x2"}, "model: found fast_dhm_x2_float16.tflite, expected fast_dhm_float16"),
     ]:

@@ -64,8 +64,9 @@ class ArchiveConfig:
     """Rows of the manifest in a part: what is lost at most when a worker is killed."""
     model: str = "fast_dhm"
     """Name of a model, its folder, or a .tflite file."""
-    passes: int = 1
-    """2 runs the model again on a crop normalised by the first landmarks: slower, more exact."""
+    passes: int | None = None
+    """2 runs the model again on a crop normalised by the first landmarks: more exact where the box is not.
+    By default 2 for faces that are detected, and 1 where boxes are given."""
     address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
     """Of a Ray cluster that is running, all of whose machines see the same files. None: this machine."""
 

@@ -89,7 +89,7 @@ class Job:
     photo_dir: str
     model: str
     model_sha256: str
-    passes: int
+    passes: int | None
 
     @property
     def parts(self) -> int:
