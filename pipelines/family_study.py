@@ -165,6 +165,7 @@ def options_of(config: StudyConfig, run: Run) -> Options:
         runs_dir=run.folder.parent,
         name=run.folder.name,
         threads=config.threads,
+        quality_crops=0,  # nothing of the study is about visibility or confidence
         model=preset.model,
         train=recipe,
         augment=preset.augment,
@@ -181,7 +182,7 @@ def command_of(options: Options) -> str:
         "--data-dir",
         options.data_dir,
     ]
-    words += ["--seed", options.train.seed, "--name", options.name]
+    words += ["--seed", options.train.seed, "--quality-crops", options.quality_crops, "--name", options.name]
     if options.train.epochs != find_preset(options.preset).train.epochs:
         words += ["--epochs", options.train.epochs]
     if options.limit is not None:
