@@ -351,6 +351,8 @@ def tune(config: TuneConfig, command: str) -> str:
         InputError: another search lies in the folder, the dataset cannot be read, or no trial was
             trained.
     """
+    if not config.data_dir.exists():  # each trial would fail by it
+        raise InputError(f"data-dir: found no {config.data_dir}, expected the folder of {config.dataset}")
     claim_folder(config)
     search = Search(config, command)
     try:

@@ -38,7 +38,8 @@ INTERRUPTED = 130
 class AlignConfig:
     """Find 68 three-dimensional landmarks on photos, in videos or before a camera.
 
-    Exit code: 0 all files were read, 1 some were not (the rest is done), 2 nothing was done.
+    Exit code: 0 all files were read, 1 some were not (the rest is done), 2 it could not begin: wrong
+    options, no model, a folder without photos.
     """
 
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[FILE ...]")] = ()

@@ -56,6 +56,7 @@ class Face:
         `id`, `visibility` and `confidence` only where there are such.
         """
         pose = zip(("pitch", "yaw", "roll"), self.pose.tolist(), strict=True)
+        seen = [] if self.visibility is None else [round(value, 3) for value in self.visibility.tolist()]
         return {
             **({} if self.id is None else {"id": self.id}),
             "box": [round(value, 3) for value in self.box.tolist()],
@@ -63,7 +64,7 @@ class Face:
             "pose": {name: round(angle, 2) for name, angle in pose},
             **({} if self.confidence is None else {"confidence": round(self.confidence, 4)}),
             "landmarks": [[round(value, 3) for value in point] for point in self.landmarks.tolist()],
-            **({} if self.visibility is None else {"visibility": np.round(self.visibility, 3).tolist()}),
+            **({} if self.visibility is None else {"visibility": seen}),
         }
 
 
