@@ -67,6 +67,16 @@ def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
     )
     assert found.returncode == 2
     assert "--trails" in found.stderr
+    found = subprocess.run(
+        command(tmp_path, "--output-dir", "tune"),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2
+    assert f"data-dir: found no {tmp_path / 'faces'}, expected the folder of csv" in found.stderr
+    assert not (tmp_path / "tune").exists()
 
 
 @pytest.mark.slow
