@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from tf_dhm.aligner import Aligner, Backend, Face
 from tf_dhm.drawing import Part, draw_faces
-from tf_dhm.errors import InputError
+from tf_dhm.errors import INTERRUPTED, InputError
 from tf_dhm.face_records import FaceRecords, Record
 from tf_dhm.files import atomic_write
 from tf_dhm.images import PHOTO_SUFFIXES, Photo, read_photo
@@ -30,8 +30,6 @@ from tf_dhm.video import VIDEO_SUFFIXES, Frame, VideoReader, VideoWriter, Window
 
 WRITTEN_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp"])
 """Suffixes that a drawn picture keeps; others get .png behind them."""
-INTERRUPTED = 130
-"""Exit code of a run that was stopped by Ctrl-C."""
 
 
 @dataclass(frozen=True)

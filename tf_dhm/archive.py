@@ -27,7 +27,7 @@ import tyro
 from tqdm import tqdm
 
 from tf_dhm.config import read_json, to_json
-from tf_dhm.errors import InputError, run_script
+from tf_dhm.errors import INTERRUPTED, InputError, run_script
 from tf_dhm.files import atomic_write
 from tf_dhm.tflite import find_tflite
 
@@ -39,8 +39,6 @@ MAX_TASKS = 10_000
 """Most pieces of work that the engine is given: its memory grows by their number."""
 OBJECT_STORE_BYTES = 128 << 20
 """Shared memory of the engine on one machine; no photo passes through it, only numbers of parts."""
-INTERRUPTED = 130
-"""Exit code of a run that was stopped by Ctrl-C."""
 
 
 @dataclass(frozen=True)

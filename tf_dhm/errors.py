@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 BROKEN_PIPE = 141
 """Exit code of a program whose output nobody reads any more, as the shell gives it: 128 + SIGPIPE."""
+INTERRUPTED = 130
+"""Exit code of a run that was stopped by Ctrl-C: 128 + SIGINT."""
 
 
 class InputError(ValueError):
