@@ -20,7 +20,7 @@ from typing import Literal
 import tyro
 
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from pipelines import aflw2000_3d, datasets, records, synthetic
 from pipelines.samples import FaceSample, Refusal, Split

@@ -246,7 +246,7 @@ def collect(config: StudyConfig) -> pd.DataFrame:
     """One row for each run that is trained and tested.
 
     Columns: preset, seed, faces_seen, hours, machine, images, val_* and test_* (percent, see
-    `metrics.summarize`), parameters, weight_bytes, file_bytes, ms and ratio (NaN until timed).
+    `metrics.summarize`), parameters, weight_bytes, ms and ratio (NaN until timed).
     """
     latency = read_latency(config.output_dir / LATENCY_FILE)
     rows = []
@@ -257,7 +257,6 @@ def collect(config: StudyConfig) -> pd.DataFrame:
         (by_labels,) = json.loads(run.metrics_file.read_text()).values()
         found = by_labels["original"]
         size = evaluation.model_size(run.version_dir)
-        assert size.parameters is not None  # known of every SavedModel
         timed = latency.get(run.preset, {})
         rows.append(
             {
@@ -270,8 +269,7 @@ def collect(config: StudyConfig) -> pd.DataFrame:
                 **{f"val_{name}": description.val[name] for name in RUN_METRICS},
                 **{f"test_{name}": found[name] for name in RUN_METRICS},
                 "parameters": size.parameters,
-                "weight_bytes": 4 * size.parameters,
-                "file_bytes": size.file_bytes,
+                "weight_bytes": size.bytes,
                 "ms": timed.get("ms", np.nan),
                 "ratio": timed.get("ratio", np.nan),
             }

@@ -337,7 +337,7 @@ def measure_quality(head: QualityHead, answers: Answers) -> dict[str, Any]:
     """How well visibility and confidence tell apart what is known of crops.
 
     Returns:
-        visibility, over labelled points of the kind "face": `visibility_auc`,
+        visibility, of a head that gives it, over labelled points of the kind "face": `visibility_auc`,
         `visibility_auc_self_occluded` and `visibility_auc_occluded` (visible points against those
         alone), `visibility_balanced_accuracy` at 0.5, `visibility_points`. confidence: over all
         crops, `confidence_auc` and `confidence_balanced_accuracy` at 0.5, `confidence_crops`; and
@@ -345,21 +345,12 @@ def measure_quality(head: QualityHead, answers: Answers) -> dict[str, Any]:
         none. None where there are not both.
     """
     found = {key: value.numpy() for key, value in head.answer(tf.constant(answers.features)).items()}
-    flags = answers.visibility[answers.kind == "face"]
-    visible = found["visibility"][answers.kind == "face"]
-
-    def against(*hidden: int) -> float | None:
-        chosen = np.isin(flags, (VISIBLE, *hidden))
-        return roc_auc(visible[chosen], flags[chosen] == VISIBLE)
-
-    labelled = flags != UNLABELLED
+    summary: dict[str, Any] = {}
+    if "visibility" in found:
+        faces = answers.kind == "face"
+        summary |= measure_visibility(found["visibility"][faces], answers.visibility[faces])
     confidence, right = found["confidence"], answers.right
-    summary: dict[str, Any] = {
-        "visibility_auc": against(SELF_OCCLUDED, OCCLUDED),
-        "visibility_auc_self_occluded": against(SELF_OCCLUDED),
-        "visibility_auc_occluded": against(OCCLUDED),
-        "visibility_balanced_accuracy": balanced_accuracy(visible[labelled], flags[labelled] == VISIBLE),
-        "visibility_points": int(labelled.sum()),
+    summary |= {
         "confidence_auc": roc_auc(confidence, right),
         "confidence_balanced_accuracy": balanced_accuracy(confidence, right),
         "confidence_crops": len(right),
@@ -368,3 +359,20 @@ def measure_quality(head: QualityHead, answers: Answers) -> dict[str, Any]:
         chosen = np.where(right, answers.kind == "face", answers.kind == kind)
         summary[f"confidence_auc_{kind}"] = roc_auc(confidence[chosen], right[chosen])
     return summary
+
+
+def measure_visibility(visible: NDArray[np.float32], flags: NDArray[np.uint8]) -> dict[str, Any]:
+    """The part of `measure_quality` that is about visibility: (N, 68) answers against flags."""
+
+    def against(*hidden: int) -> float | None:
+        chosen = np.isin(flags, (VISIBLE, *hidden))
+        return roc_auc(visible[chosen], flags[chosen] == VISIBLE)
+
+    labelled = flags != UNLABELLED
+    return {
+        "visibility_auc": against(SELF_OCCLUDED, OCCLUDED),
+        "visibility_auc_self_occluded": against(SELF_OCCLUDED),
+        "visibility_auc_occluded": against(OCCLUDED),
+        "visibility_balanced_accuracy": balanced_accuracy(visible[labelled], flags[labelled] == VISIBLE),
+        "visibility_points": int(labelled.sum()),
+    }

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import tyro
 
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 

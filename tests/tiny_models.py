@@ -13,15 +13,21 @@ from tf_dhm.models import build_model
 from tf_dhm.quality import QualityHead
 
 
-def random_head(features: int, seed: int = 0, narrow: int = 4) -> QualityHead:
+def random_head(features: int, seed: int = 0, narrow: int = 4, visibility: bool = True) -> QualityHead:
     """A head whose answers lie between 0 and 1 and differ from crop to crop."""
     rng = np.random.default_rng(seed)
-    shapes = ((features, narrow), (narrow,), (narrow, 68), (68,), (features + narrow, 1), (1,))
-    return QualityHead(*(rng.normal(0.0, 0.3, shape).astype(np.float32) for shape in shapes))
+    shapes = [(features, narrow), (narrow,), (features + narrow, 1), (1,)]
+    if visibility:
+        shapes[2:2] = [(narrow, 68), (68,)]
+    return QualityHead.of([rng.normal(0.0, 0.3, shape).astype(np.float32) for shape in shapes])
 
 
 def write_tiny_model(
-    folder: Path, version: int = 1, heatmap_input: bool = True, quality: bool = False
+    folder: Path,
+    version: int = 1,
+    heatmap_input: bool = True,
+    quality: bool = False,
+    visibility: bool = True,
 ) -> Path:
     """Export `TINY_MODEL` with random weights and statistics as folder/version; return folder.
 
@@ -29,7 +35,8 @@ def write_tiny_model(
         folder: the model folder.
         version: name of the version folder, and the seed.
         heatmap_input: of the model.
-        quality: whether it gives visibility and confidence.
+        quality: whether it gives confidence,
+        visibility: and visibility with that.
     """
     config = dataclasses.replace(TINY_MODEL, heatmap_input=heatmap_input)
     network = build_model(config)
@@ -55,6 +62,6 @@ def write_tiny_model(
         val={},
     )
     features = network.get_layer("flatten").output.shape[1]
-    head = random_head(features, version) if quality else None
+    head = random_head(features, version, visibility=visibility) if quality else None
     save_model(weights, config, description, folder / str(version), head)
     return folder

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # OpenCV, too: what is wrong with a video or camera is said once, by us.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

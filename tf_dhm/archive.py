@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Ray reports its use to its makers unless it is told not to.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Its core warns at each start that the arguments of the workers must not be lost, which they are not

@@ -83,9 +83,12 @@ class Refused(Protocol):
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Bytes of all files of a model, and numbers held in its variables; None where they are not known."""
+    """Bytes of a model, and its number of parameters, None where that is not known.
 
-    file_bytes: int
+    Of a SavedModel the bytes are those of its weights, as published sizes are; of a peer, its files'.
+    """
+
+    bytes: int
     parameters: int | None
 
 
@@ -97,7 +100,7 @@ class Entry:
         name: in the tables.
         find: what finds the landmarks, (N, 68, 3) pixels, of one face in each of N images with the
             boxes (N, 4).
-        size: of its files.
+        size: of its weights or files.
         box_start: the first of the true landmarks that those boxes bound; 17 leaves out the jaw.
         version: of a model in a version folder.
     """
@@ -380,18 +383,19 @@ def summarize(table: pd.DataFrame) -> Metrics:
 
 
 def model_size(version_dir: Path) -> ModelSize:
-    """Size of a SavedModel on disk."""
+    """Size of the weights of a SavedModel."""
     # Imported here, so that tables and plots do not cost the seconds TensorFlow needs to load.
     import tensorflow as tf
 
-    files = [path for path in version_dir.rglob("*") if path.is_file()]
     variables = version_dir / "variables" / "variables"
-    shapes: list[list[int]] = []
+    counts: dict[tf.DType, int] = {}
     if variables.with_suffix(".index").is_file():
         reader = tf.train.load_checkpoint(str(variables))
         types = reader.get_variable_to_dtype_map()
-        shapes = [s for name, s in reader.get_variable_to_shape_map().items() if types[name].is_floating]
-    return ModelSize(sum(path.stat().st_size for path in files), sum(int(np.prod(s)) for s in shapes))
+        for name, shape in reader.get_variable_to_shape_map().items():
+            if types[name].is_floating:
+                counts[types[name]] = counts.get(types[name], 0) + int(np.prod(shape))
+    return ModelSize(sum(count * dtype.size for dtype, count in counts.items()), sum(counts.values()))
 
 
 def read_published() -> pd.DataFrame:
@@ -476,7 +480,7 @@ def comparison_table(
                     "AUC 6 %": f"{summary['auc_6']:.3f}",
                     "failures 6 %": f"{summary['failure_rate_6']:.1%}",
                     "images": str(summary["images"]),
-                    "size": f"{size.file_bytes:,} bytes",
+                    "size": f"{size.bytes:,} bytes",
                     "parameters": "" if size.parameters is None else f"{size.parameters:,}",
                 }
             )
@@ -632,6 +636,7 @@ def report_text(
     lines += [
         "NME in percent: mean distance in x and y over 68 points, divided by sqrt(w h) of the box of the "
         f"true landmarks; crops are cut from {evaluation.boxes}. Bins are of |yaw| in degrees.",
+        "Size: of a SavedModel its weights, of another model its files.",
         "",
     ]
     if published is not None:

@@ -80,7 +80,7 @@ class LandmarkModule(tf.Module):
         self.network_weights = list(network.weights)
         quality = None
         if head is not None:
-            quality = QualityHead(*map(tf.Variable, head.weights))
+            quality = QualityHead.of([tf.Variable(weight) for weight in head.weights])
             self.quality_weights = list(quality.weights)
         full = network_with_features(network)
         constant = constant_heatmap(size)
@@ -177,7 +177,7 @@ def read_head(model_dir: Path) -> QualityHead | None:
     read_description(model_dir)
     loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
     weights = getattr(loaded, "quality_weights", None)
-    return None if weights is None else QualityHead(*(weight.numpy() for weight in weights))
+    return None if weights is None else QualityHead.of([weight.numpy() for weight in weights])
 
 
 def next_version(model_folder: Path) -> Path:
@@ -287,34 +287,16 @@ def model_card(
         "",
         f"Preset `{description.preset}`, version {version}. 68 landmarks in 3-D from a "
         f"{size} x {size} RGB crop (square around the face, side sqrt(2) x the "
-        "longer side of the landmark box)" + (", their visibility, and a confidence." if head else "."),
+        "longer side of the landmark box)"
+        + (", their visibility" if head and head.visibility_kernel is not None else "")
+        + (", and a confidence." if head else "."),
         "",
         f"- Weights: {count:,} float32, {4 * count:,} bytes"
-        + (f", of which {head.count:,} for visibility and confidence" if head else "")
-        + f"; folder {folder_bytes(version_dir) - folder_bytes(version_dir, '*.tflite'):,} bytes, "
-        + f"of which graph {graph:,}.",
+        + (f", of which {head.count:,} for {head.measures}" if head else "")
+        + f"; SavedModel {folder_bytes(version_dir) - folder_bytes(version_dir, '*.tflite'):,} bytes with "
+        + f"its graph ({graph:,}) and warm-up requests.",
     ]
-    began = description.initialized_from
-    if began and not description.faces_seen:
-        while not began["faces_seen"] and began.get("initialized_from"):
-            began = began["initialized_from"]
-        lines.append(
-            f"- Network: that of an earlier run of preset `{began['preset']}`, unchanged: "
-            f"{began['faces_seen']:,} faces in {began['hours']:.2f} hours ({began['machine']}), "
-            f"`{began['command']}`."
-        )
-        lines.append(f"- Visibility and confidence alone were fitted anew: `{description.command}`")
-    else:
-        lines.append(
-            f"- Training: {description.faces_seen:,} faces seen in {description.hours:.2f} hours "
-            f"({description.machine})."
-        )
-        lines.append(f"- Command: `{description.command}`")
-        if began:
-            lines.append(
-                f"- Began with the weights of an earlier run of preset `{began['preset']}`: "
-                f"{began['faces_seen']:,} faces in {began['hours']:.2f} hours, `{began['command']}`."
-            )
+    lines += training_lines(description, head)
     for path in sorted(version_dir.glob("*.tflite")):
         lines.append(f"- `{path.name}`: {path.stat().st_size:,} bytes.")
     lines += ["", "## Data and licence", ""]
@@ -323,6 +305,38 @@ def model_card(
     if description.quality:
         lines += quality_lines(description.quality)
     return "\n".join(lines) + "\n"
+
+
+def training_lines(description: Description, head: QualityHead | None) -> list[str]:
+    """What a card says of the runs that a model comes from, the last one first."""
+    runs = [asdict(description)]
+    while runs[-1].get("initialized_from"):
+        runs.append(runs[-1]["initialized_from"])
+    trained = [run for run in runs[1:] if run["faces_seen"]]
+
+    def amount(run: dict[str, Any]) -> str:
+        return f"{run['faces_seen']:,} faces in {run['hours']:.2f} hours"
+
+    lines = []
+    if trained and not description.faces_seen:
+        first, *trained = trained
+        lines.append(
+            f"- Network: that of an earlier run of preset `{first['preset']}`, unchanged: {amount(first)} "
+            f"({first['machine']}), `{first['command']}`."
+        )
+        if head:
+            lines.append(f"- The head for {head.measures} alone was fitted anew: `{description.command}`")
+    else:
+        lines.append(
+            f"- Training: {description.faces_seen:,} faces seen in {description.hours:.2f} hours "
+            f"({description.machine})."
+        )
+        lines.append(f"- Command: `{description.command}`")
+    return lines + [
+        f"- Began with the weights of an earlier run of preset `{run['preset']}`: {amount(run)}, "
+        f"`{run['command']}`."
+        for run in trained
+    ]
 
 
 def accuracy_lines(metrics: dict[str, Any]) -> list[str]:
@@ -345,16 +359,18 @@ def accuracy_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def quality_lines(measures: dict[str, Any]) -> list[str]:
-    """What a card says of visibility and confidence."""
+    """What a card says of confidence and, where they were measured, of visibility."""
+    visibility = "visibility_auc" in measures
     lines = [
         "",
-        "## Visibility and confidence",
+        "## Visibility and confidence" if visibility else "## Confidence",
         "",
-        "On `val`, whose faces they were not fitted to; AUC is the area under the ROC curve, accuracy is "
-        "balanced and at 0.5. Visibility: against the flags of the dataset, where it has some. Confidence: "
-        f"that a crop holds a face whose landmarks are right (NME up to {GOOD_NME:.0f} %). Crops without one "
-        "are made of the same photos (face turned, shifted or scaled far, tiles shuffled, face painted over) "
-        "or drawn (backgrounds of the renderer, one colour, noise).",
+        "On `val`, whose faces were not fitted to; AUC is the area under the ROC curve, accuracy is "
+        "balanced and at 0.5. "
+        + ("Visibility: against the flags of the dataset, where it has some. " if visibility else "")
+        + f"Confidence: that a crop holds a face whose landmarks are right (NME up to {GOOD_NME:.0f} %). "
+        "Crops without one are made of the same photos (face turned, shifted or scaled far, tiles "
+        "shuffled, face painted over) or drawn (backgrounds of the renderer, one colour, noise).",
         "",
         "| measure | value |",
         "|---|---|",

@@ -167,7 +167,15 @@ class Predictor:
     def __init__(self, path: str | Path) -> None:
         self.version_dir = find_savedmodel(path)
         # Imported here, so that crops and boxes do not cost the seconds TensorFlow needs to load.
-        import tensorflow as tf
+        try:
+            import tensorflow as tf
+        except ModuleNotFoundError as error:
+            if error.name != "tensorflow":
+                raise
+            raise InputError(
+                f"model {self.version_dir}: found no package tensorflow, which a SavedModel needs; install "
+                'it (pip install ".[tensorflow]"), or take the backend "tflite", which does without'
+            ) from error
 
         self.name = model_name(self.version_dir)
         try:

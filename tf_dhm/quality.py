@@ -3,7 +3,8 @@
 The head is fitted behind the training, on the features that the finished network gives of crops
 with and without a face. The network itself is not touched: its landmarks stay what they were.
 
-- visibility (B, 68) in [0, 1]: how likely each point is to be seen, neither turned away nor covered.
+- visibility (B, 68) in [0, 1]: how likely each point is to be seen, neither turned away nor covered;
+  left out where no flag of the dataset says which points are.
 - confidence (B,) in [0, 1]: how likely the crop is to hold a face whose landmarks are right, within
   a mean error of GOOD_NME percent of its box; it falls where there is no face, and where there is
   one that is framed so badly that the network does not find it.
@@ -11,8 +12,8 @@ with and without a face. The network itself is not touched: its landmarks stay w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -56,37 +57,52 @@ class QualityConfig:
 class QualityHead:
     """The weights of a head: F features, N narrow units, float32.
 
-    narrow_kernel (F, N), narrow_bias (N,), visibility_kernel (N, 68), visibility_bias (68,),
-    confidence_kernel (F + N, 1), confidence_bias (1,).
+    narrow_kernel (F, N), narrow_bias (N,), confidence_kernel (F + N, 1), confidence_bias (1,), and, of a
+    head that was fitted to flags of visibility, visibility_kernel (N, 68), visibility_bias (68,).
     """
 
     narrow_kernel: Any
     narrow_bias: Any
-    visibility_kernel: Any
-    visibility_bias: Any
+    visibility_kernel: Any | None
+    visibility_bias: Any | None
     confidence_kernel: Any
     confidence_bias: Any
 
+    @classmethod
+    def of(cls, weights: Sequence[Any]) -> QualityHead:
+        """The head that has these `weights`."""
+        narrow, confidence = weights[:2], weights[-2:]
+        visibility = weights[2:-2] or (None, None)
+        return cls(*narrow, *visibility, *confidence)
+
     @property
     def weights(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in fields(self))  # not copies, as of `astuple`
+        """Those it has, in the order of the fields."""
+        every = (getattr(self, field.name) for field in fields(self))  # not copies, as of `astuple`
+        return tuple(weight for weight in every if weight is not None)
+
+    @property
+    def measures(self) -> str:
+        """What it gives, in words."""
+        return "confidence" if self.visibility_kernel is None else "visibility and confidence"
 
     @property
     def count(self) -> int:
         """Number of weights."""
         return sum(int(np.prod(weight.shape)) for weight in self.weights)
 
-    def logits(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, F) -> logits of visibility (B, 68) and of confidence (B, 1)."""
+    def logits(self, features: Tensor) -> dict[str, Tensor]:
+        """(B, F) -> logits of `visibility` (B, 68), where it gives them, and of `confidence` (B,)."""
         narrow = tf.nn.relu(features @ self.narrow_kernel + self.narrow_bias)
-        visibility = narrow @ self.visibility_kernel + self.visibility_bias
         both = tf.concat([features, narrow], -1)
-        return visibility, both @ self.confidence_kernel + self.confidence_bias
+        found = {"confidence": (both @ self.confidence_kernel + self.confidence_bias)[:, 0]}
+        if self.visibility_kernel is not None:
+            found["visibility"] = narrow @ self.visibility_kernel + self.visibility_bias
+        return found
 
     def answer(self, features: Tensor) -> dict[str, Tensor]:
-        """(B, F) -> `visibility` (B, 68) and `confidence` (B,) in [0, 1]."""
-        visibility, confidence = self.logits(features)
-        return {"visibility": tf.sigmoid(visibility), "confidence": tf.sigmoid(confidence[:, 0])}
+        """(B, F) -> `visibility` (B, 68), where it gives it, and `confidence` (B,) in [0, 1]."""
+        return {name: tf.sigmoid(logits) for name, logits in self.logits(features).items()}
 
 
 def network_with_features(network: tf.keras.Model) -> tf.keras.Model:
@@ -130,7 +146,8 @@ class Answers:
 def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
     """Fit a head to features by the cross entropy of flags and of rightness.
 
-    The features are standardised for the fit; the result takes them as they are.
+    The features are standardised for the fit; the result takes them as they are. It gives no
+    visibility where no flag is known.
     """
     tf.keras.utils.set_random_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -138,14 +155,14 @@ def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
     scaled = tf.constant((answers.features - mean) / deviation)
     labelled = tf.constant((answers.visibility != UNLABELLED).astype(np.float32))
     visible = tf.constant((answers.visibility == VISIBLE).astype(np.float32))
-    right = tf.constant(answers.right.astype(np.float32)[:, None])
+    right = tf.constant(answers.right.astype(np.float32))
     count, features = answers.features.shape
     shapes = ((features, config.narrow), (config.narrow, NUM_LANDMARKS), (features + config.narrow, 1))
     kernels = [
         tf.Variable(rng.normal(0.0, (1.0 / shape[0]) ** 0.5, shape).astype(np.float32)) for shape in shapes
     ]
     biases = [tf.Variable(tf.zeros(shape[1])) for shape in shapes]
-    head = QualityHead(*(part for pair in zip(kernels, biases, strict=True) for part in pair))
+    head = QualityHead.of([part for pair in zip(kernels, biases, strict=True) for part in pair])
     batch = min(config.batch_size, count)
     steps = count // batch
     rate = tf.keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps)
@@ -155,12 +172,12 @@ def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
     def step(rows: Tensor) -> None:
         with tf.GradientTape() as tape:
-            visibility, confidence = head.logits(tf.gather(scaled, rows))
+            found = head.logits(tf.gather(scaled, rows))
             weight = tf.gather(labelled, rows)
             entropy = tf.nn.sigmoid_cross_entropy_with_logits
-            loss = tf.reduce_sum(weight * entropy(tf.gather(visible, rows), visibility))
+            loss = tf.reduce_sum(weight * entropy(tf.gather(visible, rows), found["visibility"]))
             loss /= tf.maximum(tf.reduce_sum(weight), 1.0)
-            loss += tf.reduce_mean(entropy(tf.gather(right, rows), confidence))
+            loss += tf.reduce_mean(entropy(tf.gather(right, rows), found["confidence"]))
         variables = [*kernels, *biases]
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
@@ -171,7 +188,7 @@ def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
     narrow, visibility, confidence = (kernel.numpy() for kernel in kernels)
     narrow_bias, visibility_bias, confidence_bias = (bias.numpy() for bias in biases)
     confidence[:features] /= deviation[:, None]
-    return QualityHead(
+    fitted = QualityHead(
         narrow / deviation[:, None],
         narrow_bias - (mean / deviation) @ narrow,
         visibility,
@@ -179,6 +196,9 @@ def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
         confidence,
         confidence_bias - mean @ confidence[:features],
     )
+    if (answers.visibility == UNLABELLED).all():
+        return replace(fitted, visibility_kernel=None, visibility_bias=None)
+    return fitted
 
 
 def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:

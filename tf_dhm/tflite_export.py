@@ -69,8 +69,9 @@ class InferenceModule(tf.Module):
     """A trained network with its signatures for TFLite.
 
     serving_default: `crops` (B, S, S, 3) -> `landmarks` (B, 68, 3) crop pixels and, with a head,
-    `visibility` (B, 68) and `confidence` (B,). refine: `crops` and `heatmap` (B, S, S, 3) float32,
-    the DHM of the initial landmarks -> the same; only where the network sees a heat map.
+    `confidence` (B,) and, where that gives it, `visibility` (B, 68). refine: `crops` and `heatmap`
+    (B, S, S, 3) float32, the DHM of the initial landmarks -> the same; only where the network sees a
+    heat map.
 
     Crops are uint8; or, `for_int8`, float32 less 128, which is what their quantisation in 8 bits
     stands for, and float32 is what the converter quantises.
@@ -92,7 +93,7 @@ class InferenceModule(tf.Module):
         hidden = network.get_layer("hidden").get_weights() if config.hidden_units else None
         last = last_layer(network, size)
 
-        def dense(inputs: Tensor, weights: Sequence[NDArray[np.float32]]) -> Tensor:
+        def dense(inputs: Tensor, weights: Sequence[Any]) -> Tensor:
             return tf.nn.conv2d(inputs, weights[0][None, None], 1, "VALID") + weights[1]
 
         def finish(features: Tensor) -> dict[str, Tensor]:
@@ -104,15 +105,15 @@ class InferenceModule(tf.Module):
 
         def judge(pooled: Tensor, head: QualityHead) -> dict[str, Tensor]:
             narrow = tf.nn.relu(dense(pooled, (head.narrow_kernel, head.narrow_bias)))
-            visibility = dense(narrow, (head.visibility_kernel, head.visibility_bias))
             count = len(head.narrow_kernel)
             # The sum of two, for joining features and narrow units would copy them.
             confidence = dense(pooled, (head.confidence_kernel[:count], head.confidence_bias))
             confidence += tf.nn.conv2d(narrow, head.confidence_kernel[None, None, count:], 1, "VALID")
-            return {
-                "visibility": tf.reshape(tf.sigmoid(visibility), [-1, geometry.NUM_LANDMARKS]),
-                "confidence": tf.reshape(tf.sigmoid(confidence), [-1]),
-            }
+            found = {"confidence": tf.reshape(tf.sigmoid(confidence), [-1])}
+            if head.visibility_kernel is not None:
+                visibility = dense(narrow, (head.visibility_kernel, head.visibility_bias))
+                found["visibility"] = tf.reshape(tf.sigmoid(visibility), [-1, geometry.NUM_LANDMARKS])
+            return found
 
         def serve(crops: Tensor) -> dict[str, Tensor]:
             image = tf.cast(crops, tf.float32)

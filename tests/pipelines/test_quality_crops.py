@@ -191,6 +191,15 @@ def test_a_head_is_fitted_and_the_network_stays() -> None:
     assert measures["confidence_crops"] == 8  # 4, and again as a second pass
     for first, second in zip(head.weights, again.weights, strict=True):
         np.testing.assert_array_equal(first, second)
+    assert measures["visibility_points"] > 0
+
+
+def test_no_visibility_of_faces_without_flags() -> None:
+    faces = dataclasses.replace(made_faces(6), visibility=np.full((6, 68), 255, np.uint8))
+    config = QualityConfig(narrow=4, epochs=1, batch_size=8)
+    head, measures = fit_quality(build_model(TINY_MODEL), SIZE, faces, faces, 10, config)
+    assert head.measures == "confidence"
+    assert not [key for key in measures if "visibility" in key]
 
 
 def test_a_second_pass_starts_from_what_was_found() -> None:

@@ -29,7 +29,7 @@ from tf_dhm.predictor import predict_boxes
 
 DATA = os.environ.get("TF_DHM_TEST_DATA")
 PHOTO = Path(__file__).resolve().parents[1] / "data" / "astronaut.jpg"
-SIZE = ModelSize(file_bytes=1_000, parameters=204)
+SIZE = ModelSize(bytes=1_000, parameters=204)
 
 
 @dataclass
@@ -277,12 +277,9 @@ def test_published_rows_are_as_printed() -> None:
     assert not published.loc[~differs, "note"].str.contains("as printed").any()
 
 
-def test_model_size_counts_files_and_variables(tmp_path: Path) -> None:
+def test_model_size_is_that_of_the_weights(tmp_path: Path) -> None:
     version = write_fake_model(tmp_path / "fake") / "1"
-    (version / "assets" / "extra.txt").write_text("12345")
-    size = evaluation.model_size(version)
-    assert size.parameters == 68 * 3
-    assert size.file_bytes == sum(p.stat().st_size for p in version.rglob("*") if p.is_file())
+    assert evaluation.model_size(version) == ModelSize(bytes=4 * 68 * 3, parameters=68 * 3)
 
 
 def test_entries_are_one_for_each_model_and_number_of_passes(tmp_path: Path) -> None:

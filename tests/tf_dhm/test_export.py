@@ -237,8 +237,35 @@ def test_the_card_of_a_network_that_was_kept(with_quality: Path) -> None:
         card = model_card("name", with_quality / "1", description, {}, "1")
         assert "- Network: that of an earlier run of preset `tiny`, unchanged: 12,345 faces in 1.50" in card
         assert "(a processor, 2 threads), `python train.py --name a`." in card
-        assert f"Visibility and confidence alone were fitted anew: `{description.command}`" in card
-        assert "0 faces" not in card
+        assert f"head for visibility and confidence alone was fitted anew: `{description.command}`" in card
+        assert " 0 faces" not in card
+
+
+def test_the_card_of_a_model_without_visibility(network: tf.keras.Model, tmp_path: Path) -> None:
+    head = random_head(network.get_layer("flatten").output.shape[1], visibility=False)
+    description = describe(quality={"confidence_auc": 0.98})
+    save_model(network.get_weights(), TINY_MODEL, description, tmp_path / "1", head)
+    card = model_card("name", tmp_path / "1", description, {}, "1")
+    assert "landmark box), and a confidence." in card
+    assert f"of which {head.count:,} for confidence;" in card
+    assert "## Confidence" in card
+    assert "isibility" not in card
+
+
+def test_the_card_names_every_run_that_trained(exported: Path) -> None:
+    first = describe(command="python train.py --name a")
+    second = describe(command="python b", faces_seen=7, initialized_from=dataclasses.asdict(first))
+    kept = describe(command="python c", faces_seen=0, initialized_from=dataclasses.asdict(second))
+    card = model_card("name", exported / "1", describe(initialized_from=dataclasses.asdict(kept)), {}, "1")
+    runs = [line for line in card.splitlines() if line.startswith("- Began with the weights")]
+    assert [line.split(": ", 1)[1] for line in runs] == [
+        "7 faces in 1.50 hours, `python b`.",
+        "12,345 faces in 1.50 hours, `python train.py --name a`.",
+    ]
+    assert "- Training: 12,345 faces" in card
+    card = model_card("name", exported / "1", kept, {}, "1")
+    assert "- Network: that of an earlier run of preset `tiny`, unchanged: 7 faces" in card
+    assert "12,345 faces in 1.50 hours, `python train.py --name a`." in card
 
 
 # What is in it
@@ -396,7 +423,7 @@ def test_the_card_holds_what_was_measured(network: tf.keras.Model, exported: Pat
     assert "Preset `tiny`, version 7. 68 landmarks in 3-D from a 32 x 32 RGB crop" in card
     count = network.count_params()
     assert f"{count:,} float32, {4 * count:,} bytes" in card
-    assert f"folder {export.folder_bytes(exported / '1'):,} bytes" in card
+    assert f"SavedModel {export.folder_bytes(exported / '1'):,} bytes with its graph" in card
     assert "12,345 faces seen in 1.50 hours (a processor, 2 threads)" in card
     assert "- Command: `python train.py --preset tiny`" in card
     assert "preset `earlier`: 12,345 faces in 2.25 hours, `python train.py --name a`" in card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,11 @@ class TestPredictor:
         fake_version(tmp_path / "1")
         with pytest.raises(InputError, match="found no readable SavedModel"):
             Predictor(tmp_path)
+
+    def test_without_tensorflow(self, fake_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "tensorflow", None)
+        with pytest.raises(InputError, match=r"no package tensorflow.*pip install \"\.\[tensorflow\]\""):
+            Predictor(fake_model)
 
 
 class TestCutCrops:

@@ -71,11 +71,28 @@ def test_it_learns_from_what_is_labelled() -> None:
         np.testing.assert_array_equal(first, second)
 
 
-def test_without_any_flag_visibility_stays_where_it_was() -> None:
+def test_without_any_flag_it_gives_confidence_alone() -> None:
     answers = made_answers(64)
     unknown = dataclasses.replace(answers, visibility=np.full((64, 68), 255, np.uint8))
     head = fit_head(unknown, QualityConfig(narrow=4, epochs=2))
+    assert [weight.shape for weight in head.weights] == [(6, 4), (4,), (10, 1), (1,)]
+    assert head.count == 6 * 4 + 4 + 10 + 1
     assert all(np.isfinite(weight).all() for weight in head.weights)
+    found = head.answer(tf.constant(answers.features))
+    assert list(found) == ["confidence"]
+    again = QualityHead.of(head.weights)
+    np.testing.assert_array_equal(
+        again.answer(tf.constant(answers.features))["confidence"], found["confidence"]
+    )
+
+
+@pytest.mark.parametrize("flag", [0, 1, 2])
+def test_one_flag_is_enough_to_give_visibility(flag: int) -> None:
+    answers = made_answers(64)
+    visibility = np.full((64, 68), 255, np.uint8)
+    visibility[3, 5] = flag
+    head = fit_head(dataclasses.replace(answers, visibility=visibility), QualityConfig(narrow=4, epochs=1))
+    assert head.answer(tf.constant(answers.features))["visibility"].shape == (64, 68)
 
 
 def test_answers_are_joined() -> None:

@@ -94,6 +94,19 @@ def test_visibility_and_confidence(
     assert empty.visibility.shape == (0, 68)
 
 
+def test_confidence_alone(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "plain", quality=True, visibility=False)
+    files = convert(model / "1", kinds=["float32"])
+    original, converted = Predictor(model), TFLitePredictor(files["float32"].path)
+    expected, found = original.answer(crops(3)), converted.answer(crops(3))
+    assert expected.visibility is found.visibility is None
+    assert found.confidence is not None
+    assert expected.confidence is not None
+    np.testing.assert_allclose(found.confidence, expected.confidence, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.landmarks, expected.landmarks, rtol=0, atol=1e-3)
+    assert converted.answer(crops(0)).visibility is None
+
+
 def test_refine_from_the_mean_shape_is_serving(files: dict[Kind, Contents]) -> None:
     converted, images = TFLitePredictor(files["float32"].path), crops(2)
     mean = np.repeat(geometry.unit_to_pixels(mean_shape(), SIZE)[None], 2, 0)
