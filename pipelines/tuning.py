@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import keras_tuner
@@ -23,7 +24,7 @@ import tensorflow as tf
 from keras_tuner.engine.base_tuner import BaseTuner
 from tqdm import tqdm
 
-from pipelines import datasets, training_run
+from pipelines import datasets, records, training_run
 from pipelines.training_run import Options
 from tf_dhm import benchmark, evaluation, export, metrics, tflite_export
 from tf_dhm import config as configuration
@@ -33,16 +34,24 @@ from tf_dhm.figures import TradeoffPoint, pareto_front, save_figure, tradeoff_fi
 from tf_dhm.files import atomic_write
 from tf_dhm.models import build_model, weight_bytes
 from tf_dhm.peers import mediapipe_file
+from tf_dhm.predictor import find_savedmodel
 from tf_dhm.presets import find_preset
 
 CONFIG_FILE = "tune.json"
 RESULT_FILE = "result.json"
 TABLE_FILE = "trials.csv"
 FIGURE_FILE = "tradeoff.png"
-FREE_OPTIONS = ("trials", "minutes", "export", "epochs", "threads", "data_dir", "cache_dir", "output_dir")
+MARKED_FILE = "marked.json"
+FREE_OPTIONS = (
+    *("trials", "minutes", "time_again", "mark", "export", "epochs", "threads"),
+    *("data_dir", "cache_dir", "output_dir"),
+)
 """What may differ when a search goes on: none of them changes what a trial is."""
+HIGHEST_NME = 8.0
+"""Published systems above it, in percent, are left out of the figure."""
 LATENCY_ROUNDS, LATENCY_TURN_SECONDS = 20, 0.02
 """Turns of the trial's network and of the reference: 200 calls of each and more."""
+TO_THE_END = "committed, trained to the end: NME on val"
 METRICS = tuple(f"nme_{name}" for name in metrics.YAW_BINS)
 
 
@@ -86,6 +95,11 @@ class TuneConfig:
     """Use no more than so many faces of the dataset."""
     seed: int = 0
     """Of the tuner and of every training."""
+    time_again: bool = False
+    """When the search is over, time all networks anew: with nothing else running, the figures of all
+    trials are of one hour and one state of the machine."""
+    mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_x2")
+    """Models to mark in the figure, if they were validated on the same dataset."""
     export: Literal["none", "best", "pareto"] = "none"
     """Train these again, for all epochs of the preset, and export them."""
     epochs: int | None = None
@@ -145,7 +159,8 @@ class Search(BaseTuner):
         self.deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
         self.folders: list[Path] = []
         self.mixture: datasets.Mixture | None = None
-        super().__init__(make_oracle(config), DhmHyperModel(config), str(config.output_dir), "search")
+        oracle = make_oracle(config, passes(config))
+        super().__init__(oracle, DhmHyperModel(config), str(config.output_dir), "search")
         done = len(list(config.output_dir.glob(f"trials/*/{RESULT_FILE}")))
         total = config.trials if config.tuner != "hyperband" else None
         self.progress = tqdm(desc="trials", total=total, initial=done, unit="trial")
@@ -181,32 +196,18 @@ class Search(BaseTuner):
         options = self.trial_options(trial, model)
         version_dir = training_run.run_to_end(options, self.command, self.faces(options))
         description = export.read_description(version_dir)
-        times = measure_latency(version_dir, self.config.output_dir / "latency.lock")
+        times = measure_latency(version_dir, self.config.output_dir)
         val = description.val
-        nme = val["nme_mean_of_bins"] if val["nme_mean_of_bins"] is not None else val["nme_mean"]
-        found |= {"nme": nme, **{name: val[name] for name in METRICS}, **times}
+        found |= {"nme": nme_on_val(description), **{name: val[name] for name in METRICS}, **times}
         found |= {"images": description.faces_seen, "seconds": round(time.monotonic() - began, 1)}
         return write_result(folder, trial, found | {"status": "trained"})
 
     def trial_options(self, trial: Any, model: ModelConfig) -> Options:
         """The training run of a trial."""
         config, preset = self.config, find_preset(self.config.preset)
-        options = Options(
-            preset=config.preset,
-            dataset=config.dataset,
-            data_dir=config.data_dir,
-            cache_dir=config.cache_dir,
-            limit=config.limit,
-            runs_dir=config.output_dir / "trials",
-            name=trial.trial_id,
-            threads=config.threads,
-            quality_crops=0,
-            test_faces=0,
-            model=model,
-            augment=preset.augment,
-        )
+        options = replace(base_options(config), name=trial.trial_id, model=model)
         values = trial.hyperparameters.values
-        epochs = values.get("tuner/epochs") or self.epochs(options)
+        epochs = values.get("tuner/epochs") or passes(config)
         if parent := values.get("tuner/trial_id"):  # Hyperband goes on with the better ones
             epochs -= values["tuner/initial_epoch"]
             network = config.output_dir / "trials" / parent / training_run.EXPORT_FOLDER / config.preset
@@ -221,46 +222,70 @@ class Search(BaseTuner):
             self.mixture = datasets.load_mixture(folders)
         return self.mixture
 
-    def epochs(self, options: Options) -> int:
-        """Passes over the faces that make `config.images`."""
-        faces = len(self.faces(options).train)
-        return -(-self.config.images // faces)
+
+def base_options(config: TuneConfig) -> Options:
+    """What the training runs of all trials share."""
+    preset = find_preset(config.preset)
+    return Options(
+        preset=config.preset,
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        cache_dir=config.cache_dir,
+        limit=config.limit,
+        runs_dir=config.output_dir / "trials",
+        threads=config.threads,
+        quality_crops=0,
+        test_faces=0,
+        model=preset.model,
+        augment=preset.augment,
+    )
 
 
-def make_oracle(config: TuneConfig) -> Any:
-    """What proposes trials."""
+def passes(config: TuneConfig) -> int:
+    """Passes over the training faces that make `config.images`."""
+    (folder,) = training_run.prepared_folders(base_options(config))
+    faces = int((records.read_index(folder)["split"] == "train").sum())
+    return -(-config.images // max(faces, 1))
+
+
+def nme_on_val(description: export.Description) -> float:
+    """NME in percent on `val`: the mean of the bins, of the faces where poses are not known."""
+    mean = description.val["nme_mean_of_bins"]
+    return float(description.val["nme_mean"] if mean is None else mean)
+
+
+def make_oracle(config: TuneConfig, epochs: int) -> Any:
+    """What proposes trials; `epochs` are the passes of the longest."""
     objectives = [keras_tuner.Objective("nme", "min"), keras_tuner.Objective("latency", "min")]
     shared: dict[str, Any] = {"objective": objectives, "seed": config.seed}
     # A network over the byte limit counts as failed, and there may be many in a row.
     shared["max_consecutive_failed_trials"] = 10**6
     if config.tuner == "hyperband":
-        epochs = max(2, round(config.images / 20_000))
-        return keras_tuner.oracles.HyperbandOracle(max_epochs=epochs, **shared)
+        return keras_tuner.oracles.HyperbandOracle(max_epochs=max(2, epochs), **shared)
     oracles = keras_tuner.oracles
     kind = oracles.BayesianOptimizationOracle if config.tuner == "bayesian" else oracles.RandomSearchOracle
     return kind(max_trials=config.trials, **shared)
 
 
-def measure_latency(version_dir: Path, lock: Path) -> dict[str, float]:
+def measure_latency(version_dir: Path, output_dir: Path) -> dict[str, float]:
     """Time a model's TFLite file on one thread, beside MediaPipe's network in the same pass.
 
     Args:
-        version_dir: the exported model; its float32 TFLite file is written beside it.
-        lock: a file that keeps two workers of one machine from timing at once.
+        version_dir: the exported model.
+        output_dir: of the search; a lock in it keeps two workers of one machine from timing at once.
 
     Returns:
         latency_ratio, latency_ms, reference_ms: medians over 200 calls or more, and tflite_bytes.
     """
-    tflite_export.convert(version_dir, version_dir, kinds=("float32",), name="trial")
-    path = version_dir / "trial_float32.tflite"
 
     def case(name: str, file: Path) -> benchmark.Case:
         return benchmark.tflite_case(name, file, "float32", batch=1, threads=1, runtime=None)
 
-    with exclusive(lock):
+    with TemporaryDirectory() as folder, exclusive(output_dir / "latency.lock"):
+        (contents,) = tflite_export.convert(version_dir, Path(folder), ("float32",), name="trial").values()
         reference, own = benchmark.take_turns(
             case(benchmark.REFERENCE, mediapipe_file()),
-            [case("trial", path)],
+            [case("trial", contents.path)],
             LATENCY_ROUNDS,
             LATENCY_TURN_SECONDS,
             "timing",
@@ -269,7 +294,7 @@ def measure_latency(version_dir: Path, lock: Path) -> dict[str, float]:
         "latency_ratio": own.ratio,
         "latency_ms": own.ms,
         "reference_ms": reference.ms,
-        "tflite_bytes": path.stat().st_size,
+        "tflite_bytes": contents.file_bytes,
     }
 
 
@@ -292,9 +317,43 @@ def write_result(folder: Path, trial: Any, found: dict[str, Any]) -> dict[str, A
     chosen = {name: trial.hyperparameters.values[name] for name in SPACE}
     result = {"trial": trial.trial_id, **chosen, **found}
     folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / RESULT_FILE) as path:
-        path.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(folder / RESULT_FILE, result)
     return result
+
+
+def write_json(path: Path, content: Any) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def time_again(config: TuneConfig) -> None:
+    """Measure the latency of every trained trial anew; its other results stay."""
+    for row in trained(read_table(config.output_dir)).to_dict("records"):
+        folder = config.output_dir / "trials" / row["trial"]
+        version_dir = find_savedmodel(folder / training_run.EXPORT_FOLDER / config.preset)
+        result = json.loads((folder / RESULT_FILE).read_text())
+        write_json(folder / RESULT_FILE, result | measure_latency(version_dir, config.output_dir))
+    write_table(config.output_dir)
+
+
+def marked_models(config: TuneConfig) -> list[dict[str, Any]]:
+    """Name, NME on `val`, latency and bytes of the models to mark, which are timed once.
+
+    A model that was validated on another dataset has no place in the figure.
+    """
+    path = config.output_dir / MARKED_FILE
+    before = {} if config.time_again or not path.is_file() else json.loads(path.read_text())
+    found = {}
+    for name in config.mark:
+        description = export.read_description(find_savedmodel(name))
+        if list(description.datasets) == [config.dataset]:
+            found[name] = before.get(name) or {
+                "nme": nme_on_val(description),
+                "weight_bytes": evaluation.model_size(find_savedmodel(name)).bytes,
+                **measure_latency(find_savedmodel(name), config.output_dir),
+            }
+    write_json(path, found)
+    return [{"name": name, **values} for name, values in found.items()]
 
 
 def read_table(output_dir: Path) -> pd.DataFrame:
@@ -319,18 +378,28 @@ def trained(table: pd.DataFrame) -> pd.DataFrame:
 def points(table: pd.DataFrame, column: str) -> list[TradeoffPoint]:
     """Trials in a plot of `column` against NME, grouped by the multiplier of the CNN."""
     return [
-        TradeoffPoint(row["trial"], f"CNN × {row['cnn_multiplier']:g}", row[column], row["nme"])
+        TradeoffPoint(row["trial"], f"CNN × {row['cnn_multiplier']:g}", row[column], row["nme"], "single")
         for row in trained(table).to_dict("records")
     ]
 
 
-def draw_figure(table: pd.DataFrame, path: Path) -> None:
-    """Fig. 7 and Fig. 8: time and bytes against NME, with the published systems beside the trials."""
-    time_label = "one core, TFLite float32 (ms); published: one i7 core"
-    plots = [
-        (time_label, points(table, "latency_ms") + evaluation.published_points("ms")),
-        ("float32 weights (bytes)", points(table, "weight_bytes") + evaluation.published_points("bytes")),
+def draw_figure(table: pd.DataFrame, marked: list[dict[str, Any]], path: Path) -> None:
+    """Fig. 7 and Fig. 8: time and bytes against NME, with the published systems beside the trials.
+
+    Of the trials those on the front are named.
+    """
+    plots = []
+    costs: list[tuple[str, str, Literal["ms", "bytes"]]] = [
+        ("one core, TFLite float32 (ms); published: one i7 core", "latency_ms", "ms"),
+        ("float32 weights (bytes)", "weight_bytes", "bytes"),
     ]
+    for label, column, theirs in costs:
+        own = sorted(points(table, column), key=lambda point: point.group)
+        front = pareto_front(own)
+        own = [point if point in front else replace(point, name="") for point in own]
+        own += [TradeoffPoint(row["name"], TO_THE_END, row[column], row["nme"], "apart") for row in marked]
+        published = [point for point in evaluation.published_points(theirs) if point.nme <= HIGHEST_NME]
+        plots.append((label, own + published))
     title = "Trials: NME on val after a short training. Published: NME on AFLW2000-3D."
     save_figure(tradeoff_figure(plots, title), path)
 
@@ -353,6 +422,8 @@ def tune(config: TuneConfig, command: str) -> str:
     """
     if not config.data_dir.exists():  # each trial would fail by it
         raise InputError(f"data-dir: found no {config.data_dir}, expected the folder of {config.dataset}")
+    for name in config.mark:  # not at the end of hours
+        export.read_description(find_savedmodel(name))
     claim_folder(config)
     search = Search(config, command)
     try:
@@ -360,8 +431,10 @@ def tune(config: TuneConfig, command: str) -> str:
     except TimeIsUp:
         print(f"{config.minutes:g} minutes are over; the same command goes on")
     search.progress.close()
+    if config.time_again:
+        time_again(config)
     table = read_table(config.output_dir)
-    draw_figure(table, config.output_dir / FIGURE_FILE)
+    draw_figure(table, marked_models(config), config.output_dir / FIGURE_FILE)
     if config.export != "none":
         train_to_the_end(config, command, chosen_trials(table, config.export, config.latency_weight), search)
     return describe(table)

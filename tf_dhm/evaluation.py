@@ -418,7 +418,7 @@ def published_points(column: Literal["ms", "bytes"]) -> list[TradeoffPoint]:
                 cost = float(number) * {"MB": 1e6, "bytes": 1.0}[unit]
             else:
                 cost = float(row["ms_cpu"].split()[0]) if row["ms_cpu"] else 1000.0 / float(row["fps_cpu"])
-            points.append(TradeoffPoint(row["system"], row["source"], cost, float(row["nme_mean"]), True))
+            points.append(TradeoffPoint(row["system"], row["source"], cost, float(row["nme_mean"]), "apart"))
         except ValueError:
             continue
     return points

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -63,24 +64,28 @@ class Picture:
     truth: ArrayLike | None = None
 
 
+PointKind = Literal["series", "single", "apart"]
+
+
 @dataclass(frozen=True)
 class TradeoffPoint:
     """A system in a plot of cost against error.
 
     Attributes:
-        name: written beside the point.
-        group: points of one group share a colour and, if they were measured, a line: the multipliers
-            of one part of a network, say.
+        name: written beside the point; "" for nothing.
+        group: points of one group share a colour.
         cost: time or bytes, more than 0, in the unit of the axis.
         nme: percent.
-        published: taken from a publication, not measured; drawn hollow and left out of the front.
+        kind: "series", points that a line joins with the others of their group: the multipliers of one
+            part of a network, say; "single", points of their own; "apart", those that the front does
+            not compare, drawn hollow: published, or measured in another way.
     """
 
     name: str
     group: str
     cost: float
     nme: float
-    published: bool = False
+    kind: PointKind = "series"
 
 
 def ced_figure(panels: Sequence[CedPanel], columns: int, limit: float = metrics.FAILURE_THRESHOLD) -> Figure:
@@ -167,24 +172,23 @@ def tradeoff_figure(plots: Sequence[tuple[str, Sequence[TradeoffPoint]]], title:
         axes.set_xscale("log")
         for group in groups:
             colour, _ = curve_style(groups.index(group))
-            measured = [p for p in points if p.group == group and not p.published]
-            published = [p for p in points if p.group == group and p.published]
-            costs, errors = [p.cost for p in measured], [p.nme for p in measured]
-            if measured:
-                order = np.argsort(costs, kind="stable")
-                xy = np.array([costs, errors])[:, order]
-                axes.plot(*xy, "o-", color=colour, label=group, linewidth=0.8, markersize=5)
-            if published:
-                xy = np.array([[p.cost for p in published], [p.nme for p in published]])
-                axes.plot(*xy, "o", color=colour, label=group, markerfacecolor="none", markersize=5)
-        front = pareto_front([point for point in points if not point.published])
+            for kind, style in (("series", "o-"), ("single", "o"), ("apart", "o")):
+                members = [p for p in points if (p.group, p.kind) == (group, kind)]
+                if members:
+                    members.sort(key=lambda point: point.cost)
+                    xy = np.array([[p.cost, p.nme] for p in members]).T
+                    (line,) = axes.plot(*xy, style, color=colour, label=group, linewidth=0.8, markersize=5)
+                    if kind == "apart":
+                        line.set_markerfacecolor("none")
+        front = pareto_front([point for point in points if point.kind != "apart"])
         if len(front) > 1:
             xy = np.array([[p.cost, p.nme] for p in front]).T
             axes.plot(*xy, color="black", alpha=0.25, linewidth=4, label="Pareto front", zorder=0)
         for point in points:
-            axes.annotate(
-                point.name, (point.cost, point.nme), (4, 3), textcoords="offset points", fontsize=6.5
-            )
+            if point.name:
+                axes.annotate(
+                    point.name, (point.cost, point.nme), (4, 3), textcoords="offset points", fontsize=6.5
+                )
         axes.set_xlabel(label)
         axes.set_ylabel("NME (%)")
         axes.grid(alpha=0.3)

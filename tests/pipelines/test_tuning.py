@@ -15,7 +15,7 @@ import pytest
 from pipelines import training_run, tuning
 from pipelines.tuning import RESULT_FILE, TABLE_FILE, DhmHyperModel, TuneConfig, chosen_trials, tune
 from tests.faces import write_faces
-from tf_dhm import export
+from tf_dhm import evaluation, export
 from tf_dhm.errors import InputError
 from tf_dhm.models import build_model, weight_bytes
 from tf_dhm.predictor import Predictor
@@ -40,6 +40,7 @@ def small(folder: Path, **changes: Any) -> TuneConfig:
         input_size=(32,),
         last_channels=(16,),
         hidden_units=(0,),
+        mark=(),
         threads=1,
     )
     return dataclasses.replace(config, **changes)
@@ -92,6 +93,40 @@ def test_the_best_is_trained_to_the_end(folder: Path, table: pd.DataFrame) -> No
 
 
 @pytest.mark.slow
+def test_timing_again_and_marking(folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    (best,) = chosen_trials(table.astype({"trial": str}), "best", 1.0)
+    own = folder / "tune" / "exported" / best / "export" / "tiny"
+    calls: list[Path] = []
+
+    def measure(version_dir: Path, output_dir: Path) -> dict[str, float]:
+        calls.append(version_dir)
+        return {"latency_ratio": 7.0, "latency_ms": 9.0, "reference_ms": 1.3, "tflite_bytes": 5}
+
+    monkeypatch.setattr(tuning, "measure_latency", measure)
+    config = small(folder, mark=(str(own), "fast_dhm"), time_again=True)
+    tune(config, COMMAND)
+    assert len(calls) == 3
+    again = pd.read_csv(folder / "tune" / TABLE_FILE)
+    assert (again["latency_ratio"] == 7.0).all()
+    pd.testing.assert_series_equal(again["nme"], table["nme"])
+    (marked,) = tuning.marked_models(dataclasses.replace(config, time_again=False))
+    # That of the other dataset is left out, and the first is not timed a second time.
+    assert (marked["name"], marked["latency_ms"], len(calls)) == (str(own), 9.0, 3)
+    assert marked["nme"] == pytest.approx(export.read_description(own).val["nme_mean_of_bins"])
+    assert marked["weight_bytes"] == evaluation.model_size(own / "1").bytes
+
+
+def test_a_model_to_mark_that_is_none(folder: Path) -> None:
+    with pytest.raises(InputError, match="no_such_model"):
+        tune(small(folder, output_dir=folder / "never", mark=("no_such_model",)), COMMAND)
+    assert not (folder / "never").exists()
+
+
+def test_passes_make_the_images(folder: Path) -> None:
+    assert [tuning.passes(small(folder, images=images)) for images in (1, 40, 41, 100)] == [1, 1, 2, 3]
+
+
+@pytest.mark.slow
 def test_another_search_in_the_same_folder(folder: Path, table: pd.DataFrame) -> None:
     with pytest.raises(InputError, match=r"tune: found a search with images 32, expected the options given"):
         tune(small(folder, images=64), COMMAND)
@@ -128,9 +163,11 @@ def test_what_is_searched() -> None:
 
 @pytest.mark.parametrize("kind", ["bayesian", "hyperband", "random"])
 def test_both_objectives_count(kind: Any) -> None:
-    oracle = tuning.make_oracle(TuneConfig(data_dir=Path("x"), tuner=kind, trials=7))
+    oracle = tuning.make_oracle(TuneConfig(data_dir=Path("x"), tuner=kind, trials=7), 6)
     assert oracle.objective.get_value({"nme": 2.0, "latency": 0.5, "other": 9.0}) == 2.5
     assert oracle.max_trials == (None if kind == "hyperband" else 7)
+    if kind == "hyperband":
+        assert oracle.max_epochs == 6
 
 
 def test_which_trials_are_trained_to_the_end() -> None:

@@ -400,7 +400,7 @@ def test_published_points() -> None:
     by_name = {point.name: point for point in evaluation.published_points("bytes")}
     assert (by_name["Fast DHM"].cost, by_name["Fast DHM"].nme) == (0.9e6, 4.01)
     assert by_name["dlib ERT"].cost == 99_693_937
-    assert all(point.published for point in by_name.values())
+    assert all(point.kind == "apart" for point in by_name.values())
     assert {point.group for point in by_name.values()} == {"published", "measured side by side"}
     assert "3DSTN" not in by_name  # no size printed
     times = {point.name: point.cost for point in evaluation.published_points("ms")}
@@ -426,9 +426,9 @@ def test_measured_points() -> None:
         {**timed, "model": "c", "ms": 1.0},
     ]
     found = evaluation.measured_points(results, {"results": rows}, "original", "ms", "here")
-    assert [(p.name, p.cost, p.nme, p.published) for p in found] == [
-        ("a", 0.5, 3.5, False),
-        ("b", 1.0, 4.0, False),
+    assert [(p.name, p.cost, p.nme, p.kind) for p in found] == [
+        ("a", 0.5, 3.5, "series"),
+        ("b", 1.0, 4.0, "series"),
     ]
     found = evaluation.measured_points(results, {"results": rows}, "original", "bytes", "here")
     assert [p.cost for p in found] == [100.0, 100.0]

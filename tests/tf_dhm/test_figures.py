@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from tf_dhm import figures, geometry
 from tf_dhm.errors import InputError
-from tf_dhm.figures import TradeoffPoint
+from tf_dhm.figures import PointKind, TradeoffPoint
 from tf_dhm.mean_face import mean_shape
 
 
@@ -71,18 +71,18 @@ def test_picture_sheet_puts_landmarks_where_the_face_is(tmp_path: Path) -> None:
     assert imread(tmp_path / "a.png").shape[0] == pytest.approx(figure.get_figheight() * figures.DPI, abs=1)
 
 
-def points_of(*rows: tuple[str, str, float, float, bool]) -> list[TradeoffPoint]:
+def points_of(*rows: tuple[str, str, float, float, PointKind]) -> list[TradeoffPoint]:
     return [TradeoffPoint(*row) for row in rows]
 
 
 def test_pareto_front() -> None:
     points = points_of(
-        ("slow and bad", "a", 9.0, 9.0, False),
-        ("best", "a", 5.0, 1.0, False),
-        ("fast", "b", 1.0, 7.0, False),
-        ("as fast, worse", "b", 1.0, 8.0, False),
-        ("between", "b", 3.0, 4.0, False),
-        ("as good, slower", "b", 4.0, 4.0, False),
+        ("slow and bad", "a", 9.0, 9.0, "series"),
+        ("best", "a", 5.0, 1.0, "series"),
+        ("fast", "b", 1.0, 7.0, "series"),
+        ("as fast, worse", "b", 1.0, 8.0, "series"),
+        ("between", "b", 3.0, 4.0, "series"),
+        ("as good, slower", "b", 4.0, 4.0, "series"),
     )
     assert [point.name for point in figures.pareto_front(points)] == ["fast", "between", "best"]
     assert figures.pareto_front([]) == []
@@ -90,17 +90,20 @@ def test_pareto_front() -> None:
 
 def test_tradeoff_figure() -> None:
     points = points_of(
-        ("x2", "CNN", 4.0, 3.0, False),
-        ("x1", "CNN", 2.0, 4.0, False),
-        ("theirs", "published", 1.0, 2.0, True),
+        ("x2", "CNN", 4.0, 3.0, "series"),
+        ("x1", "CNN", 2.0, 4.0, "series"),
+        ("theirs", "published", 1.0, 2.0, "apart"),
+        ("", "trials", 9.0, 5.0, "single"),
+        ("", "trials", 8.0, 6.0, "single"),
     )
     first, second = figures.tradeoff_figure([("ms", points), ("bytes", points[:1])], "title").axes
     assert (first.get_xscale(), first.get_xlabel(), first.get_ylabel()) == ("log", "ms", "NME (%)")
-    cnn, published, front = first.lines
+    cnn, published, trials, front = first.lines
     # Lines go by rising cost; what is published is hollow and no part of the front.
     assert np.asarray(cnn.get_xydata()).tolist() == [[2.0, 4.0], [4.0, 3.0]]
     assert published.get_markerfacecolor() == "none"
     assert cnn.get_markerfacecolor() != "none"
+    assert (cnn.get_linestyle(), trials.get_linestyle()) == ("-", "None")
     assert np.asarray(front.get_xydata()).tolist() == [[2.0, 4.0], [4.0, 3.0]]
     assert [text.get_text() for text in first.texts] == ["x2", "x1", "theirs"]
     assert cnn.get_color() == second.lines[0].get_color()
@@ -111,12 +114,12 @@ def test_tradeoff_figure() -> None:
     ("rows", "message"),
     [
         ([], "ms: found no point"),
-        ([("a", "", 0.0, 1.0, False)], "ms: found no number more than 0 for a"),
-        ([("a", "", 1.0, float("nan"), True)], "ms: found no number more than 0 for a"),
+        ([("a", "", 0.0, 1.0, "series")], "ms: found no number more than 0 for a"),
+        ([("a", "", 1.0, float("nan"), "apart")], "ms: found no number more than 0 for a"),
     ],
 )
 def test_tradeoffs_that_cannot_be_drawn(
-    rows: list[tuple[str, str, float, float, bool]], message: str
+    rows: list[tuple[str, str, float, float, PointKind]], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         figures.tradeoff_figure([("ms", points_of(*rows))])
