@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.folders import hash_fraction, names_in, require_image
+from pipelines.folders import names_in, require_image, split_groups
 from pipelines.samples import (
     OCCLUDED,
     SELF_OCCLUDED,
@@ -55,7 +55,7 @@ def read(path: Path, *, val_share: float = 0.1) -> Iterator[FaceSample | Refusal
 
     Args:
         path: the file, or a folder with one CSV file.
-        val_share: without a column `split`, this share of the groups is "val", at least one of
+        val_share: without a column `split`, about this share of the groups is "val", at least one of
             two or more, chosen by a hash of their names; 0 makes all "train".
 
     Raises:
@@ -66,7 +66,11 @@ def read(path: Path, *, val_share: float = 0.1) -> Iterator[FaceSample | Refusal
     path = _find(Path(path))
     table = _read_table(path)
     faces = _Faces(path, table)
-    splits = _texts(table, "split") if "split" in table else _choose_splits(faces.groups, val_share)
+    if "split" in table:
+        splits = _texts(table, "split")
+    else:
+        chosen = split_groups(faces.groups, val_share)
+        splits = [chosen[group] for group in faces.groups]
     return (_sample(faces, splits[row], row) for row in range(len(table)))
 
 
@@ -179,13 +183,6 @@ def _names(images: list[str], given: list[str]) -> list[str]:
         seen[image] += 1
         names.append(name or (image if faces[image] == 1 else f"{image}#{seen[image]}"))
     return names
-
-
-def _choose_splits(groups: list[str], val_share: float) -> list[str]:
-    ordered = sorted(set(groups), key=hash_fraction)
-    count = max(1, round(val_share * len(ordered))) if val_share > 0 and len(ordered) > 1 else 0
-    chosen = set(ordered[:count])
-    return ["val" if group in chosen else "train" for group in groups]
 
 
 def _sample(faces: _Faces, split: str, row: int) -> FaceSample | Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,6 +107,13 @@ def hash_fraction(group: str) -> float:
     return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2.0**64
 
 
-def split_by_hash(group: str, val_share: float) -> Split:
-    """ "val" for about `val_share` of all groups, else "train"; independent of what else there is."""
-    return "val" if hash_fraction(group) < val_share else "train"
+def split_groups(groups: Iterable[str], val_share: float) -> dict[str, Split]:
+    """ "val" for about `val_share` of the groups, at least one of several, and "train" for the others.
+
+    Where several are chosen, the choice of each is independent of what else there is.
+    """
+    names = set(groups)
+    val = {name for name in names if hash_fraction(name) < val_share}
+    if not val and val_share > 0 and len(names) > 1:
+        val = {min(names, key=hash_fraction)}
+    return {name: "val" if name in val else "train" for name in names}

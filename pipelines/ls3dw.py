@@ -12,7 +12,7 @@ The points are 0-based pixels, x right and y down. There is no depth: z is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 import torchfile
 from numpy.typing import NDArray
 
-from pipelines.folders import Pair, names_in, pair_files, require_folder, require_pair, split_by_hash
+from pipelines.folders import Pair, names_in, pair_files, require_folder, require_pair, split_groups
 from pipelines.samples import FaceSample, Refusal, Split, check_landmarks
 from tf_dhm.errors import InputError
 from tf_dhm.geometry import NUM_LANDMARKS
@@ -82,7 +82,12 @@ def read(data_dir: Path, subset: str = "train") -> Iterator[FaceSample | Refusal
     if not any(pairs for _, pairs in listed):
         where = ", ".join(str(root / name) for name, _ in listed)
         raise InputError(f"{where}: found neither images nor .t7 files, expected them side by side")
-    return (_sample(root / name, name, pair, wanted.training) for name, pairs in listed for pair in pairs)
+    splits = split_groups((group_of(name, pair) for name, pairs in listed for pair in pairs), VAL_SHARE)
+    return (
+        _sample(root / name, name, pair, splits if wanted.training else None)
+        for name, pairs in listed
+        for pair in pairs
+    )
 
 
 def find_root(data_dir: Path, folders: tuple[str, ...]) -> Path:
@@ -93,12 +98,19 @@ def find_root(data_dir: Path, folders: tuple[str, ...]) -> Path:
     raise InputError(f"{data_dir}: found {names_in(data_dir)}, expected {' or '.join(folders)}")
 
 
-def _sample(folder: Path, folder_name: str, pair: Pair, training: bool) -> FaceSample | Refusal:
-    name = f"{folder_name}/{pair.name}"
+def group_of(folder_name: str, pair: Pair) -> str:
+    """The video of a frame, or the photo itself."""
     video = pair.name.rpartition("/")[0]
     # A second part of a video is named with a trailing underscore.
-    group = f"{folder_name}/{video.rstrip('_')}" if video else name
-    split: Split = split_by_hash(group, VAL_SHARE) if training else "test"
+    return f"{folder_name}/{video.rstrip('_') if video else pair.name}"
+
+
+def _sample(
+    folder: Path, folder_name: str, pair: Pair, splits: Mapping[str, Split] | None
+) -> FaceSample | Refusal:
+    """One face; `splits` of the groups, None where all is "test"."""
+    name, group = f"{folder_name}/{pair.name}", group_of(folder_name, pair)
+    split: Split = "test" if splits is None else splits[group]
     try:
         image, label = require_pair(folder, pair, ".t7")
         landmarks = check_landmarks(read_t7(label), str(label))

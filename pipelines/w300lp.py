@@ -14,7 +14,7 @@ once. `pts_3d` holds x and y only; depth needs a morphable model.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -28,10 +28,10 @@ from pipelines.folders import (
     pair_files,
     require_folder,
     require_pair,
-    split_by_hash,
+    split_groups,
 )
 from pipelines.matfiles import POSE, pose_degrees, read_mat
-from pipelines.samples import FaceSample, Refusal, check_landmarks
+from pipelines.samples import FaceSample, Refusal, Split, check_landmarks
 from tf_dhm.errors import InputError
 from tf_dhm.geometry import NUM_LANDMARKS, mirror_landmarks
 
@@ -83,7 +83,12 @@ def read(
     if not any(pairs for _, pairs in listed):
         where = ", ".join(str(data_dir / name) for name in present)
         raise InputError(f"{where}: found neither images nor .mat files, expected them side by side")
-    return (_sample(data_dir, name, pair, landmarks, morphable) for name, pairs in listed for pair in pairs)
+    splits = split_groups((base_photo(pair.name) for _, pairs in listed for pair in pairs), VAL_SHARE)
+    return (
+        _sample(data_dir, name, pair, landmarks, morphable, splits)
+        for name, pairs in listed
+        for pair in pairs
+    )
 
 
 def base_photo(name: str) -> str:
@@ -100,7 +105,12 @@ def base_photo(name: str) -> str:
 
 
 def _sample(
-    root: Path, folder: str, pair: Pair, field: str, morphable: Morphable | None
+    root: Path,
+    folder: str,
+    pair: Pair,
+    field: str,
+    morphable: Morphable | None,
+    splits: Mapping[str, Split],
 ) -> FaceSample | Refusal:
     name = f"{folder}/{pair.name}"
     group = base_photo(pair.name)
@@ -121,7 +131,7 @@ def _sample(
             name=name,
             read_image=image.read_bytes,
             landmarks=check_landmarks(points, str(mat)),
-            split=split_by_hash(group, VAL_SHARE),
+            split=splits[group],
             group=group,
             pose=pose_degrees(parameters["Pose_Para"]),
         )

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines import csv_landmarks
+from pipelines.folders import hash_fraction
 from pipelines.samples import FaceSample, Refusal
 from tests.builders import face, write_image
 from tf_dhm.errors import InputError
@@ -88,7 +89,11 @@ def test_a_share_of_the_groups_is_val(tmp_path: Path) -> None:
     rows = [row(tmp_path, "a.jpg", name=str(i), group=f"person {i // 2}") for i in range(40)]
     path = write(tmp_path, rows)
     splits = {s.name: s.split for s in samples(path)}
-    assert list(splits.values()).count("val") == 4  # 2 of 20 groups
+    val = {i for i in range(20) if hash_fraction(f"person {i}") < 0.1}
+    assert val
+    assert {name for name, split in splits.items() if split == "val"} == {
+        str(i) for i in range(40) if i // 2 in val
+    }
     assert all(splits[str(i)] == splits[str(i + 1)] for i in range(0, 40, 2))
     write(tmp_path, rows[::-1])
     assert {s.name: s.split for s in samples(path)} == splits

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.folders import hash_fraction, image_size, pair_files, require_folder, split_by_hash
+from pipelines.folders import hash_fraction, image_size, pair_files, require_folder, split_groups
 from tests.builders import write_image
 from tf_dhm.errors import InputError
 
@@ -50,5 +50,14 @@ def test_hash_is_a_fraction(group: str) -> None:
 
 
 def test_split_takes_about_its_share() -> None:
-    splits = [split_by_hash(f"photo_{i}", 0.05) for i in range(20_000)]
-    assert splits.count("val") / len(splits) == pytest.approx(0.05, abs=0.005)
+    names = [f"photo_{i}" for i in range(20_000)]
+    splits = split_groups(names, 0.05)
+    assert list(splits.values()).count("val") / len(splits) == pytest.approx(0.05, abs=0.005)
+    half = split_groups(names[::2], 0.05)
+    assert half == {name: splits[name] for name in names[::2]}
+
+
+@pytest.mark.parametrize(("count", "share", "val"), [(1, 0.05, 0), (2, 0.0, 0), (2, 1e-9, 1), (9, 1e-9, 1)])
+def test_split_of_a_few_groups(count: int, share: float, val: int) -> None:
+    splits = split_groups([f"photo_{i % count}" for i in range(20)], share)
+    assert sorted(splits.values()) == ["train"] * (count - val) + ["val"] * val
