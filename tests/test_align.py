@@ -18,9 +18,10 @@ from tf_dhm.video import VideoWriter
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run_align(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_align(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "align.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=dict(os.environ), timeout=120)
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, timeout=120)
 
 
 def test_photos_and_a_video(tmp_path: Path) -> None:
@@ -76,6 +77,16 @@ def test_errors(tmp_path: Path, arguments: list[str], message: str) -> None:
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_a_photo_takes_no_tensorflow_and_little_to_say(tmp_path: Path) -> None:
+    Image.fromarray(draw_cartoon_face()).save(tmp_path / "photo.png")
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was loaded')")
+    done = run_align("photo.png", "--json", "faces.jsonl", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "files: 1, faces: 1" in done.stdout
+    said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    assert [line for line in said if not line.startswith(("files:", "INFO: Created"))] == []
 
 
 def test_unknown_option(tmp_path: Path) -> None:
