@@ -432,7 +432,8 @@ def measured_points(
     Args:
         results: of `summarize`, or of the file metrics.json.
         benchmark: the JSON file of `benchmark.run`; of each model the fastest runtime on one thread
-            of the CPU with batch 1 counts, and its file.
+            of the CPU with batch 1 counts, or the smallest file, of those that answer as the
+            SavedModel does: in float32 or float16.
         labels: which label set; its mean of bins, or of images where poses are unknown.
         column: "ms" of the stage "model", or "bytes".
         group: of all points.
@@ -444,13 +445,13 @@ def measured_points(
             for row in benchmark["results"]
             if (row["model"], row["device"], row["threads"], row["stage"], row["batch"])
             == (model, "cpu", 1, "model", 1)
+            and row["precision"] in ("saved_model", "float32", "float16")
         ]
         if not rows or labels not in by_labels:
             continue
-        fastest = min(rows, key=lambda row: row["ms"])
         summary = by_labels[labels]
         nme = summary["nme_mean_of_bins"] or summary["nme_mean"]
-        cost = fastest["ms"] if column == "ms" else fastest["file_bytes"]
+        cost = min(row["ms" if column == "ms" else "file_bytes"] for row in rows)
         points.append(TradeoffPoint(model, group, float(cost), float(nme or np.nan)))
     return points
 

@@ -193,7 +193,8 @@ def tradeoff_figure(plots: Sequence[tuple[str, Sequence[TradeoffPoint]]], title:
         axes.set_ylabel("NME (%)")
         axes.grid(alpha=0.3)
         axes.margins(0.12)
-        axes.legend(fontsize=8)
+        # Below, since names of points stand anywhere in the plot.
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     if title:
         figure.suptitle(title, fontsize=10)
     return figure

@@ -107,7 +107,8 @@ def test_tradeoff(tmp_path: Path) -> None:
     assert looks_drawn(output)
     results = {"a": {"original": {"nme_mean_of_bins": 3.5, "nme_mean": 3.0}}}
     row = {"model": "a", "device": "cpu", "threads": 1, "stage": "model", "batch": 1, "ms": 1.0}
-    timing = {"machine": {"cpu": "a CPU"}, "results": [{**row, "file_bytes": 1000}]}
+    row |= {"precision": "float32", "file_bytes": 1000}
+    timing = {"machine": {"cpu": "a CPU"}, "results": [row]}
     (tmp_path / "metrics.json").write_text(json.dumps(results))
     (tmp_path / "benchmark.json").write_text(json.dumps(timing))
     before = output.read_bytes()

@@ -417,11 +417,13 @@ def test_measured_points() -> None:
         "untimed": {"original": {"nme_mean_of_bins": 1.0, "nme_mean": 1.0}},
     }
     timed = {"device": "cpu", "threads": 1, "stage": "model", "batch": 1, "file_bytes": 100}
+    timed["precision"] = "float16"
     rows = [
         {**timed, "model": "a", "ms": 2.0, "file_bytes": 500},
         {**timed, "model": "a", "ms": 0.5},
         {**timed, "model": "a", "ms": 0.1, "threads": 2},
         {**timed, "model": "a", "ms": 0.1, "batch": 32},
+        {**timed, "model": "a", "ms": 0.1, "precision": "int8"},
         {**timed, "model": "b", "ms": 1.0},
         {**timed, "model": "c", "ms": 1.0},
     ]
