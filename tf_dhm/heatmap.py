@@ -14,12 +14,6 @@ RADIUS = 5
 """Gaussians end this many pixels from the pixel nearest to the landmark; beyond: < exp(-5.5^2 / 2) = 3e-7."""
 
 
-def patch_offsets() -> NDArray[np.int32]:
-    """The ((2 RADIUS + 1)^2, 2) pixel offsets (dx, dy) that one Gaussian covers."""
-    axis = np.arange(-RADIUS, RADIUS + 1, dtype=np.int32)
-    return np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-
-
 def diffusion_heatmap(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     """Draw the three-channel DHM of one face.
 
@@ -41,11 +35,19 @@ def diffusion_heatmap(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     low, high = points.min(0), points.max(0)
     span = np.where(high > low, high - low, 1.0)
     values = (points - low) / span  # (N, 3)
-    pixels = np.rint(points[:, None, :2]).astype(np.int64) + patch_offsets()  # (N, P, 2)
-    squared = ((pixels - points[:, None, :2]) ** 2).sum(-1)
-    gaussian = np.exp(-squared / (2.0 * SIGMA**2))  # (N, P)
-    inside = ((pixels >= 0) & (pixels < size)).all(-1)
-    flat = (pixels[..., 1] * size + pixels[..., 0])[inside]
-    heatmap = np.zeros((size * size, 3))
-    np.maximum.at(heatmap, flat, (gaussian[..., None] * values[:, None, :])[inside])
-    return heatmap.reshape(size, size, 3).astype(np.float32)
+    nearest = np.rint(points[:, :2])
+    pixels = nearest[..., None] + np.arange(-RADIUS, RADIUS + 1)  # (N, 2, P)
+    # A Gaussian is the product of one along x and one along y.
+    along = np.exp(-((pixels - points[:, :2, None]) ** 2) / (2.0 * SIGMA**2)).astype(np.float32)
+    columns, rows = along[:, 0, None, :, None], along[:, 1, :, None, None]
+    patches = rows * columns * values.astype(np.float32)[:, None, None, :]  # (N, P, P, 3)
+    # A margin takes what of the patches lies outside.
+    margin, side = 2 * RADIUS, 2 * RADIUS + 1
+    heatmap = np.zeros((size + 2 * margin, size + 2 * margin, 3), np.float32)
+    touching = ((nearest >= -RADIUS) & (nearest < size + RADIUS)).all(-1)
+    corners = nearest[touching].astype(np.int64) + (margin - RADIUS)
+    for (x, y), patch in zip(corners.tolist(), patches[touching], strict=True):
+        # Not `maximum.at` over all pixels at once, which takes three times as long.
+        region = heatmap[y : y + side, x : x + side]
+        np.maximum(region, patch, out=region)
+    return np.ascontiguousarray(heatmap[margin:-margin, margin:-margin])
