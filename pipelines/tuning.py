@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import keras_tuner
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 from keras_tuner.engine.base_tuner import BaseTuner
@@ -51,6 +52,8 @@ HIGHEST_NME = 8.0
 """Published systems above it, in percent, are left out of the figure."""
 LATENCY_ROUNDS, LATENCY_TURN_SECONDS = 20, 0.02
 """Turns of the trial's network and of the reference: 200 calls of each and more."""
+HIDDEN_STEP = 136
+"""Units of the hidden layer that `what_pays` counts as one step."""
 TO_THE_END = "committed, trained to the end: NME on val"
 METRICS = tuple(f"nme_{name}" for name in metrics.YAW_BINS)
 
@@ -480,9 +483,48 @@ def train_to_the_end(config: TuneConfig, command: str, trials: list[str], search
         print(f"trial {name} is exported to {version_dir}")
 
 
+def what_pays(table: pd.DataFrame) -> pd.DataFrame:
+    """What one step of each choice does to error, time and bytes, all other choices being equal.
+
+    A linear fit over the trials that were trained: NME, and logarithms of latency and bytes, as sums
+    of effects of the doublings of each choice (of the hidden layer, of each HIDDEN_STEP units).
+
+    Returns:
+        a row for each choice of which the trials have several values: choice, step, nme (change in
+        percent), time and bytes (factors); empty where there are not more trials than such choices.
+    """
+    found = trained(table)
+    varied = [name for name in SPACE if found[name].nunique() > 1]
+    columns = [
+        found[name] / HIDDEN_STEP if name == "hidden_units" else np.log2(found[name]) for name in varied
+    ]
+    inputs = np.stack([np.ones(len(found)), *columns], 1)
+    if len(found) <= inputs.shape[1]:
+        return pd.DataFrame(columns=["choice", "step", "nme", "time", "bytes"])
+    measured = found[["nme", "latency_ms", "weight_bytes"]].to_numpy(float)
+    measured[:, 1:] = np.log2(measured[:, 1:])
+    effects = np.linalg.lstsq(inputs, measured, rcond=None)[0][1:]
+    return pd.DataFrame(
+        {
+            "choice": varied,
+            "step": [f"+ {HIDDEN_STEP}" if name == "hidden_units" else "x 2" for name in varied],
+            "nme": effects[:, 0],
+            "time": 2 ** effects[:, 1],
+            "bytes": 2 ** effects[:, 2],
+        }
+    )
+
+
 def describe(table: pd.DataFrame) -> str:
-    """The trials as text, the most accurate first."""
+    """The trials as text, the most accurate first, and what pays."""
     columns = [name for name in ("trial", *SPACE, "nme", "latency_ratio", "weight_bytes") if name in table]
     found = trained(table).sort_values("nme")
-    lines = found[columns].to_string(index=False, float_format=lambda value: f"{value:.3g}")
-    return f"{lines}\n{len(found)} trained, {len(table) - len(found)} not"
+    lines = [as_text(found[columns]), f"{len(found)} trained, {len(table) - len(found)} not"]
+    effects = what_pays(table)
+    if len(effects):
+        lines += ["", "one step of each choice, the others being equal (linear fit):", as_text(effects)]
+    return "\n".join(lines)
+
+
+def as_text(table: pd.DataFrame) -> str:
+    return table.to_string(index=False, float_format=lambda value: f"{value:.3g}")
