@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -149,6 +150,8 @@ def training_batches(
         stored = None
         if config.image_ops == "graph" and service is None:
             stored = tf.constant(np.asarray(faces.images))
+    # TensorFlow never lets go of what a numpy_function calls: through it gigabytes would stay.
+    source = weakref.ref(faces)
     batch_size = order.batch_size
     sigmas = blur_sigmas(augment)
     later = round(augment.second_pass * batch_size)
@@ -198,7 +201,9 @@ def training_batches(
         else:
 
             def cut(*arrays: NDArray[Any]) -> NDArray[np.uint8]:
-                return apply_opencv(faces.images, *arrays, sigmas=sigmas, size=size)
+                held = source()
+                assert held is not None  # the dataset holds them
+                return apply_opencv(held.images, *arrays, sigmas=sigmas, size=size)
 
             image = tf.numpy_function(cut, [indices, matrix, *values], tf.uint8)
         own = len(range(batch_size)[rows])
@@ -221,7 +226,9 @@ def training_batches(
         return service.batches(make, first_step, last)
     steps = tf.data.Dataset.range(first_step, last)
     # In order: the batch of a step has to be the same however the threads run.
-    return steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+    batches = steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+    batches.faces = faces
+    return batches
 
 
 def rolls_of(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -67,6 +67,13 @@ def test_photos_and_a_video(tmp_path: Path) -> None:
         (["photo.png", "--json", "f.jsonl", "--model", "."], "error: model .: found photo.png, expected"),
         (["*.jpg", "--json", "f.jsonl"], "error: files: found none in *.jpg"),
         (["photo.png"], "error: found none of --output"),
+        (
+            ["photo.png", "--json", "/dev/stdout"],
+            "error: /dev/stdout: found a device or pipe, expected a file",
+        ),
+        (["photo.png", "--csv", "/"], "error: /: found a folder, expected a file"),
+        (["photo.png", "--json", "-", "--csv", "-"], "error: --json and --csv: found - for both"),
+        (["photo.png", "--json", "-", "--resume"], "error: --resume: found records on standard output"),
         (["--camera", "97", "--json", "f.jsonl"], "error: camera 97: cannot be opened"),
     ],
 )
@@ -87,6 +94,20 @@ def test_a_photo_takes_no_tensorflow_and_little_to_say(tmp_path: Path) -> None:
     assert "files: 1, faces: 1" in done.stdout
     said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
     assert [line for line in said if not line.startswith(("files:", "INFO: Created"))] == []
+
+
+def test_records_on_standard_output(tmp_path: Path) -> None:
+    Image.fromarray(draw_cartoon_face()).save(tmp_path / "photo.png")
+    done = run_align("photo.png", "--json", "-", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert len(json.loads(line)["faces"]) == 1
+    assert "files: 1, faces: 1" in done.stderr
+    done = run_align("photo.png", "--csv", "-", cwd=tmp_path)
+    header, row = done.stdout.splitlines()
+    assert header.startswith("file,frame")
+    assert row.startswith("photo.png,")
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
 def test_unknown_option(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import numpy as np
 import tyro
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from tf_dhm.aligner import Aligner, Backend, Face
 from tf_dhm.drawing import Part, draw_faces
 from tf_dhm.errors import INTERRUPTED, InputError
-from tf_dhm.face_records import FaceRecords, Record
+from tf_dhm.face_records import STDOUT, FaceRecords, Record
 from tf_dhm.files import atomic_write
 from tf_dhm.images import PHOTO_SUFFIXES, Photo, read_photo
 from tf_dhm.predictor import cut_crops, upright_boxes, upright_roll
@@ -47,9 +47,10 @@ class AlignConfig:
     output: Path | None = None
     """Folder for the photos and videos with the landmarks drawn."""
     json: Path | None = None
-    """JSON Lines file: a line per photo or frame with the box, score, pose and landmarks of its faces."""
+    """JSON Lines file: a line per photo or frame with the box, score, pose and landmarks of its faces; - for
+    standard output."""
     csv: Path | None = None
-    """CSV file: a row per face."""
+    """CSV file: a row per face; - for standard output."""
     crops: Path | None = None
     """Folder for a picture of each face, turned upright and cut out."""
     crop_size: int = 256
@@ -88,6 +89,10 @@ class AlignConfig:
             )
         if self.resume and self.camera is not None:
             raise InputError("--resume: found --camera, expected files")
+        if self.json == self.csv == STDOUT:
+            raise InputError("--json and --csv: found - for both, expected one on standard output")
+        if self.resume and STDOUT in (self.json, self.csv):
+            raise InputError("--resume: found records on standard output, expected a file to go on with")
         if self.resume and not (self.output or self.json or self.csv):
             raise InputError("--resume: expected --output, --json or --csv: they tell what is done")
         if not 8 <= self.crop_size <= 4096:
@@ -96,6 +101,11 @@ class AlignConfig:
             raise InputError(f"--threads: found {self.threads}, expected 1 or more")
         if self.frames is not None and self.frames < 1:
             raise InputError(f"--frames: found {self.frames}, expected 1 or more")
+
+    @property
+    def report(self) -> TextIO:
+        """Where the last line, of what was done, goes."""
+        return sys.stderr if STDOUT in (self.json, self.csv) else sys.stdout
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,9 @@ def align_inputs(config: AlignConfig) -> int:
         return INTERRUPTED
     print(
         f"files: {counts.done}, faces: {counts.faces}, files without a face: {counts.without}, "
-        f"files failed: {counts.failed}" + (f", files done before: {counts.skipped}" if config.resume else "")
+        f"files failed: {counts.failed}"
+        + (f", files done before: {counts.skipped}" if config.resume else ""),
+        file=config.report,
     )
     return 1 if counts.failed else 0
 
@@ -243,7 +255,7 @@ def align_camera(config: AlignConfig, number: int) -> int:
 
         with records:
             read = align_frames(aligner, video, name, config, report, stop=KeyboardInterrupt)
-    print(f"frames: {read}")
+    print(f"frames: {read}", file=config.report)
     return 0
 
 
@@ -427,8 +439,8 @@ def check_records(files: Sequence[InputFile], paths: Sequence[Path]) -> None:
         raise InputError(f"--json and --csv: found {paths[0]} for both, expected two files")
     inputs = {file.path.resolve() for file in files}
     for path in paths:
-        if path.resolve() in inputs or path.is_dir():
-            raise InputError(f"records {path}: found an input or a folder of that name, expected another")
+        if path.resolve() in inputs:
+            raise InputError(f"records {path}: found an input of that name, expected another")
 
 
 def check_outputs(files: Sequence[InputFile], folder: Path) -> None:

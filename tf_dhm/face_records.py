@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import os
+import sys
 from collections.abc import Collection, Container, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,9 @@ frame also `frame` and `time`; or `file` and `error`."""
 
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 """How the files are opened: names of files need not be valid UTF-8."""
+
+STDOUT = Path("-")
+"""In place of a file: standard output."""
 
 CSV_COLUMNS = (
     ["file", "frame", "time", "width", "height", "face", "id", "score", "confidence", "x0", "y0", "x1", "y1"]
@@ -113,10 +117,39 @@ def csv_rows(record: Record) -> list[dict[str, Any]]:
     return rows or [common]
 
 
+class RecordStream:
+    """Records that go to standard output as they come; there is nothing to resume from."""
+
+    def __init__(self, form: Format) -> None:
+        self.form = form
+
+    def done(self) -> set[str]:
+        return set()
+
+    def open(self, keep: Container[str]) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors=TEXT["errors"])
+        sys.stdout.write(self.form.header)
+
+    def write(self, record: Record) -> None:
+        sys.stdout.write(self.form.encode(record))
+        sys.stdout.flush()
+
+    def close(self, finished: bool) -> None:
+        sys.stdout.flush()
+
+
 class RecordFile:
-    """One file of records under way."""
+    """One file of records under way.
+
+    Raises:
+        InputError: at the path is something that is no file.
+    """
 
     def __init__(self, path: Path, form: Format) -> None:
+        if path.exists() and not path.is_file():
+            found = "a folder" if path.is_dir() else "a device or pipe"
+            raise InputError(f"{path}: found {found}, expected a file to write, or - for standard output")
         self.path, self.form = path, form
         self.part = path.with_name(path.name + ".part")
         self._file: TextIO | None = None
@@ -171,20 +204,21 @@ class FaceRecords:
     .part files to resume from.
 
     Args:
-        json, csv: the files, or None.
+        json, csv: the files; STDOUT for standard output; or None.
 
     Attributes:
         paths: of the files.
     """
 
     def __init__(self, json: Path | None, csv: Path | None) -> None:
-        self._files = []
-        if json is not None:
-            self._files.append(RecordFile(json, JsonLines()))
-        if csv is not None:
-            self._files.append(RecordFile(csv, Csv()))
+        forms: list[tuple[Path | None, Format]] = [(json, JsonLines()), (csv, Csv())]
+        self._files: list[RecordFile | RecordStream] = [
+            RecordStream(form) if path == STDOUT else RecordFile(path, form)
+            for path, form in forms
+            if path is not None
+        ]
         self._keep: set[str] = set()
-        self.paths = [file.path for file in self._files]
+        self.paths = [file.path for file in self._files if isinstance(file, RecordFile)]
 
     def resume(self, wanted: Collection[str]) -> set[str]:
         """Keep what an earlier run wrote, in every file, about photos and videos that it finished.

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import itertools
+import weakref
 from typing import Literal
 
 import numpy as np
@@ -52,6 +54,18 @@ def assert_equal(first: list[dict], second: list[dict]) -> None:
         assert one.keys() == other.keys()
         for key in one:
             assert np.array_equal(one[key], other[key]), key
+
+
+def test_faces_live_as_long_as_their_batches() -> None:
+    faces = made_faces(10)
+    alive = weakref.ref(faces)
+    batches_left = iter(training_batches(faces, order_of(faces), SIZE, CONFIG, AugmentConfig()).take(3))
+    del faces
+    gc.collect()
+    assert len(list(batches_left)) == 3
+    del batches_left
+    gc.collect()
+    assert alive() is None
 
 
 class TestEpochOrder:

@@ -396,8 +396,8 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
 
 
 def test_records_over_inputs(fake_model: str, album: Path) -> None:
-    for path in (album / "b.jpg", album):
-        with pytest.raises(InputError, match="found an input or a folder of that name"):
+    for path, found in ((album / "b.jpg", "found an input of that name"), (album, "found a folder")):
+        with pytest.raises(InputError, match=found):
             align_inputs(AlignConfig((str(album),), model=fake_model, backend="saved_model", json=path))
     same = album / "f.txt"
     with pytest.raises(InputError, match="--json and --csv: found"):
