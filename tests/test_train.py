@@ -86,7 +86,7 @@ def test_options_stand_over_those_of_the_preset() -> None:
 
 def test_without_a_dataset_faces_are_rendered_and_the_run_is_short() -> None:
     options, _ = train.parse([])
-    assert (options.dataset, options.data_dir, options.train.epochs) == ("synthetic", None, 40)
+    assert (options.dataset, options.data_dir, options.train.epochs) == ("synthetic", None, 36)
     assert (options.faces, options.faces_seed, options.test_faces) == (8800, 0, 1000)
     assert train.parse(["--epochs", "3"])[0].train.epochs == 3
     assert train.parse(["--preset", "tiny"])[0].train.epochs == PRESETS["tiny"].train.epochs < 40

@@ -42,6 +42,7 @@ class TestLoadRuntime:
 
     def test_small_ones_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")
+        monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)  # not even an installed one
         for package in ("tflite_runtime", "ai_edge_litert"):
             module = types.ModuleType(f"{package}.interpreter")
             module.Interpreter = package  # type: ignore[attr-defined]
