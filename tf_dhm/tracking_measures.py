@@ -42,7 +42,7 @@ Follow = Callable[[Iterable[Frame]], Iterable[Array | None]]
 class MeasureConfig:
     """Measure how steady and how late the landmarks of a video are.
 
-    Three scenes made from one photo: still, shaken and moving. Jitter, error and size are in
+    Scenes made from one photo: still, shaken and moving. Jitter, error and size are in
     percent of the face's size, sqrt(w h) of its landmark box.
     """
 
