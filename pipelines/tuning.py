@@ -162,7 +162,8 @@ class Search(BaseTuner):
         self.deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
         self.folders: list[Path] = []
         self.mixture: datasets.Mixture | None = None
-        oracle = make_oracle(config, passes(config))
+        self.passes = passes(config)
+        oracle = make_oracle(config, self.passes)
         super().__init__(oracle, DhmHyperModel(config), str(config.output_dir), "search")
         done = len(list(config.output_dir.glob(f"trials/*/{RESULT_FILE}")))
         total = config.trials if config.tuner != "hyperband" else None
@@ -210,7 +211,7 @@ class Search(BaseTuner):
         config, preset = self.config, find_preset(self.config.preset)
         options = replace(base_options(config), name=trial.trial_id, model=model)
         values = trial.hyperparameters.values
-        epochs = values.get("tuner/epochs") or passes(config)
+        epochs = values.get("tuner/epochs") or self.passes
         if parent := values.get("tuner/trial_id"):  # Hyperband goes on with the better ones
             epochs -= values["tuner/initial_epoch"]
             network = config.output_dir / "trials" / parent / training_run.EXPORT_FOLDER / config.preset
