@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pandas as pd
 import psutil
 import tensorflow as tf
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pipelines import records
@@ -40,7 +43,8 @@ def prepare(
     Shards are written one after the other, each under a temporary name first, so a run that was
     stopped goes on at the first shard that is not there, and ends in the same files. Every image
     is decoded and every label checked; what cannot be used is listed with its reason in
-    `refused.csv`. A finished folder is left as it is.
+    `refused.csv`. A finished folder is left as it is; one that another process prepares is waited
+    for.
 
     Args:
         name: of the dataset, kept in `dataset.json`.
@@ -61,11 +65,48 @@ def prepare(
     plan: dict[str, Any] = {"name": name, "store": asdict(config), "limit": limit}
     if isinstance(samples, Series):
         plan |= {"source": {**samples.source, "count": samples.count}}
-    if (output_dir / records.DATASET_FILE).is_file():
-        settings = records.read_settings(output_dir)
-        _check_plan(output_dir / records.DATASET_FILE, {key: settings.get(key) for key in plan}, plan)
-        return records.read_index(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
+    if not _is_finished(output_dir, plan):
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with _locked(output_dir):
+            if not _is_finished(output_dir, plan):
+                _write(name, samples, output_dir, config, limit, plan)
+    return records.read_index(output_dir)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes that prepare a folder out of it until this one has ended."""
+    lock = FileLock(folder / records.LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder}: another process prepares it; waiting for its end", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_finished(folder: Path, plan: dict[str, Any]) -> bool:
+    """Whether `folder` is prepared; InputError where with another plan."""
+    path = folder / records.DATASET_FILE
+    if not path.is_file():
+        return False
+    settings = records.read_settings(folder)
+    _check_plan(path, {key: settings.get(key) for key in plan}, plan)
+    return True
+
+
+def _write(
+    name: str,
+    samples: Iterable[FaceSample | Refusal] | Series,
+    output_dir: Path,
+    config: records.StoreConfig,
+    limit: int | None,
+    plan: dict[str, Any],
+) -> None:
+    """Write what is not there yet of a prepared dataset; the arguments are those of `prepare`."""
     plan_file = output_dir / PLAN_FILE
     if plan_file.is_file():
         _check_plan(plan_file, json.loads(plan_file.read_text()), plan)
@@ -107,7 +148,6 @@ def prepare(
         refused = {"refused": len(table) - len(usable)}
         records.write_settings(path, name, config, {**counts, **refused}, limit, plan.get("source"))
     _clean(output_dir)
-    return usable
 
 
 def _check_plan(path: Path, found: dict[str, Any], plan: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from filelock import FileLock
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -35,6 +36,8 @@ MEMORY_BYTES = 3 * 10**9
 """Decoded faces up to this size are held in memory; more are kept decoded on disk."""
 DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.parquet"
+LOCK_FILE = ".lock"
+"""Held while a folder is prepared or decoded; it stays there, empty."""
 RECORD_HEADER, RECORD_FOOTER = 12, 4  # length and checksum before the bytes, checksum behind
 
 
@@ -299,21 +302,30 @@ def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTE
         decoded = folder / f"decoded-{split or 'all'}.npy"
         labels_file = decoded.with_suffix(".npz")
         if not (labels_file.is_file() and decoded.is_file()):
-            needed, free = int(np.prod(shape)), shutil.disk_usage(folder).free
-            # Writing to a mapped file on a full disk kills the process without a word.
-            if free < needed:
-                raise InputError(f"{decoded}: found {free:,} bytes free on its disk, expected {needed:,}")
-            with atomic_write(decoded) as path:
-                mapped = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-                labels = _decode(folder, index, mapped)
-                mapped.flush()
-            with atomic_write(labels_file) as path:
-                np.savez(path, **labels)
+            with FileLock(folder / LOCK_FILE):
+                if not (labels_file.is_file() and decoded.is_file()):
+                    _decode_to_disk(folder, index, decoded, labels_file, shape)
         with np.load(labels_file) as archive:
             labels = {key: archive[key] for key in archive.files}
         images = np.load(decoded, mmap_mode="r")
     text = {key: index[key].to_numpy(str) for key in ("name", "split", "group")}
     return FaceArrays(images=images, **labels, **text)
+
+
+def _decode_to_disk(
+    folder: Path, index: pd.DataFrame, decoded: Path, labels_file: Path, shape: tuple[int, ...]
+) -> None:
+    """Decode the faces of `index` into an array file of `shape`, and their labels into another file."""
+    needed, free = int(np.prod(shape)), shutil.disk_usage(folder).free
+    # Writing to a mapped file on a full disk kills the process without a word.
+    if free < needed:
+        raise InputError(f"{decoded}: found {free:,} bytes free on its disk, expected {needed:,}")
+    with atomic_write(decoded) as path:
+        mapped = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        labels = _decode(folder, index, mapped)
+        mapped.flush()
+    with atomic_write(labels_file) as path:
+        np.savez(path, **labels)
 
 
 def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

@@ -7,12 +7,9 @@ measured with TFLite on one core beside MediaPipe's network in the same pass.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +19,7 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from filelock import FileLock
 from keras_tuner.engine.base_tuner import BaseTuner
 from tqdm import tqdm
 
@@ -285,7 +283,7 @@ def measure_latency(version_dir: Path, output_dir: Path) -> dict[str, float]:
     def case(name: str, file: Path) -> benchmark.Case:
         return benchmark.tflite_case(name, file, "float32", batch=1, threads=1, runtime=None)
 
-    with TemporaryDirectory() as folder, exclusive(output_dir / "latency.lock"):
+    with TemporaryDirectory() as folder, FileLock(output_dir / "latency.lock"):
         (contents,) = tflite_export.convert(version_dir, Path(folder), ("float32",), name="trial").values()
         reference, own = benchmark.take_turns(
             case(benchmark.REFERENCE, mediapipe_file()),
@@ -300,15 +298,6 @@ def measure_latency(version_dir: Path, output_dir: Path) -> dict[str, float]:
         "reference_ms": reference.ms,
         "tflite_bytes": contents.file_bytes,
     }
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock on a file; released too when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

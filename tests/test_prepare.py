@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from pipelines import datasets, records
 from tests.made_faces import encode, mean_face, smooth_image
@@ -95,7 +98,7 @@ def test_a_disk_without_room(data_dir: Path, tmp_path: Path) -> None:
     assert last.startswith("error: ")
     assert last.endswith(f": {output / 'shard-00000.tfrecord'}")
     assert "Traceback" not in result.stderr
-    assert [p.name for p in output.iterdir()] == ["plan.json"]
+    assert sorted(p.name for p in output.iterdir()) == [".lock", "plan.json"]
 
 
 PREPARE_SLOWLY = """
@@ -112,25 +115,53 @@ datasets.prepare_dataset("csv", Path(sys.argv[1]), Path(sys.argv[2]), store)
 """
 
 
+STORE = records.StoreConfig(crop_side=32, shard_size=3)  # that of PREPARE_SLOWLY
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    """Wait until `condition()`, for at most two minutes and as long as the process is at work."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_killed_and_called_again(data_dir: Path, tmp_path: Path) -> None:
     """kill -9 in the middle of the second shard; the next call ends in the files of a whole run."""
     folder = tmp_path / "killed"
     script = [sys.executable, "-c", PREPARE_SLOWLY, str(data_dir), str(folder)]
     with subprocess.Popen(script, env=ENVIRONMENT, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not list(folder.glob(".shard-00001.*.tmp.tfrecord")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: bool(list(folder.glob(".shard-00001.*.tmp.tfrecord"))), process)
         process.send_signal(signal.SIGKILL)
     first = folder / "shard-00000.tfrecord"
     written = first.stat().st_mtime_ns
     assert not (folder / "shard-00001.tfrecord").exists()
-    assert len(list(folder.glob(".*"))) == 1  # the half shard
+    assert len(list(folder.glob(".shard-*"))) == 1
 
-    store = records.StoreConfig(crop_side=32, shard_size=3)
     for output in (folder, tmp_path / "whole"):
-        datasets.prepare_dataset("csv", data_dir, output, store)
+        datasets.prepare_dataset("csv", data_dir, output, STORE)
     assert first.stat().st_mtime_ns == written
     killed, whole = ({p.name: p.read_bytes() for p in f.iterdir()} for f in (folder, tmp_path / "whole"))
     assert killed == whole
+
+
+def test_one_that_another_process_prepares_is_waited_for(data_dir: Path, tmp_path: Path) -> None:
+    folder, whole, log = tmp_path / "shared", tmp_path / "whole", tmp_path / "log"
+    index = datasets.prepare_dataset("csv", data_dir, whole, STORE)
+    folder.mkdir()
+    script = [sys.executable, "-c", PREPARE_SLOWLY, str(data_dir), str(folder)]
+    message = f"{folder}: another process prepares it; waiting for its end"
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(script, env=ENVIRONMENT, cwd=ROOT, stderr=said) as process,
+        FileLock(folder / ".lock"),
+    ):
+        wait_until(lambda: message in log.read_text(), process)
+        assert list(folder.iterdir()) == [folder / ".lock"]
+        shutil.copytree(whole, folder, dirs_exist_ok=True)
+        written = (folder / "dataset.json").stat().st_ino
+    assert process.returncode == 0
+    assert (folder / "dataset.json").stat().st_ino == written
+    assert "preparing csv" not in log.read_text()
+    pd.testing.assert_frame_equal(records.read_index(folder), index)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import logging
 import os
@@ -34,7 +33,7 @@ from tf_dhm.tflite import find_tflite
 if TYPE_CHECKING:
     from tf_dhm.archive_parts import Folder, Job
 
-PACKAGES = ("ray", "pyarrow", "pandas", "fsspec")
+PACKAGES = ("ray", "pyarrow", "pandas", "fsspec", "filelock")
 MAX_TASKS = 10_000
 """Most pieces of work that the engine is given: its memory grows by their number."""
 OBJECT_STORE_BYTES = 128 << 20
@@ -129,13 +128,14 @@ def require_engine() -> None:
 @contextmanager
 def locked(folder: Folder) -> Iterator[None]:
     """Keep other jobs out of a folder; the lock ends with the process, however that ends."""
+    from filelock import FileLock, Timeout
+
     folder.root.mkdir(parents=True, exist_ok=True)
-    with folder.lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{folder.root}: found a job at work on it, expected none") from error
-        yield
+    try:
+        with FileLock(folder.lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise InputError(f"{folder.root}: found a job at work on it, expected none") from error
 
 
 def open_job(config: ArchiveConfig, folder: Folder) -> Job:

@@ -38,7 +38,8 @@ def made_samples() -> list[FaceSample | Refusal]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+    """The files of a folder, but for the lock."""
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != records.LOCK_FILE}
 
 
 @pytest.fixture

@@ -260,7 +260,7 @@ class TestLoad:
                 first, second = (getattr(faces, field.name) for faces in (in_memory, mapped))
                 assert np.array_equal(first, second), field.name
         assert sorted(p.name for p in prepared.glob("decoded*")) == ["decoded-train.npy", "decoded-train.npz"]
-        assert not list(prepared.glob(".*"))
+        assert [p.name for p in prepared.glob(".*")] == [records.LOCK_FILE]
 
     def test_a_decoded_file_that_was_removed_is_made_again(self, prepared: Path) -> None:
         before = np.array(records.load(prepared, "val", memory_bytes=1).images)
