@@ -396,7 +396,13 @@ def find_inputs(arguments: Sequence[str], outputs: Collection[Path] = ()) -> lis
     for text in arguments:
         if Path(text).is_dir() or is_pattern(text):
             listed = files_in_folder(Path(text)) if Path(text).is_dir() else files_of_pattern(text)
+            listed = list(listed)
             files = [file for file in listed if not any(map(file.path.resolve().is_relative_to, made))]
+            if listed and not files:
+                raise InputError(
+                    f"files: found those of {text} in an output folder only, in which nothing is looked "
+                    "for; expected another folder for the output"
+                )
         else:
             path = Path(text)
             name = path.absolute().relative_to(shared) if shared else Path(path.name)

@@ -58,6 +58,12 @@ class TestFindInputs:
     def test_folder(self, album: Path) -> None:
         assert self.names(album) == ["a.PNG", "b.jpg", "deep/c.jpg"]
 
+    def test_nothing_is_found_in_output_folders(self, album: Path) -> None:
+        found = find_inputs([str(album)], [album / "deep"])
+        assert [str(file.name) for file in found] == ["a.PNG", "b.jpg"]
+        with pytest.raises(InputError, match=r"found those of .*album in an output folder only"):
+            find_inputs([str(album)], [album])
+
     def test_pattern(self, album: Path) -> None:
         assert self.names(album / "*.jpg") == ["b.jpg"]
         assert self.names(album / "**" / "*.jpg") == ["b.jpg", "deep/c.jpg"]
