@@ -15,8 +15,11 @@ The converter folds the other batch normalisations and the activations.
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -296,7 +299,32 @@ def convert_saved(
         converter.representative_dataset = representative
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
-    return converter.convert()
+    with shown_on_error():
+        return converter.convert()
+
+
+@contextmanager
+def shown_on_error() -> Iterator[None]:
+    """Keep back what native code prints, and show it only where this ends with an error.
+
+    The converter lists the operations of every network on standard error; no option stops it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(number) for number in (1, 2)]
+    with tempfile.TemporaryFile() as said:
+        for number in (1, 2):
+            os.dup2(said.fileno(), number)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(saved[1], said.read())
+            raise
+        finally:
+            for number, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, number)
+                os.close(copy)
 
 
 def arrange(content: bytes, description: str, exact: Sequence[NDArray[np.float32]] = ()) -> bytes:

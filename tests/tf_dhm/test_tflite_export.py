@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -254,3 +255,20 @@ def test_errors(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found nothing, expected a folder"):
         convert(tmp_path / "none", out)
     assert not out.exists()
+
+
+def test_native_output_is_shown_on_an_error_only(capfd: pytest.CaptureFixture[str]) -> None:
+    with tflite_export.shown_on_error():
+        os.write(2, b"of no use\n")
+    assert capfd.readouterr() == ("", "")
+
+    def fail() -> None:
+        with tflite_export.shown_on_error():
+            os.write(1, b"the reason\n")
+            raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        fail()
+    assert capfd.readouterr() == ("", "the reason\n")
+    os.write(1, b"as before\n")
+    assert capfd.readouterr() == ("as before\n", "")
