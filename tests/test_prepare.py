@@ -137,7 +137,8 @@ def test_killed_and_called_again(data_dir: Path, tmp_path: Path) -> None:
     first = folder / "shard-00000.tfrecord"
     written = first.stat().st_mtime_ns
     assert not (folder / "shard-00001.tfrecord").exists()
-    assert len(list(folder.glob(".shard-*"))) == 1
+    assert len(list(folder.glob(".shard-*"))) == 1  # the half shard
+    assert len(list(folder.glob(".*"))) == 2  # and the lock
 
     for output in (folder, tmp_path / "whole"):
         datasets.prepare_dataset("csv", data_dir, output, STORE)

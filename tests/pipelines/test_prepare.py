@@ -38,8 +38,7 @@ def made_samples() -> list[FaceSample | Refusal]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The files of a folder, but for the lock."""
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name != records.LOCK_FILE}
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
 
 
 @pytest.fixture
@@ -51,7 +50,7 @@ def whole(tmp_path: Path) -> dict[str, bytes]:
 
 def test_what_a_finished_folder_holds(whole: dict[str, bytes]) -> None:
     shards = [f"shard-{i:05d}.tfrecord" for i in range(4)]
-    assert sorted(whole) == ["dataset.json", "index.parquet", "refused.csv", *shards]
+    assert sorted(whole) == [".lock", "dataset.json", "index.parquet", "refused.csv", *shards]
     settings = json.loads(whole["dataset.json"])
     assert settings["name"] == "made"
     assert settings["store"] == dataclasses.asdict(STORE)
@@ -297,7 +296,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         with pytest.raises(OSError, match="No space left on device") as raised:
             prepare("made", made_samples(), folder, STORE)
     assert raised.value.filename == str(folder / "shard-00000.tfrecord")
-    assert list(contents(folder)) == [module.PLAN_FILE]
+    assert list(contents(folder)) == [records.LOCK_FILE, module.PLAN_FILE]
     prepare("made", made_samples(), folder, STORE)
     assert contents(folder) == whole
 
@@ -314,6 +313,6 @@ def test_a_full_disk_under_the_index_of_a_shard(
         patch.setattr(pd.DataFrame, "to_parquet", full)
         with pytest.raises(OSError, match="No space left on device"):
             prepare("made", made_samples(), folder, STORE)
-    assert list(contents(folder)) == [module.PLAN_FILE, "shard-00000.tfrecord"]
+    assert list(contents(folder)) == [records.LOCK_FILE, module.PLAN_FILE, "shard-00000.tfrecord"]
     prepare("made", made_samples(), folder, STORE)
     assert contents(folder) == whole
