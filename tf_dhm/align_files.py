@@ -395,8 +395,7 @@ def find_inputs(arguments: Sequence[str], outputs: Collection[Path] = ()) -> lis
     made = [folder.resolve() for folder in outputs]
     for text in arguments:
         if Path(text).is_dir() or is_pattern(text):
-            listed = files_in_folder(Path(text)) if Path(text).is_dir() else files_of_pattern(text)
-            listed = list(listed)
+            listed = list(files_in_folder(Path(text)) if Path(text).is_dir() else files_of_pattern(text))
             files = [file for file in listed if not any(map(file.path.resolve().is_relative_to, made))]
             if listed and not files:
                 raise InputError(
