@@ -10,6 +10,7 @@ from typing import Literal
 
 import matplotlib
 import numpy as np
+from adjustText import adjust_text
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -168,6 +169,7 @@ def tradeoff_figure(plots: Sequence[tuple[str, Sequence[TradeoffPoint]]], title:
             raise InputError(f"{label}: found {found}, expected points with costs and errors")
     figure = new_figure(6.2 * len(plots), 4.6 + (0.3 if title else 0.0))
     groups = list(dict.fromkeys(point.group for _, points in plots for point in points))
+    to_move = []
     for axes, (label, points) in zip(figure.subplots(1, len(plots), squeeze=False).flat, plots, strict=True):
         axes.set_xscale("log")
         for group in groups:
@@ -184,19 +186,21 @@ def tradeoff_figure(plots: Sequence[tuple[str, Sequence[TradeoffPoint]]], title:
         if len(front) > 1:
             xy = np.array([[p.cost, p.nme] for p in front]).T
             axes.plot(*xy, color="black", alpha=0.25, linewidth=4, label="Pareto front", zorder=0)
-        for point in points:
-            if point.name:
-                axes.annotate(
-                    point.name, (point.cost, point.nme), (4, 3), textcoords="offset points", fontsize=6.5
-                )
         axes.set_xlabel(label)
         axes.set_ylabel("NME (%)")
         axes.grid(alpha=0.3)
         axes.margins(0.12)
+        labels = [axes.text(p.cost, p.nme, p.name, fontsize=6.5) for p in points if p.name]
+        to_move.append((axes, labels, np.array([[p.cost, p.nme] for p in points]).T))
         # Below, since names of points stand anywhere in the plot.
         axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     if title:
         figure.suptitle(title, fontsize=10)
+    figure.draw_without_rendering()  # lays the plots out; names are moved by what they cover then
+    line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.5}
+    for axes, labels, (x, y) in to_move:
+        # By steps and not by time, so that the same points give the same figure on any machine.
+        adjust_text(labels, x, y, ax=axes, arrowprops=line, iter_lim=300)
     return figure
 
 

@@ -10,7 +10,12 @@ from tf_dhm.presets import PRESETS, find_preset
 
 
 @pytest.mark.parametrize(
-    ("name", "low", "high"), [("fast_dhm", 850_000, 950_000), ("fast_dhm_x2", 2_100_000, 2_300_000)]
+    ("name", "low", "high"),
+    [
+        ("fast_dhm", 850_000, 950_000),
+        ("fast_dhm_tuned", 700_000, 710_000),
+        ("fast_dhm_x2", 2_100_000, 2_300_000),
+    ],
 )
 def test_bytes_of_weights(name: str, low: int, high: int) -> None:
     assert low <= weight_bytes(build_model(find_preset(name).model)) <= high
