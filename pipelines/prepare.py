@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import Any
 import pandas as pd
 import psutil
 import tensorflow as tf
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from pipelines import records
@@ -67,25 +64,10 @@ def prepare(
         plan |= {"source": {**samples.source, "count": samples.count}}
     if not _is_finished(output_dir, plan):
         output_dir.mkdir(parents=True, exist_ok=True)
-        with _locked(output_dir):
+        with records.locked(output_dir):
             if not _is_finished(output_dir, plan):
                 _write(name, samples, output_dir, config, limit, plan)
     return records.read_index(output_dir)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes that prepare a folder out of it until this one has ended."""
-    lock = FileLock(folder / records.LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{folder}: another process prepares it; waiting for its end", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _is_finished(folder: Path, plan: dict[str, Any]) -> bool:

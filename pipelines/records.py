@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -302,7 +304,7 @@ def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTE
         decoded = folder / f"decoded-{split or 'all'}.npy"
         labels_file = decoded.with_suffix(".npz")
         if not (labels_file.is_file() and decoded.is_file()):
-            with FileLock(folder / LOCK_FILE):
+            with locked(folder):
                 if not (labels_file.is_file() and decoded.is_file()):
                     _decode_to_disk(folder, index, decoded, labels_file, shape)
         with np.load(labels_file) as archive:
@@ -310,6 +312,21 @@ def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTE
         images = np.load(decoded, mmap_mode="r")
     text = {key: index[key].to_numpy(str) for key in ("name", "split", "group")}
     return FaceArrays(images=images, **labels, **text)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a prepared folder until this one has ended."""
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{folder}: another process writes to it; waiting for its end", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _decode_to_disk(
