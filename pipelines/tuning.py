@@ -118,7 +118,17 @@ class TuneConfig:
                 raise InputError(f"{name}: found {values}, expected one or more values, each once")
         if not 0 <= self.latency_weight < math.inf:
             raise InputError(f"latency_weight: found {self.latency_weight}, expected 0 or more")
-        find_preset(self.preset)
+        # What no network can have is refused here, and not by each trial of a search that has begun.
+        for name in SPACE:
+            for value in getattr(self, name):
+                self.network({name: value})
+
+    def network(self, chosen: dict[str, Any]) -> ModelConfig:
+        """The network of the preset with these values in place of its own, keys as in `SPACE`."""
+        base = find_preset(self.preset).model
+        last = chosen.get("last_channels", base.stage_channels[-1])
+        others = {name: value for name, value in chosen.items() if name != "last_channels"}
+        return replace(base, stage_channels=(*base.stage_channels[:-1], last), **others)
 
 
 SPACE = ("cnn_multiplier", "rnn_multiplier", "recurrent_steps", "input_size", "last_channels", "hidden_units")
@@ -134,10 +144,9 @@ class DhmHyperModel(keras_tuner.HyperModel):
 
     def model_config(self, hp: Any) -> ModelConfig:
         """The network of keras-tuner's hyperparameters."""
-        chosen = {name: hp.Choice(name, list(getattr(self.config, name))) for name in SPACE}
-        base = find_preset(self.config.preset).model
-        stages = (*base.stage_channels[:-1], chosen.pop("last_channels"))
-        return replace(base, stage_channels=stages, **chosen)
+        return self.config.network(
+            {name: hp.Choice(name, list(getattr(self.config, name))) for name in SPACE}
+        )
 
     def build(self, hp: Any) -> tf.keras.Model:
         return build_model(self.model_config(hp))

@@ -211,6 +211,9 @@ def test_what_pays_is_found_from_effects_that_add_up() -> None:
         ({"input_size": ()}, r"input_size: found \(\), expected one or more values"),
         ({"hidden_units": (0, 0)}, r"hidden_units: found \(0, 0\), expected .* each once"),
         ({"latency_weight": -1.0}, "latency_weight: found -1.0, expected 0 or more"),
+        ({"input_size": (64, 50)}, "input_size: found 50, expected a multiple of 16"),
+        ({"rnn_multiplier": (1.0, 0.0)}, "rnn_multiplier: found 0.0, expected more than 0"),
+        ({"last_channels": (0,)}, r"stage_channels, .* found \(32, 64, 0\)"),
         ({"preset": "huge"}, "huge"),
     ],
 )
