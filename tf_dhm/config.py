@@ -189,6 +189,10 @@ class TrainConfig:
         keep: which of the running averages is exported: "best" on `val`, or the "last".
         balance: share of the training batches that is drawn evenly from the yaw bins 0-30,
             30-60 and 60-90 degrees; the rest is drawn evenly from all faces.
+        pooled_statistics: what normalises the pooled features of Fast DHM in training: those of
+            each "batch", or "fixed" ones, which are those of the weights that training begins with
+            (mean 0 and variance 1 where it begins anew). The mean of a batch hides from the network
+            where that batch lies among all poses, which "fixed" does not.
         mixed_precision: compute in float16 (GPU) or bfloat16 (CPU).
         map_source: where heat maps come from: "layer" (in the graph) or "py_function" (NumPy in
             the input pipeline).
@@ -213,6 +217,7 @@ class TrainConfig:
     ema: float = 0.999
     keep: Literal["best", "last"] = "best"
     balance: float = 0.5
+    pooled_statistics: Literal["batch", "fixed"] = "batch"
     mixed_precision: bool = False
     map_source: Literal["layer", "py_function"] = "layer"
     image_ops: Literal["opencv", "graph"] = "opencv"

@@ -17,6 +17,9 @@ from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.layers import Evolution, FastRecurrentCell
 from tf_dhm.mean_face import mean_landmarks, mean_shape
 
+POOLED_NORMALIZATION = "global_normalization"
+"""Layer of Fast DHM that normalises the features behind the global depthwise convolution."""
+
 
 @contextmanager
 def precision_policy(name: str) -> Iterator[None]:
@@ -57,7 +60,7 @@ def build_fast_dhm(config: ModelConfig) -> tf.keras.Model:
         features = Evolution(cell, config.recurrent_steps, name="evolution")([features, hidden])
 
     x = layers.DepthwiseConv2D(side, use_bias=False, name="global_depthwise")(features)
-    x = layers.BatchNormalization(momentum=0.9, name="global_normalization")(x)
+    x = layers.BatchNormalization(momentum=0.9, name=POOLED_NORMALIZATION)(x)
     x = layers.Flatten(name="flatten")(x)
     if config.hidden_units:
         x = layers.Dense(config.hidden_units, activation="relu", name="hidden")(x)

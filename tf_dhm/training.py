@@ -23,7 +23,7 @@ from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.layers import DiffusionHeatMap
 from tf_dhm.losses import loss_function
-from tf_dhm.models import build_model, constant_heatmap, precision_policy
+from tf_dhm.models import POOLED_NORMALIZATION, build_model, constant_heatmap, precision_policy
 
 Tensor = Any
 BatchSource = Callable[[int, int], tf.data.Dataset]
@@ -129,6 +129,22 @@ def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> tf.keras.optimi
     return optimizer
 
 
+def fix_pooled_statistics(model: tf.keras.Model) -> None:
+    """Normalise the pooled features by the statistics in the weights, in training too.
+
+    Raises:
+        InputError: a network without that normalisation.
+    """
+    found = [layer for layer in model.layers if layer.name == POOLED_NORMALIZATION]
+    if not found:
+        raise InputError(
+            "pooled_statistics: found fixed, expected batch for a network that does not normalise pooled "
+            "features; the family fast_dhm does"
+        )
+    # A batch normalisation that cannot be trained uses its moving statistics in every call.
+    found[0].trainable = False
+
+
 class Trainer:
     """Trains one network and keeps all that is needed to go on: weights, averages, optimizer, step.
 
@@ -182,6 +198,9 @@ class Trainer:
         # The average is the chief's alone, but that every worker holds the same one.
         with precision_policy("float32"):  # as it is exported, whatever it is trained in
             self.average = build_model(model_config)
+        if config.pooled_statistics == "fixed":
+            fix_pooled_statistics(self.model)
+            fix_pooled_statistics(self.average)
         self.average.set_weights(self.model.get_weights())
         self.predict = prediction_function(self.average, self.size)
         with self.devices.building():
@@ -305,7 +324,7 @@ class Trainer:
         An average of weights has statistics of its own, which the average of the statistics is far
         from while the learning rate is high (Izmailov et al., UAI 2018, section 3.2).
         """
-        layers = batch_normalizations(self.average)
+        layers = [layer for layer in batch_normalizations(self.average) if layer.trainable]
         for layer in layers:
             layer.momentum = 0.0  # a batch leaves its own statistics and no others
         statistics = [weight for layer in layers for weight in layer.non_trainable_weights]

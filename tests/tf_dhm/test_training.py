@@ -23,6 +23,8 @@ from tf_dhm.distribution import Devices
 from tf_dhm.errors import InputError
 from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.mean_face import mean_landmarks, mean_shape
+from tf_dhm.models import POOLED_NORMALIZATION, build_model
+from tf_dhm.presets import find_preset
 from tf_dhm.training import Trainer, Validation, WarmupCosine, make_optimizer, prediction_function
 
 FACES = face_arrays(64)
@@ -189,6 +191,29 @@ def test_the_statistics_of_the_average_are_measured_with_its_own_weights(tmp_pat
         stem = trainer.average.get_layer("stem")([image, trainer.heatmap])
         means.append(tf.reduce_mean(stem, (0, 1, 2)))
     np.testing.assert_allclose(layer.moving_mean, np.mean(means, 0), rtol=1e-3, atol=1e-5)
+
+
+def test_pooled_features_normalised_by_fixed_statistics(whole: Trainer, tmp_path: Path) -> None:
+    """No step and no calibration moves the layer, and a face's loss does not depend on its batch."""
+    trainer = make_trainer(tmp_path / "run", dataclasses.replace(TINY_RECIPE, pooled_statistics="fixed"))
+    trainer.initialize(whole.average.get_weights())
+    networks = (trainer.model, trainer.average)
+    layers = [network.get_layer(POOLED_NORMALIZATION) for network in networks]
+    before = layers[0].get_weights()
+    stem = trainer.average.get_layer("stem_normalization").moving_mean.numpy()
+    trainer.fit(stop_after_steps=STEPS)
+    for layer in layers:
+        assert_same_weights(layer.get_weights(), before)
+    assert not np.allclose(trainer.average.get_layer("stem_normalization").moving_mean.numpy(), stem)
+    shifted = 5.0 + np.arange(48.0, dtype=np.float32).reshape(6, 1, 1, 8)
+    free = tf.keras.layers.BatchNormalization()
+    np.testing.assert_allclose(layers[0](shifted[:3], training=True), layers[0](shifted, training=True)[:3])
+    assert not np.allclose(free(shifted[:3], training=True), free(shifted, training=True)[:3], atol=0.1)
+
+
+def test_networks_without_pooled_statistics_refuse_to_fix_them() -> None:
+    with pytest.raises(InputError, match="pooled_statistics: found fixed, expected batch"):
+        training.fix_pooled_statistics(build_model(find_preset("dhm_small").model))
 
 
 @pytest.mark.parametrize("changes", [{"map_noise": 0.1}, {"second_pass": 0.25}])
