@@ -99,7 +99,7 @@ class TuneConfig:
     time_again: bool = False
     """When the search is over, time all networks anew: with nothing else running, the figures of all
     trials are of one hour and one state of the machine."""
-    mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_x2")
+    mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned", "fast_dhm_x2")
     """Models to mark in the figure, if they were validated on the same dataset."""
     export: Literal["none", "best", "pareto"] = "none"
     """Train these again, for all epochs of the preset, and export them."""
