@@ -120,7 +120,7 @@ def test_unknown_options_and_wrong_types(
     ("arguments", "message"),
     [
         (["--dataset", "wild68"], "error: data-dir: found none for wild68, expected its folder"),
-        (["--data-dir", "tests"], "error: tests: found a folder for synthetic, expected none"),
+        (["--data-dir", str(Path(__file__).parent)], "tests: found a folder for synthetic, expected none"),
         (["--faces", "0"], "error: synthetic faces: found 0, expected 1 or more"),
         (["--preset", "fastdhm"], "error: preset: found 'fastdhm', expected one of fast_dhm, fast_dhm_x2"),
         (["--epochs", "0"], "epochs: found 0, expected more than 0"),
@@ -135,8 +135,13 @@ def test_unknown_options_and_wrong_types(
     ],
 )
 def test_mistakes_end_with_code_2(
-    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where no earlier run lies in runs/train
     assert in_process(monkeypatch, *arguments) == 2
     assert message in capsys.readouterr().err
 
