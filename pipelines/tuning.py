@@ -268,7 +268,8 @@ def nme_on_val(description: export.Description) -> float:
 def make_oracle(config: TuneConfig, epochs: int) -> Any:
     """What proposes trials; `epochs` are the passes of the longest."""
     objectives = [keras_tuner.Objective("nme", "min"), keras_tuner.Objective("latency", "min")]
-    shared: dict[str, Any] = {"objective": objectives, "seed": config.seed}
+    # keras-tuner takes 0 for no seed and draws one, with which a search could not be begun alike again.
+    shared: dict[str, Any] = {"objective": objectives, "seed": config.seed + 1}
     # A network over the byte limit counts as failed, and there may be many in a row.
     shared["max_consecutive_failed_trials"] = 10**6
     if config.tuner == "hyperband":

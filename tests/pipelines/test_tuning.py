@@ -220,3 +220,9 @@ def test_what_pays_is_found_from_effects_that_add_up() -> None:
 def test_wrong_options(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TuneConfig(data_dir=Path("x"), **changes)
+
+
+@pytest.mark.parametrize("tuner", ["bayesian", "random", "hyperband"])
+def test_the_default_seed_is_one(tuner: Any) -> None:
+    config = TuneConfig(data_dir=Path("x"), tuner=tuner)
+    assert tuning.make_oracle(config, 2).seed == tuning.make_oracle(config, 2).seed
