@@ -121,14 +121,14 @@ class TuneConfig:
         # What no network can have is refused here, and not by each trial of a search that has begun.
         for name in SPACE:
             for value in getattr(self, name):
-                self.network({name: value})
+                self.network(**{name: value})
 
-    def network(self, chosen: dict[str, Any]) -> ModelConfig:
-        """The network of the preset with these values in place of its own, keys as in `SPACE`."""
+    def network(self, last_channels: int | None = None, **others: Any) -> ModelConfig:
+        """The network of the preset with these values of options in `SPACE` in place of its own."""
         base = find_preset(self.preset).model
-        last = chosen.get("last_channels", base.stage_channels[-1])
-        others = {name: value for name, value in chosen.items() if name != "last_channels"}
-        return replace(base, stage_channels=(*base.stage_channels[:-1], last), **others)
+        if last_channels is not None:
+            others["stage_channels"] = (*base.stage_channels[:-1], last_channels)
+        return replace(base, **others)
 
 
 SPACE = ("cnn_multiplier", "rnn_multiplier", "recurrent_steps", "input_size", "last_channels", "hidden_units")
@@ -145,7 +145,7 @@ class DhmHyperModel(keras_tuner.HyperModel):
     def model_config(self, hp: Any) -> ModelConfig:
         """The network of keras-tuner's hyperparameters."""
         return self.config.network(
-            {name: hp.Choice(name, list(getattr(self.config, name))) for name in SPACE}
+            **{name: hp.Choice(name, list(getattr(self.config, name))) for name in SPACE}
         )
 
     def build(self, hp: Any) -> tf.keras.Model:

@@ -223,6 +223,6 @@ def test_wrong_options(changes: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("tuner", ["bayesian", "random", "hyperband"])
-def test_the_default_seed_is_one(tuner: Any) -> None:
+def test_the_default_seed_makes_a_search_repeatable(tuner: Any) -> None:
     config = TuneConfig(data_dir=Path("x"), tuner=tuner)
     assert tuning.make_oracle(config, 2).seed == tuning.make_oracle(config, 2).seed

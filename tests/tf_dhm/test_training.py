@@ -194,7 +194,7 @@ def test_the_statistics_of_the_average_are_measured_with_its_own_weights(tmp_pat
 
 
 def test_pooled_features_normalised_by_fixed_statistics(whole: Trainer, tmp_path: Path) -> None:
-    """No step and no calibration moves the layer, and a face's loss does not depend on its batch."""
+    """No step and no calibration moves the layer, and its output of a face does not depend on the batch."""
     trainer = make_trainer(tmp_path / "run", dataclasses.replace(TINY_RECIPE, pooled_statistics="fixed"))
     trainer.initialize(whole.average.get_weights())
     networks = (trainer.model, trainer.average)
