@@ -1,7 +1,8 @@
-"""Search for the networks that are accurate for their time: keras-tuner over multipliers, steps and sizes.
+"""Search for the networks that are accurate for their time.
 
-python tune.py --data-dir wild68 --trials 40 --output-dir runs/tune
-python tune.py --data-dir wild68 --trials 40 --output-dir runs/tune --export pareto
+keras-tuner proposes multipliers, steps and sizes, each network is trained for a short while and
+timed. The same command goes on with a search that was stopped; so does --resume FOLDER, with such
+other options behind it as may change: `--resume runs/tune --export pareto`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 
 import tyro
 
@@ -17,12 +19,25 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from pipelines.tuning import TuneConfig, tune
-from tf_dhm.errors import run_script
+from pipelines.tuning import TuneConfig, read_search, tune
+from tf_dhm.errors import InputError, run_script
+
+
+def parse(arguments: list[str]) -> TuneConfig:
+    """Options from the command line, over those of the search that is resumed."""
+    if not any(argument.partition("=")[0] == "--resume" for argument in arguments):
+        return tyro.cli(TuneConfig, args=arguments, description=__doc__)
+    option, _, value = arguments[0].partition("=")
+    folders, others = ([value], arguments[1:]) if value else (arguments[1:2], arguments[2:])
+    if option != "--resume" or not folders or folders[0].startswith("-"):
+        raise InputError(
+            f"options: found {shlex.join(arguments)}, expected --resume SEARCH_FOLDER before all others"
+        )
+    return tyro.cli(TuneConfig, args=others, default=read_search(Path(folders[0])), description=__doc__)
 
 
 def main() -> None:
-    config = tyro.cli(TuneConfig, description=__doc__)
+    config = parse(sys.argv[1:])
     if config.threads:  # before TensorFlow computes anything
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
     print(tune(config, shlex.join(["python", "tune.py", *sys.argv[1:]])))

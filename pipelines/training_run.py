@@ -36,6 +36,8 @@ EXPORT_FOLDER = "export"
 EVALUATION_FOLDER = "evaluation"
 FACES_FILE = "faces.json"
 INITIAL_FILE = "initialized_from.json"
+PLACES = ("runs_dir", "cache_dir", "data_dir", "data_service", "threads")
+"""Options that may differ where a run goes on: where its files and services are, and who computes."""
 FREE_OPTIONS = ("recurrent_steps",)
 """Options of a network that its weights do not depend on (but for whether there is a step at all)."""
 
@@ -272,24 +274,48 @@ def was_begun(options: Options) -> bool:
     """Whether there is a run of these options to go on with.
 
     Raises:
-        InputError: it has other options, but for where its files and its data services are.
+        InputError: it has other options, but for those in `PLACES`.
     """
     file = options.run_dir / OPTIONS_FILE
     if not file.exists():
         return False
     begun = configuration.read_json(Options, file)
-    places = {name: getattr(options, name) for name in ("runs_dir", "cache_dir", "data_dir", "data_service")}
-    if dataclasses.replace(begun, **places) != options:
-        raise InputError(f"{file}: found an earlier run of other options; choose another --name")
+    begun = dataclasses.replace(begun, **{name: getattr(options, name) for name in PLACES})
+    before, now = flat(dataclasses.asdict(begun)), flat(dataclasses.asdict(options))
+    if found := [f"{name} {before[name]}, expected {now[name]}" for name in now if before[name] != now[name]]:
+        raise InputError(
+            f"{file}: found an earlier run with {'; '.join(found)}; choose another name, or move it away"
+        )
     return True
 
 
-def run_to_end(options: Options, command: str, mixture: datasets.Mixture | None = None) -> Path:
-    """`run`, or go on with a run that was stopped; nothing is done again where it is finished."""
+def flat(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without the groups that some of them are in, as the command line names them."""
+    groups = [value for value in options.values() if isinstance(value, dict)]
+    single = {name: value for name, value in options.items() if not isinstance(value, dict)}
+    return {name: value for group in [single, *groups] for name, value in group.items()}
+
+
+def finished(options: Options) -> Path | None:
+    """The model that a run of these options exported; None where it is not finished.
+
+    Raises:
+        InputError: as `was_begun`.
+    """
     version_dir = options.run_dir / EXPORT_FOLDER / options.preset / "1"
-    if (version_dir.parent / export.CARD_FILE).exists():
+    begun = was_begun(options)
+    return version_dir if begun and (version_dir.parent / export.CARD_FILE).exists() else None
+
+
+def run_to_end(options: Options, command: str, mixture: datasets.Mixture | None = None) -> Path:
+    """`run`, or go on with a run that was stopped; nothing is done again where it is finished.
+
+    Raises:
+        InputError: as `run`, or there is a run of other options.
+    """
+    if (version_dir := finished(options)) is not None:
         return version_dir
-    resume = (options.run_dir / OPTIONS_FILE).exists()
+    resume = was_begun(options)
     if not resume and options.run_dir.exists():
         shutil.rmtree(options.run_dir)  # stopped before its first checkpoint
     tf.keras.backend.clear_session()  # of the runs before it in this process

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -35,6 +36,7 @@ from tf_dhm.models import build_model, weight_bytes
 from tf_dhm.peers import mediapipe_file
 from tf_dhm.predictor import find_savedmodel
 from tf_dhm.presets import find_preset
+from tf_dhm.training import DivergedError
 
 CONFIG_FILE = "tune.json"
 RESULT_FILE = "result.json"
@@ -46,6 +48,8 @@ FREE_OPTIONS = (
     *("data_dir", "cache_dir", "output_dir"),
 )
 """What may differ when a search goes on: none of them changes what a trial is."""
+ONE_RUN = ("minutes", "time_again", "export", "epochs")
+"""Options of `TuneConfig` that are meant for one run of a search, not for those that go on with it."""
 HIGHEST_NME = 8.0
 """Published systems above it, in percent, are left out of the figure."""
 LATENCY_ROUNDS, LATENCY_TURN_SECONDS = 20, 0.02
@@ -76,13 +80,14 @@ class TuneConfig:
     trials: int = 40
     """Trials in all."""
     images: int = 100_000
-    """Training images of a trial (at least; whole passes over the faces)."""
+    """Training images of a trial, or so many more as make whole passes over the faces."""
     minutes: float | None = None
     """No trial begins after so many minutes; None: all of them."""
     max_bytes: int | None = None
     """Largest network, in bytes of its float32 weights; a larger one is not trained."""
     latency_weight: float = 1.0
-    """What the tuner minimises is the NME in percent plus so much for a time of 1 x MediaPipe's."""
+    """What the tuner minimises, and what is best, is the NME in percent plus so much for a time of 1 x
+    MediaPipe's."""
     cnn_multiplier: tuple[float, ...] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
     """Values to try, as in the options below."""
     rnn_multiplier: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -102,22 +107,27 @@ class TuneConfig:
     mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned", "fast_dhm_x2")
     """Models to mark in the figure, if they were validated on the same dataset."""
     export: Literal["none", "best", "pareto"] = "none"
-    """Train these again, for all epochs of the preset, and export them."""
+    """Train these again, for all epochs of the preset, and export them to
+    OUTPUT_DIR/exported/TRIAL/export/PRESET. best: the least sum, see --latency-weight; pareto: those that
+    no other beats in both NME and time."""
     epochs: int | None = None
     """Passes of that training in place of the preset's."""
     threads: int = 0
     """Threads of the computation; 0 for all cores."""
 
     def __post_init__(self) -> None:
-        for name in ("trials", "images"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name}: found {getattr(self, name)}, expected 1 or more")
+        for name in ("trials", "images", "max_bytes", "limit", "epochs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}: found {value}, expected 1 or more")
+        for name in ("latency_weight", "minutes", "threads"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise InputError(f"{name}: found {value}, expected 0 or more")
         for name in SPACE:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{name}: found {values}, expected one or more values, each once")
-        if not 0 <= self.latency_weight < math.inf:
-            raise InputError(f"latency_weight: found {self.latency_weight}, expected 0 or more")
         # What no network can have is refused here, and not by each trial of a search that has begun.
         for name in SPACE:
             for value in getattr(self, name):
@@ -163,49 +173,71 @@ class Search(BaseTuner):
     process, the chief, proposes, and workers with the same folder run this.
     """
 
-    def __init__(self, config: TuneConfig, command: str) -> None:
+    def __init__(self, config: TuneConfig, command: str, epochs: int) -> None:
         self.config = config
         self.command = command
         self.deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
         self.folders: list[Path] = []
         self.mixture: datasets.Mixture | None = None
-        self.passes = passes(config)
-        oracle = make_oracle(config, self.passes)
+        self.epochs = epochs
+        oracle = make_oracle(config, epochs)
         super().__init__(oracle, DhmHyperModel(config), str(config.output_dir), "search")
-        done = len(list(config.output_dir.glob(f"trials/*/{RESULT_FILE}")))
-        total = config.trials if config.tuner != "hyperband" else None
-        self.progress = tqdm(desc="trials", total=total, initial=done, unit="trial")
+        self.progress = tqdm(desc="trials", total=self.total, initial=self.done, unit="trial")
+
+    @property
+    def total(self) -> int | None:
+        """Trials in all; Hyperband counts them itself."""
+        return None if self.config.tuner == "hyperband" else self.config.trials
+
+    @property
+    def done(self) -> int:
+        """Trials that have a result."""
+        return len(list(self.config.output_dir.glob(f"trials/*/{RESULT_FILE}")))
+
+    def on_search_begin(self) -> None:
+        # keras-tuner goes on with a search that was saved, which it does first behind the first trial.
+        self.save()
 
     def pre_create_trial(self) -> None:
-        if time.monotonic() > self.deadline:
+        if time.monotonic() > self.deadline and (self.total is None or self.done < self.total):
             raise TimeIsUp
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Train and time one network; returns both objectives and their sum."""
+        """Train and time one network; returns both objectives and their sum, NaN where there are none.
+
+        Raises:
+            FatalError: what went wrong is not the network's fault; it is the cause.
+        """
         folder = self.config.output_dir / "trials" / trial.trial_id
         try:
-            result = read_result(folder) or self.try_out(trial, folder)
-        except InputError as error:
-            result = write_result(folder, trial, {"status": f"failed: {error}"})
+            result = read_result(folder, trial) or self.try_out(trial, folder)
+        except Exception as error:  # which keras-tuner would count as a failed network
+            raise keras_tuner.errors.FatalError(str(error)) from error
         self.progress.update()
+        self.progress.write(describe_result(result))
         write_table(self.config.output_dir)
-        if result["status"] != "trained":
-            raise keras_tuner.errors.FailedTrialError(result["status"])
-        found = {"nme": result["nme"], "latency": self.config.latency_weight * result["latency_ratio"]}
+        nme, ratio = result.get("nme", math.nan), result.get("latency_ratio", math.nan)
+        found = {"nme": nme, "latency": self.config.latency_weight * ratio}
         objective = self.oracle.objective
         return found | {objective.name: objective.get_value(found)}
 
     def try_out(self, trial: Any, folder: Path) -> dict[str, Any]:
         """Train a network, or go on with its training, and time it."""
-        model = self.hypermodel.model_config(trial.hyperparameters)
-        size = weight_bytes(build_model(model))
+        try:
+            model = self.hypermodel.model_config(trial.hyperparameters)
+            size = weight_bytes(build_model(model))
+        except InputError as error:  # each value is right, and yet there is no network of them all
+            return write_result(folder, trial, {"status": f"failed: {error}"})
         found: dict[str, Any] = {"weight_bytes": size}
         if self.config.max_bytes is not None and size > self.config.max_bytes:
             status = f"not trained: {size} bytes, expected at most {self.config.max_bytes}"
             return write_result(folder, trial, found | {"status": status})
         began = time.monotonic()
         options = self.trial_options(trial, model)
-        version_dir = training_run.run_to_end(options, self.command, self.faces(options))
+        try:
+            version_dir = training_run.run_to_end(options, self.command, self.faces(options))
+        except DivergedError as error:
+            return write_result(folder, trial, found | {"status": f"failed: {error}"})
         description = export.read_description(version_dir)
         times = measure_latency(version_dir, self.config.output_dir)
         val = description.val
@@ -218,11 +250,11 @@ class Search(BaseTuner):
         config, preset = self.config, find_preset(self.config.preset)
         options = replace(base_options(config), name=trial.trial_id, model=model)
         values = trial.hyperparameters.values
-        epochs = values.get("tuner/epochs") or self.passes
+        epochs = values.get("tuner/epochs") or self.epochs
         if parent := values.get("tuner/trial_id"):  # Hyperband goes on with the better ones
             epochs -= values["tuner/initial_epoch"]
             network = config.output_dir / "trials" / parent / training_run.EXPORT_FOLDER / config.preset
-            options = replace(options, init=str(network))
+            options = replace(options, init=str(network.resolve()))
         return replace(options, train=replace(preset.train, epochs=epochs, seed=config.seed))
 
     def faces(self, options: Options) -> datasets.Mixture:
@@ -253,10 +285,19 @@ def base_options(config: TuneConfig) -> Options:
 
 
 def passes(config: TuneConfig) -> int:
-    """Passes over the training faces that make `config.images`."""
+    """Passes over the training faces that make `config.images`, in whole batches.
+
+    Raises:
+        InputError: the dataset cannot be read, or has not the faces of one batch.
+    """
     (folder,) = training_run.prepared_folders(base_options(config))
     faces = int((records.read_index(folder)["split"] == "train").sum())
-    return -(-config.images // max(faces, 1))
+    batch_size = find_preset(config.preset).train.batch_size
+    if faces < batch_size:
+        raise InputError(
+            f"{config.data_dir}: found {faces} faces to train with, expected {batch_size} or more"
+        )
+    return -(-config.images // (faces // batch_size * batch_size))
 
 
 def nme_on_val(description: export.Description) -> float:
@@ -310,15 +351,37 @@ def measure_latency(version_dir: Path, output_dir: Path) -> dict[str, float]:
     }
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """What a finished trial found; None for one that is not finished."""
+def chosen(trial: Any) -> dict[str, Any]:
+    """The network of a trial by the options in `SPACE`."""
+    return {name: trial.hyperparameters.values[name] for name in SPACE}
+
+
+def read_result(folder: Path, trial: Any) -> dict[str, Any] | None:
+    """What a finished trial found; None for one that is not finished.
+
+    Raises:
+        InputError: it is that of another network.
+    """
     path = folder / RESULT_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text())
+    if before := differences(result, chosen(trial)):
+        raise InputError(f"{path}: found another network, {before} in this trial; move {folder} away")
+    return result
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs of the values in `now`, as "images 32, expected 64"; empty where nothing does."""
+    return ", ".join(
+        f"{name} {before.get(name)!r}, expected {value!r}"
+        for name, value in now.items()
+        if before.get(name) != value
+    )
 
 
 def write_result(folder: Path, trial: Any, found: dict[str, Any]) -> dict[str, Any]:
-    chosen = {name: trial.hyperparameters.values[name] for name in SPACE}
-    result = {"trial": trial.trial_id, **chosen, **found}
+    result = {"trial": trial.trial_id, **chosen(trial), **found}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RESULT_FILE, result)
     return result
@@ -372,16 +435,24 @@ def write_table(output_dir: Path) -> None:
 
 def trained(table: pd.DataFrame) -> pd.DataFrame:
     """The trials that have both objectives; InputError where there is none."""
-    found = table[table["status"] == "trained"] if len(table) else table
+    if not len(table):
+        raise InputError("trials: found none that is finished, expected some")
+    found = table[table["status"] == "trained"]
     if not len(found):
-        raise InputError(f"trials: found none that was trained among {len(table)}, expected some")
+        reasons = "; ".join(f"{row['trial']} {row['status']}" for row in table.head(3).to_dict("records"))
+        more = f"; and {len(table) - 3} more" if len(table) > 3 else ""
+        raise InputError(
+            f"trials: found none that was trained among {len(table)}, expected some ({reasons}{more})"
+        )
     return found
 
 
-def points(table: pd.DataFrame, column: str) -> list[TradeoffPoint]:
-    """Trials in a plot of `column` against NME, grouped by the multiplier of the CNN."""
+def points(table: pd.DataFrame, column: str, unit: float = 1.0) -> list[TradeoffPoint]:
+    """Trials in a plot of `column` (x unit) against NME, grouped by the multiplier of the CNN."""
     return [
-        TradeoffPoint(row["trial"], f"CNN × {row['cnn_multiplier']:g}", row[column], row["nme"], "single")
+        TradeoffPoint(
+            row["trial"], f"CNN × {row['cnn_multiplier']:g}", unit * row[column], row["nme"], "single"
+        )
         for row in trained(table).to_dict("records")
     ]
 
@@ -389,18 +460,22 @@ def points(table: pd.DataFrame, column: str) -> list[TradeoffPoint]:
 def draw_figure(table: pd.DataFrame, marked: list[dict[str, Any]], path: Path) -> None:
     """Fig. 7 and Fig. 8: time and bytes against NME, with the published systems beside the trials.
 
-    Of the trials those on the front are named.
+    Of the trials those on the front are named. Times are ratios to the reference, by the median of its
+    times: a trial that was timed in a slow hour is no slower for it.
     """
     plots = []
-    costs: list[tuple[str, str, Literal["ms", "bytes"]]] = [
-        ("one core, TFLite float32 (ms); published: one i7 core", "latency_ms", "ms"),
-        ("float32 weights (bytes)", "weight_bytes", "bytes"),
+    reference = float(trained(table)["reference_ms"].median())
+    costs: list[tuple[str, str, float, Literal["ms", "bytes"]]] = [
+        ("one core, TFLite float32 (ms); published: one i7 core", "latency_ratio", reference, "ms"),
+        ("float32 weights (bytes)", "weight_bytes", 1.0, "bytes"),
     ]
-    for label, column, theirs in costs:
-        own = sorted(points(table, column), key=lambda point: point.group)
+    for label, column, unit, theirs in costs:
+        own = sorted(points(table, column, unit), key=lambda point: point.group)
         front = pareto_front(own)
         own = [point if point in front else replace(point, name="") for point in own]
-        own += [TradeoffPoint(row["name"], TO_THE_END, row[column], row["nme"], "apart") for row in marked]
+        own += [
+            TradeoffPoint(row["name"], TO_THE_END, unit * row[column], row["nme"], "apart") for row in marked
+        ]
         published = [point for point in evaluation.published_points(theirs) if point.nme <= HIGHEST_NME]
         plots.append((label, own + published))
     title = "Trials: NME on val after a short training. Published: NME on AFLW2000-3D."
@@ -427,13 +502,24 @@ def tune(config: TuneConfig, command: str) -> str:
         raise InputError(f"data-dir: found no {config.data_dir}, expected the folder of {config.dataset}")
     for name in config.mark:  # not at the end of hours
         export.read_description(find_savedmodel(name))
-    claim_folder(config)
-    search = Search(config, command)
+    check_folder(config)
+    epochs = passes(config)
+    with atomic_write(config.output_dir / CONFIG_FILE) as temporary:
+        temporary.write_text(configuration.to_json(config))
+    search = Search(config, command, epochs)
     try:
-        search.search()
+        with warnings.catch_warnings():  # keras-tuner's, of a network without objectives
+            warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+            search.search(verbose=0)
+        if search.total is not None and search.done < search.total:
+            print(f"the tuner found {search.done} networks to try, and no other among those to choose from")
     except TimeIsUp:
         print(f"{config.minutes:g} minutes are over; the same command goes on")
-    search.progress.close()
+    except keras_tuner.errors.FatalError as error:
+        raise (error.__cause__ or error) from None
+    finally:
+        search.progress.close()
+    trained(read_table(config.output_dir))  # refuses before anything is timed
     if config.time_again:
         time_again(config)
     table = read_table(config.output_dir)
@@ -443,28 +529,42 @@ def tune(config: TuneConfig, command: str) -> str:
     return describe(table)
 
 
-def claim_folder(config: TuneConfig) -> None:
+def read_search(output_dir: Path) -> TuneConfig:
+    """The options of the search in a folder, wherever that was moved to, without those in `ONE_RUN`.
+
+    Raises:
+        InputError: there is none.
+    """
+    file = output_dir / CONFIG_FILE
+    if not file.is_file():
+        raise InputError(
+            f"{output_dir}: found no {CONFIG_FILE}, expected the folder of a search, as runs/tune"
+        )
+    once = {field.name: field.default for field in fields(TuneConfig) if field.name in ONE_RUN}
+    return replace(configuration.read_json(TuneConfig, file), output_dir=output_dir, **once)
+
+
+def check_folder(config: TuneConfig) -> None:
     """Refuse to go on with a search of other options."""
     path = config.output_dir / CONFIG_FILE
-    if path.is_file():
-        before, now = json.loads(path.read_text()), json.loads(configuration.to_json(config))
-        differing = [
-            f"{name} {before.get(name)!r}"
-            for name in now
-            if name not in FREE_OPTIONS and now[name] != before.get(name)
-        ]
-        if differing:
-            raise InputError(
-                f"{config.output_dir}: found a search with {', '.join(differing)}, expected the options "
-                "given; choose another --output-dir"
-            )
+    if not path.is_file():
         return
-    with atomic_write(path) as temporary:
-        temporary.write_text(configuration.to_json(config))
+    before, now = json.loads(path.read_text()), json.loads(configuration.to_json(config))
+    fixed = {name: value for name, value in now.items() if name not in FREE_OPTIONS}
+    if found := differences(before, fixed):
+        free = ", ".join(name.replace("_", "-") for name in FREE_OPTIONS)
+        raise InputError(
+            f"{config.output_dir}: found a search with {found}; choose another --output-dir (where a search "
+            f"goes on, these may change: {free})"
+        )
 
 
 def train_to_the_end(config: TuneConfig, command: str, trials: list[str], search: Search) -> None:
-    """Train the networks of trials anew, as their preset is trained, and export them."""
+    """Train the networks of trials anew, as their preset is trained, and export them.
+
+    Raises:
+        InputError: one was exported before, after another number of epochs.
+    """
     preset = find_preset(config.preset)
     epochs = preset.train.epochs if config.epochs is None else config.epochs
     for name in trials:
@@ -474,11 +574,16 @@ def train_to_the_end(config: TuneConfig, command: str, trials: list[str], search
             trial,
             data_dir=config.data_dir,
             cache_dir=config.cache_dir,
+            threads=config.threads,
             runs_dir=config.output_dir / "exported",
             quality_crops=Options.quality_crops,
             init=None,
             train=replace(preset.train, epochs=epochs, seed=config.seed),
         )
+        version_dir = training_run.finished(options)
+        if version_dir is not None:
+            print(f"trial {name} was exported before, to {version_dir}")
+            continue
         version_dir = training_run.run_to_end(options, command, search.faces(options))
         print(f"trial {name} is exported to {version_dir}")
 
@@ -501,7 +606,7 @@ def what_pays(table: pd.DataFrame) -> pd.DataFrame:
     inputs = np.stack([np.ones(len(found)), *columns], 1)
     if len(found) <= inputs.shape[1]:
         return pd.DataFrame(columns=["choice", "step", "nme", "time", "bytes"])
-    measured = found[["nme", "latency_ms", "weight_bytes"]].to_numpy(float)
+    measured = found[["nme", "latency_ratio", "weight_bytes"]].to_numpy(float)
     measured[:, 1:] = np.log2(measured[:, 1:])
     effects = np.linalg.lstsq(inputs, measured, rcond=None)[0][1:]
     return pd.DataFrame(
@@ -523,8 +628,26 @@ def describe(table: pd.DataFrame) -> str:
     effects = what_pays(table)
     if len(effects):
         lines += ["", "one step of each choice, the others being equal (linear fit):", as_text(effects)]
+    else:
+        lines += ["", "what pays: too few trials to tell"]
     return "\n".join(lines)
 
 
+def describe_result(result: dict[str, Any]) -> str:
+    """A trial in one line."""
+    network = ", ".join(f"{name} {result[name]:g}" for name in SPACE)
+    if result["status"] != "trained":
+        return f"trial {result['trial']} ({network}): {result['status']}"
+    return (
+        f"trial {result['trial']} ({network}): NME {result['nme']:.2f} %, {result['latency_ratio']:.3f} x "
+        f"MediaPipe's time, {result['weight_bytes']:,} bytes"
+    )
+
+
 def as_text(table: pd.DataFrame) -> str:
-    return table.to_string(index=False, float_format=lambda value: f"{value:.3g}")
+    formats = {"nme": "{:.2f}".format, "latency_ratio": "{:.3f}".format}
+    return table.to_string(
+        index=False,
+        formatters={name: text for name, text in formats.items() if name in table},
+        float_format=lambda value: f"{value:.3g}",
+    )

@@ -77,6 +77,10 @@ def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert f"data-dir: found no {tmp_path / 'faces'}, expected the folder of csv" in found.stderr
     assert not (tmp_path / "tune").exists()
+    resume = [sys.executable, str(ROOT / "tune.py"), "--trials", "2", "--resume", "tune"]
+    found = subprocess.run(resume, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "expected --resume SEARCH_FOLDER before all others" in found.stderr
 
 
 @pytest.mark.slow
@@ -98,7 +102,25 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert (tmp_path / "tune/trials/0/result.json").read_bytes() == first
     table = pd.read_csv(tmp_path / "tune/trials.csv")
     assert table["status"].tolist() == ["trained", "trained"]
-    assert len(pd.read_csv(second / "history.csv")) == 38  # 1,500 images of 40 faces, none twice
+    assert len(pd.read_csv(second / "history.csv")) == 47  # 1,500 images in passes of 32, none twice
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_in_its_first_trial_goes_on_with_the_same_network(tmp_path: Path) -> None:
+    write_faces(tmp_path / "faces", 40, 9)
+    options = ("--trials", "1", "--images", "1500", "--output-dir", "tune")
+    first = tmp_path / "tune/trials/0"
+    with started(tmp_path, "killed", *options) as process:
+        wait_for(lambda: (first / "history.csv").exists(), tmp_path, [process])
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    began = (first / "options.json").read_bytes()
+    resume = [sys.executable, str(ROOT / "tune.py"), "--resume", "tune"]
+    done = subprocess.run(resume, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "resuming tune/trials/0 at step" in done.stdout
+    assert (first / "options.json").read_bytes() == began
+    assert len(pd.read_csv(tmp_path / "tune/trials.csv")) == 1
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from tf_dhm.files import atomic_write
 from tf_dhm.layers import DiffusionHeatMap
 from tf_dhm.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.predictor import find_savedmodel
+from tf_dhm.presets import PRESETS
 from tf_dhm.quality import GOOD_NME, QualityHead, network_with_features
 from tf_dhm.serving_warmup import write_warmup
 
@@ -285,8 +286,8 @@ def model_card(
     lines = [
         f"# {name}",
         "",
-        f"Preset `{description.preset}`, version {version}. 68 landmarks in 3-D from a "
-        f"{size} x {size} RGB crop (square around the face, side sqrt(2) x the "
+        f"Preset `{description.preset}`{changes_of_network(description)}, version {version}. 68 landmarks "
+        f"in 3-D from a {size} x {size} RGB crop (square around the face, side sqrt(2) x the "
         "longer side of the landmark box)"
         + (", their visibility" if head and head.visibility_kernel is not None else "")
         + (", and a confidence." if head else "."),
@@ -305,6 +306,18 @@ def model_card(
     if description.quality:
         lines += quality_lines(description.quality)
     return "\n".join(lines) + "\n"
+
+
+def changes_of_network(description: Description) -> str:
+    """In what a network differs from its preset's, as " with cnn_multiplier 2.0"; empty where it does not.
+
+    A preset that is not known any more has nothing to be compared with.
+    """
+    preset = PRESETS.get(description.preset)
+    if preset is None or preset.model == description.model:
+        return ""
+    own, usual = asdict(description.model), asdict(preset.model)
+    return " with " + ", ".join(f"{name} {own[name]}" for name in own if own[name] != usual[name])
 
 
 def training_lines(description: Description, head: QualityHead | None) -> list[str]:

@@ -40,6 +40,10 @@ NAMED_FACES = 5
 """So many faces of a batch are named where it spoils the training."""
 
 
+class DivergedError(InputError):
+    """The loss or its gradient is NaN or infinite: by the network, its recipe or a batch."""
+
+
 @dataclass(frozen=True)
 class Validation:
     """Faces on which the best weights are chosen.
@@ -350,7 +354,7 @@ class Trainer:
             stop_after_steps: end early after so many steps (with a checkpoint).
 
         Raises:
-            InputError: the loss or its gradient is NaN or infinite; names the step and the batch.
+            DivergedError: the loss or its gradient is NaN or infinite; names the step and the batch.
         """
         start = step = int(self.step)
         end = self.total_steps
@@ -380,7 +384,7 @@ class Trainer:
             for batch in self.own_batches(start, end):
                 loss = float(self.train_step(self.devices.split(batch)))
                 if not math.isfinite(loss):
-                    raise InputError(self._describe_failure(step))
+                    raise DivergedError(self._describe_failure(step))
                 step += 1
                 progress.update()
                 loss_sum += loss

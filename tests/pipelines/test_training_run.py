@@ -79,7 +79,7 @@ def test_the_description_tells_how_it_was_trained(base: Options, finished: Path)
     history = pd.read_csv(base.run_dir / HISTORY_FILE)
     assert found.val["nme_mean_of_bins"] == pytest.approx(history["val_nme"].min(), rel=1e-5)
     card = (finished.parent / export.CARD_FILE).read_text()
-    assert "Preset `tiny`, version 1." in card
+    assert "Preset `tiny` with input_size 32, " in card
     assert f"| {found.val['nme_mean_of_bins']:.2f} |" in card
 
 
@@ -106,7 +106,9 @@ def test_workers_go_on_with_a_run_of_the_same_options(base: Options, finished: P
     assert not was_begun(dataclasses.replace(base, name="another"))
     assert was_begun(dataclasses.replace(base, cache_dir=Path("elsewhere"), data_service=("grpc://a:1",)))
     other = dataclasses.replace(base, train=dataclasses.replace(base.train, epochs=9))
-    with pytest.raises(InputError, match=r"first/options.json: found an earlier run of other options"):
+    with pytest.raises(
+        InputError, match=r"options.json: found an earlier run with epochs 2, expected 9; choose"
+    ):
         was_begun(other)
 
 

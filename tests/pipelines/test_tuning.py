@@ -19,6 +19,7 @@ from tf_dhm import evaluation, export
 from tf_dhm.errors import InputError
 from tf_dhm.models import build_model, weight_bytes
 from tf_dhm.predictor import Predictor
+from tf_dhm.training import DivergedError
 
 COMMAND = "python tune.py"
 
@@ -123,19 +124,68 @@ def test_a_model_to_mark_that_is_none(folder: Path) -> None:
 
 
 def test_passes_make_the_images(folder: Path) -> None:
-    assert [tuning.passes(small(folder, images=images)) for images in (1, 40, 41, 100)] == [1, 1, 2, 3]
+    # 36 faces to train with: a pass is one batch of 32
+    assert [tuning.passes(small(folder, images=images)) for images in (1, 32, 33, 100)] == [1, 1, 2, 4]
+    with pytest.raises(InputError, match=r"faces: found [0-9]+ faces to train with, expected 32 or more"):
+        tuning.passes(small(folder, limit=20))
 
 
 @pytest.mark.slow
 def test_another_search_in_the_same_folder(folder: Path, table: pd.DataFrame) -> None:
-    with pytest.raises(InputError, match=r"tune: found a search with images 32, expected the options given"):
+    with pytest.raises(InputError, match=r"tune: found a search with images 32, expected 64; choose"):
         tune(small(folder, images=64), COMMAND)
 
 
-def test_a_network_over_the_limit_is_not_trained(folder: Path) -> None:
-    config = small(folder, output_dir=folder / "limited", max_bytes=100)
-    with pytest.raises(InputError, match="found none that was trained among 2, expected some"):
+@pytest.mark.slow
+def test_an_export_of_other_epochs_is_not_given_for_this_one(folder: Path, table: pd.DataFrame) -> None:
+    with pytest.raises(InputError, match=r"options.json: found an earlier run with epochs 1, expected 2;"):
+        tune(small(folder, export="best", epochs=2), COMMAND)
+
+
+@pytest.mark.slow
+def test_what_was_exported_is_named_again_and_no_face_is_read(
+    folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tuning.datasets, "load_mixture", None)  # calling it is an error
+    config = small(folder, export="best", epochs=1)
+    tune(config, COMMAND)
+    (best,) = chosen_trials(table.astype({"trial": str}), "best", 1.0)
+    place = folder / "tune/exported" / best / "export/tiny/1"
+    assert f"trial {best} was exported before, to {place}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_card_of_an_export_says_in_what_it_differs(folder: Path, table: pd.DataFrame) -> None:
+    (best,) = chosen_trials(table.astype({"trial": str}), "best", 1.0)
+    card = (folder / "tune/exported" / best / "export/tiny" / export.CARD_FILE).read_text()
+    assert "Preset `tiny` with input_size 32, stage_channels (16, 16), " in card
+
+
+@pytest.mark.slow
+def test_a_search_is_resumed_by_its_folder(folder: Path, table: pd.DataFrame) -> None:
+    config = small(folder, export="best", epochs=1, minutes=0.0)
+    tune(config, COMMAND)  # no trial is left to begin, so that no minutes are over
+    moved = dataclasses.replace(config, output_dir=Path("elsewhere"))
+    assert tuning.read_search(folder / "tune") == dataclasses.replace(
+        moved, output_dir=folder / "tune", export="none", epochs=None, minutes=None
+    )
+    with pytest.raises(InputError, match=r"prepared: found no tune.json, expected the folder of a search"):
+        tuning.read_search(folder / "prepared")
+
+
+def test_a_wrong_dataset_does_not_claim_the_folder(folder: Path) -> None:
+    config = small(folder, output_dir=folder / "unclaimed", dataset="300w_lp")
+    with pytest.raises(InputError, match="faces"):
         tune(config, COMMAND)
+    assert not (folder / "unclaimed").exists()
+
+
+def test_a_network_over_the_limit_is_not_trained(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = small(folder, output_dir=folder / "limited", max_bytes=100)
+    reason = r"\(0 not trained: [0-9]+ bytes, expected at most 100; 1 not trained: [^;]*\)"
+    with pytest.raises(InputError, match=f"found none that was trained among 2, expected some {reason}"):
+        tune(config, COMMAND)
+    assert "Traceback" not in capfd.readouterr().err
     rows = pd.read_csv(folder / "limited" / TABLE_FILE)
     assert rows["status"].str.contains("expected at most 100").all()
     assert not (folder / "limited/trials/0/export").exists()
@@ -143,8 +193,59 @@ def test_a_network_over_the_limit_is_not_trained(folder: Path) -> None:
 
 def test_no_trial_begins_when_the_time_is_up(folder: Path) -> None:
     config = small(folder, output_dir=folder / "late", minutes=0.0)
-    with pytest.raises(InputError, match="found none that was trained among 0"):
+    with pytest.raises(InputError, match="trials: found none that is finished"):
         tune(config, COMMAND)
+
+
+def test_a_space_that_is_used_up_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = small(folder, output_dir=folder / "few", trials=9, max_bytes=100)
+    with pytest.raises(InputError, match="found none that was trained among 2"):
+        tune(config, COMMAND)
+    assert "the tuner found 2 networks to try, and no other" in capsys.readouterr().out
+
+
+class Choice:
+    """A trial of keras-tuner."""
+
+    def __init__(self, config: TuneConfig, **values: Any) -> None:
+        self.trial_id = "0"
+        self.hyperparameters = keras_tuner.HyperParameters()
+        DhmHyperModel(config).model_config(self.hyperparameters)
+        self.hyperparameters.values.update(values)
+
+
+def test_a_result_of_another_network_is_not_taken_for_this_one(folder: Path) -> None:
+    config = small(folder)
+    trial_dir = folder / "a_trial"
+    assert tuning.read_result(trial_dir, Choice(config)) is None
+    tuning.write_result(trial_dir, Choice(config), {"status": "failed: by hand"})
+    found = tuning.read_result(trial_dir, Choice(config))
+    assert found is not None
+    assert found["status"] == "failed: by hand"
+    with pytest.raises(InputError, match=r"found another network, cnn_multiplier 1.0, expected 2.0 in this"):
+        tuning.read_result(trial_dir, Choice(config, cnn_multiplier=2.0))
+
+
+def test_what_is_no_fault_of_the_network_stops_the_search(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(folder, output_dir=folder / "stopped")
+
+    def full(*_: object) -> Path:
+        raise OSError(28, "No space left on device", "a_file")
+
+    monkeypatch.setattr(training_run, "run_to_end", full)
+    with pytest.raises(OSError, match="No space left"):
+        tune(config, COMMAND)
+    assert not list((folder / "stopped").glob(f"trials/*/{RESULT_FILE}"))
+
+    def diverge(*_: object) -> Path:
+        raise DivergedError("training: found a NaN")
+
+    monkeypatch.setattr(training_run, "run_to_end", diverge)
+    with pytest.raises(InputError, match="0 failed: training: found a NaN; 1 failed"):
+        tune(config, COMMAND)
+    assert pd.read_csv(folder / "stopped" / TABLE_FILE)["status"].str.startswith("failed: training").all()
 
 
 def test_what_is_searched() -> None:
@@ -189,7 +290,7 @@ def test_what_pays_is_found_from_effects_that_add_up() -> None:
         recurrent_steps=steps,
         hidden_units=hidden,
         nme=4.0 - 0.5 * np.log2(cnn) - 0.1 * np.log2(steps) + 0.02 * hidden / 136,
-        latency_ms=0.3 * cnn * steps**0.5,
+        latency_ratio=0.3 * cnn * steps**0.5,
         weight_bytes=1e6 * cnn**2 * 1.1 ** (hidden / 136),
     )
     found = tuning.what_pays(table)
@@ -199,7 +300,7 @@ def test_what_pays_is_found_from_effects_that_add_up() -> None:
     np.testing.assert_allclose(found["time"], [2.0, 2**0.5, 1.0], rtol=1e-9)
     np.testing.assert_allclose(found["bytes"], [4.0, 1.0, 1.1], rtol=1e-9)
     assert tuning.what_pays(table[:4]).empty
-    text = tuning.describe(table.assign(trial="a", latency_ratio=0.1))
+    text = tuning.describe(table.assign(trial="a"))
     assert "20 trained, 0 not" in text
     assert text.splitlines()[-1].split() == ["hidden_units", "+", "136", "0.02", "1", "1.1"]
 
@@ -210,6 +311,9 @@ def test_what_pays_is_found_from_effects_that_add_up() -> None:
         ({"trials": 0}, "trials: found 0, expected 1 or more"),
         ({"input_size": ()}, r"input_size: found \(\), expected one or more values"),
         ({"hidden_units": (0, 0)}, r"hidden_units: found \(0, 0\), expected .* each once"),
+        ({"max_bytes": -5}, "max_bytes: found -5, expected 1 or more"),
+        ({"epochs": 0}, "epochs: found 0, expected 1 or more"),
+        ({"minutes": -1.0}, "minutes: found -1.0, expected 0 or more"),
         ({"latency_weight": -1.0}, "latency_weight: found -1.0, expected 0 or more"),
         ({"input_size": (64, 50)}, "input_size: found 50, expected a multiple of 16"),
         ({"rnn_multiplier": (1.0, 0.0)}, "rnn_multiplier: found 0.0, expected more than 0"),

@@ -20,7 +20,16 @@ from tests.tiny_models import random_head
 from tf_dhm import export, geometry
 from tf_dhm.config import ModelConfig, from_dict, to_json
 from tf_dhm.errors import InputError
-from tf_dhm.export import Description, card_rows, model_card, next_version, promote, read_weights, save_model
+from tf_dhm.export import (
+    Description,
+    card_rows,
+    changes_of_network,
+    model_card,
+    next_version,
+    promote,
+    read_weights,
+    save_model,
+)
 from tf_dhm.heatmap import diffusion_heatmap
 from tf_dhm.mean_face import mean_landmarks
 from tf_dhm.models import build_model, constant_heatmap, precision_policy
@@ -385,7 +394,7 @@ def test_promotion(exported: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, Predictor(exported).predict(make_crops()))
     card = (folder / "README.md").read_text()
     assert "# served" in card
-    assert "Preset `tiny`, version 2." in card
+    assert "version 2. 68 landmarks" in card
 
 
 def test_promotion_may_add_files(exported: Path, tmp_path: Path) -> None:
@@ -407,6 +416,14 @@ def fail(folder: Path) -> None:
     raise OSError("full")
 
 
+def test_the_card_names_in_what_a_network_differs_from_its_preset() -> None:
+    usual = find_preset("tiny").model
+    assert changes_of_network(describe(usual)) == ""
+    changed = dataclasses.replace(usual, cnn_multiplier=2.0, hidden_units=0)
+    assert changes_of_network(describe(changed)) == " with cnn_multiplier 2.0, hidden_units 0"
+    assert changes_of_network(describe(changed, preset="of_old")) == ""
+
+
 def test_results_that_do_not_fit_the_card_leave_no_version(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         promote(exported, tmp_path / "served", {"x": {"nme_mean": 3.0}})
@@ -420,7 +437,8 @@ def test_the_card_holds_what_was_measured(network: tf.keras.Model, exported: Pat
     began = dataclasses.asdict(describe(preset="earlier", command="python train.py --name a", hours=2.25))
     results = {"AFLW2000-3D half, labels original": {**RESULTS, "nme_60_90": 5.875, "nme_mean_of_bins": 3.8}}
     card = model_card("name", exported / "1", describe(initialized_from=began), results, "7")
-    assert "Preset `tiny`, version 7. 68 landmarks in 3-D from a 32 x 32 RGB crop" in card
+    assert "Preset `tiny` with input_size 32, " in card
+    assert ", version 7. 68 landmarks in 3-D from a 32 x 32 RGB crop" in card
     count = network.count_params()
     assert f"{count:,} float32, {4 * count:,} bytes" in card
     assert f"SavedModel {export.folder_bytes(exported / '1'):,} bytes with its graph" in card
