@@ -24,6 +24,10 @@ Backend = Literal["tflite", "saved_model"]
 """What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
 
 
+MAX_PASSES = 3
+"""Passes of the model over a face: those after the second change little."""
+
+
 @dataclass(frozen=True)
 class Face:
     """A face of a photo or of a frame.
@@ -95,8 +99,8 @@ class Aligner:
         threads: int = 1,
     ) -> None:
         self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
-        if passes is not None and passes < 1:
-            raise InputError(f"passes: found {passes}, expected 1 or more")
+        if passes is not None and not 1 <= passes <= MAX_PASSES:
+            raise InputError(f"passes: found {passes}, expected 1 to {MAX_PASSES}")
         if (passes or 1) > 1 and not self.predictor.can_refine:
             raise InputError(f"model {self.predictor.name}: has no signature refine, so passes must be 1")
         detected = 2 if self.predictor.can_refine else 1

@@ -131,8 +131,9 @@ class TestModel:
             Aligner(tmp_path)
 
     def test_passes(self, fake_model: Path, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="passes: found 0"):
-            Aligner(fake_model, passes=0, backend="saved_model")
+        for passes in (0, 4):
+            with pytest.raises(InputError, match=f"passes: found {passes}, expected 1 to 3"):
+                Aligner(fake_model, passes=passes, backend="saved_model")
         with pytest.raises(InputError, match="passes must be 1"):
             Aligner(write_fake_model(tmp_path / "plain", refine=False), passes=2, backend="saved_model")
 
