@@ -17,8 +17,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import keras_tuner
-import numpy as np
-import pandas as pd
 import tensorflow as tf
 from filelock import FileLock
 from keras_tuner.engine.base_tuner import BaseTuner
@@ -26,11 +24,25 @@ from tqdm import tqdm
 
 from pipelines import datasets, records, training_run
 from pipelines.training_run import Options
+from pipelines.trials import (
+    RESULT_FILE,
+    SPACE,
+    chosen_trials,
+    describe,
+    describe_result,
+    differences,
+    draw_figure,
+    read_result,
+    read_table,
+    trained,
+    write_json,
+    write_result,
+    write_table,
+)
 from tf_dhm import benchmark, evaluation, export, metrics, tflite_export
 from tf_dhm import config as configuration
 from tf_dhm.config import ModelConfig
 from tf_dhm.errors import InputError
-from tf_dhm.figures import TradeoffPoint, pareto_front, save_figure, tradeoff_figure
 from tf_dhm.files import atomic_write
 from tf_dhm.models import build_model, weight_bytes
 from tf_dhm.peers import mediapipe_file
@@ -39,8 +51,7 @@ from tf_dhm.presets import find_preset
 from tf_dhm.training import DivergedError
 
 CONFIG_FILE = "tune.json"
-RESULT_FILE = "result.json"
-TABLE_FILE = "trials.csv"
+STATE_FOLDER = "search"
 FIGURE_FILE = "tradeoff.png"
 MARKED_FILE = "marked.json"
 FREE_OPTIONS = (
@@ -50,13 +61,8 @@ FREE_OPTIONS = (
 """What may differ when a search goes on: none of them changes what a trial is."""
 ONE_RUN = ("minutes", "time_again", "export", "epochs")
 """Options of `TuneConfig` that are meant for one run of a search, not for those that go on with it."""
-HIGHEST_NME = 8.0
-"""Published systems above it, in percent, are left out of the figure."""
 LATENCY_ROUNDS, LATENCY_TURN_SECONDS = 20, 0.02
 """Turns of the trial's network and of the reference: 200 calls of each and more."""
-HIDDEN_STEP = 136
-"""Units of the hidden layer that `what_pays` counts as one step."""
-TO_THE_END = "committed, trained to the end: NME on val"
 METRICS = tuple(f"nme_{name}" for name in metrics.YAW_BINS)
 
 
@@ -141,10 +147,6 @@ class TuneConfig:
         return replace(base, **others)
 
 
-SPACE = ("cnn_multiplier", "rnn_multiplier", "recurrent_steps", "input_size", "last_channels", "hidden_units")
-"""Options of `TuneConfig` that hold values to try."""
-
-
 class DhmHyperModel(keras_tuner.HyperModel):
     """The networks among which a search chooses."""
 
@@ -181,7 +183,13 @@ class Search(BaseTuner):
         self.mixture: datasets.Mixture | None = None
         self.epochs = epochs
         oracle = make_oracle(config, epochs)
-        super().__init__(oracle, DhmHyperModel(config), str(config.output_dir), "search")
+        try:
+            super().__init__(oracle, DhmHyperModel(config), str(config.output_dir), STATE_FOLDER)
+        except ValueError as error:  # keras-tuner writes its state in place
+            raise InputError(
+                f"{config.output_dir / STATE_FOLDER}: found keras-tuner's state cut off ({error}); remove "
+                "that folder: by the same seed the same command proposes the same trials, and does none again"
+            ) from error
         self.progress = tqdm(desc="trials", total=self.total, initial=self.done, unit="trial")
 
     @property
@@ -351,47 +359,6 @@ def measure_latency(version_dir: Path, output_dir: Path) -> dict[str, float]:
     }
 
 
-def chosen(trial: Any) -> dict[str, Any]:
-    """The network of a trial by the options in `SPACE`."""
-    return {name: trial.hyperparameters.values[name] for name in SPACE}
-
-
-def read_result(folder: Path, trial: Any) -> dict[str, Any] | None:
-    """What a finished trial found; None for one that is not finished.
-
-    Raises:
-        InputError: it is that of another network.
-    """
-    path = folder / RESULT_FILE
-    if not path.is_file():
-        return None
-    result: dict[str, Any] = json.loads(path.read_text())
-    if before := differences(result, chosen(trial)):
-        raise InputError(f"{path}: found another network, {before} in this trial; move {folder} away")
-    return result
-
-
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What differs of the values in `now`, as "images 32, expected 64"; empty where nothing does."""
-    return ", ".join(
-        f"{name} {before.get(name)!r}, expected {value!r}"
-        for name, value in now.items()
-        if before.get(name) != value
-    )
-
-
-def write_result(folder: Path, trial: Any, found: dict[str, Any]) -> dict[str, Any]:
-    result = {"trial": trial.trial_id, **chosen(trial), **found}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RESULT_FILE, result)
-    return result
-
-
-def write_json(path: Path, content: Any) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
 def time_again(config: TuneConfig) -> None:
     """Measure the latency of every trained trial anew; its other results stay."""
     for row in trained(read_table(config.output_dir)).to_dict("records"):
@@ -420,75 +387,6 @@ def marked_models(config: TuneConfig) -> list[dict[str, Any]]:
             }
     write_json(path, found)
     return [{"name": name, **values} for name, values in found.items()]
-
-
-def read_table(output_dir: Path) -> pd.DataFrame:
-    """All finished trials, one row each: what was chosen and what was found."""
-    files = sorted(output_dir.glob(f"trials/*/{RESULT_FILE}"))
-    return pd.DataFrame([json.loads(file.read_text()) for file in files])
-
-
-def write_table(output_dir: Path) -> None:
-    with atomic_write(output_dir / TABLE_FILE) as path:
-        read_table(output_dir).to_csv(path, index=False)
-
-
-def trained(table: pd.DataFrame) -> pd.DataFrame:
-    """The trials that have both objectives; InputError where there is none."""
-    if not len(table):
-        raise InputError("trials: found none that is finished, expected some")
-    found = table[table["status"] == "trained"]
-    if not len(found):
-        reasons = "; ".join(f"{row['trial']} {row['status']}" for row in table.head(3).to_dict("records"))
-        more = f"; and {len(table) - 3} more" if len(table) > 3 else ""
-        raise InputError(
-            f"trials: found none that was trained among {len(table)}, expected some ({reasons}{more})"
-        )
-    return found
-
-
-def points(table: pd.DataFrame, column: str, unit: float = 1.0) -> list[TradeoffPoint]:
-    """Trials in a plot of `column` (x unit) against NME, grouped by the multiplier of the CNN."""
-    return [
-        TradeoffPoint(
-            row["trial"], f"CNN × {row['cnn_multiplier']:g}", unit * row[column], row["nme"], "single"
-        )
-        for row in trained(table).to_dict("records")
-    ]
-
-
-def draw_figure(table: pd.DataFrame, marked: list[dict[str, Any]], path: Path) -> None:
-    """Fig. 7 and Fig. 8: time and bytes against NME, with the published systems beside the trials.
-
-    Of the trials those on the front are named. Times are ratios to the reference, by the median of its
-    times: a trial that was timed in a slow hour is no slower for it.
-    """
-    plots = []
-    reference = float(trained(table)["reference_ms"].median())
-    costs: list[tuple[str, str, float, Literal["ms", "bytes"]]] = [
-        ("one core, TFLite float32 (ms); published: one i7 core", "latency_ratio", reference, "ms"),
-        ("float32 weights (bytes)", "weight_bytes", 1.0, "bytes"),
-    ]
-    for label, column, unit, theirs in costs:
-        own = sorted(points(table, column, unit), key=lambda point: point.group)
-        front = pareto_front(own)
-        own = [point if point in front else replace(point, name="") for point in own]
-        own += [
-            TradeoffPoint(row["name"], TO_THE_END, unit * row[column], row["nme"], "apart") for row in marked
-        ]
-        published = [point for point in evaluation.published_points(theirs) if point.nme <= HIGHEST_NME]
-        plots.append((label, own + published))
-    title = "Trials: NME on val after a short training. Published: NME on AFLW2000-3D."
-    save_figure(tradeoff_figure(plots, title), path)
-
-
-def chosen_trials(table: pd.DataFrame, which: Literal["best", "pareto"], weight: float) -> list[str]:
-    """Trials to train to the end: the least sum of the objectives, or the front of time and NME."""
-    found = trained(table)
-    if which == "best":
-        cost = found["nme"] + weight * found["latency_ratio"]
-        return [str(found.loc[cost.idxmin(), "trial"])]
-    return [point.name for point in pareto_front(points(found, "latency_ratio"))]
 
 
 def tune(config: TuneConfig, command: str) -> str:
@@ -540,7 +438,9 @@ def read_search(output_dir: Path) -> TuneConfig:
         raise InputError(
             f"{output_dir}: found no {CONFIG_FILE}, expected the folder of a search, as runs/tune"
         )
-    once = {field.name: field.default for field in fields(TuneConfig) if field.name in ONE_RUN}
+    once: dict[str, Any] = {
+        field.name: field.default for field in fields(TuneConfig) if field.name in ONE_RUN
+    }
     return replace(configuration.read_json(TuneConfig, file), output_dir=output_dir, **once)
 
 
@@ -586,68 +486,3 @@ def train_to_the_end(config: TuneConfig, command: str, trials: list[str], search
             continue
         version_dir = training_run.run_to_end(options, command, search.faces(options))
         print(f"trial {name} is exported to {version_dir}")
-
-
-def what_pays(table: pd.DataFrame) -> pd.DataFrame:
-    """What one step of each choice does to error, time and bytes, all other choices being equal.
-
-    A linear fit over the trials that were trained: NME, and logarithms of latency and bytes, as sums
-    of effects of the doublings of each choice (of the hidden layer, of each HIDDEN_STEP units).
-
-    Returns:
-        a row for each choice of which the trials have several values: choice, step, nme (change in
-        percent), time and bytes (factors); empty where there are not more trials than such choices.
-    """
-    found = trained(table)
-    varied = [name for name in SPACE if found[name].nunique() > 1]
-    columns = [
-        found[name] / HIDDEN_STEP if name == "hidden_units" else np.log2(found[name]) for name in varied
-    ]
-    inputs = np.stack([np.ones(len(found)), *columns], 1)
-    if len(found) <= inputs.shape[1]:
-        return pd.DataFrame(columns=["choice", "step", "nme", "time", "bytes"])
-    measured = found[["nme", "latency_ratio", "weight_bytes"]].to_numpy(float)
-    measured[:, 1:] = np.log2(measured[:, 1:])
-    effects = np.linalg.lstsq(inputs, measured, rcond=None)[0][1:]
-    return pd.DataFrame(
-        {
-            "choice": varied,
-            "step": [f"+ {HIDDEN_STEP}" if name == "hidden_units" else "x 2" for name in varied],
-            "nme": effects[:, 0],
-            "time": 2 ** effects[:, 1],
-            "bytes": 2 ** effects[:, 2],
-        }
-    )
-
-
-def describe(table: pd.DataFrame) -> str:
-    """The trials as text, the most accurate first, and what pays."""
-    columns = [name for name in ("trial", *SPACE, "nme", "latency_ratio", "weight_bytes") if name in table]
-    found = trained(table).sort_values("nme")
-    lines = [as_text(found[columns]), f"{len(found)} trained, {len(table) - len(found)} not"]
-    effects = what_pays(table)
-    if len(effects):
-        lines += ["", "one step of each choice, the others being equal (linear fit):", as_text(effects)]
-    else:
-        lines += ["", "what pays: too few trials to tell"]
-    return "\n".join(lines)
-
-
-def describe_result(result: dict[str, Any]) -> str:
-    """A trial in one line."""
-    network = ", ".join(f"{name} {result[name]:g}" for name in SPACE)
-    if result["status"] != "trained":
-        return f"trial {result['trial']} ({network}): {result['status']}"
-    return (
-        f"trial {result['trial']} ({network}): NME {result['nme']:.2f} %, {result['latency_ratio']:.3f} x "
-        f"MediaPipe's time, {result['weight_bytes']:,} bytes"
-    )
-
-
-def as_text(table: pd.DataFrame) -> str:
-    formats = {"nme": "{:.2f}".format, "latency_ratio": "{:.3f}".format}
-    return table.to_string(
-        index=False,
-        formatters={name: text for name, text in formats.items() if name in table},
-        float_format=lambda value: f"{value:.3g}",
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pandas as pd
 import pytest
 
 from pipelines import training_run, tuning
-from pipelines.tuning import RESULT_FILE, TABLE_FILE, DhmHyperModel, TuneConfig, chosen_trials, tune
+from pipelines.trials import RESULT_FILE, SPACE, TABLE_FILE, chosen_trials, read_result, write_result
+from pipelines.tuning import DhmHyperModel, TuneConfig, tune
 from tests.faces import write_faces
 from tf_dhm import evaluation, export
 from tf_dhm.errors import InputError
@@ -173,6 +175,23 @@ def test_a_search_is_resumed_by_its_folder(folder: Path, table: pd.DataFrame) ->
         tuning.read_search(folder / "prepared")
 
 
+def test_a_state_of_the_tuner_that_was_cut_off(folder: Path) -> None:
+    config = small(folder, output_dir=folder / "cut", max_bytes=100)
+    with pytest.raises(InputError, match="found none that was trained among 2"):
+        tune(config, COMMAND)
+    results = {file: file.read_bytes() for file in (folder / "cut/trials").glob(f"*/{RESULT_FILE}")}
+    times = {file: file.stat().st_mtime_ns for file in results}
+    state = folder / "cut/search/oracle.json"
+    state.write_bytes(state.read_bytes()[:50])
+    with pytest.raises(InputError, match=r"cut/search: found keras-tuner's state cut off .*; remove that"):
+        tune(config, COMMAND)
+    shutil.rmtree(folder / "cut/search")
+    with pytest.raises(InputError, match="found none that was trained among 2"):
+        tune(config, COMMAND)
+    assert {file: file.stat().st_mtime_ns for file in results} == times  # none was written again
+    assert {file: file.read_bytes() for file in results} == results
+
+
 def test_a_wrong_dataset_does_not_claim_the_folder(folder: Path) -> None:
     config = small(folder, output_dir=folder / "unclaimed", dataset="300w_lp")
     with pytest.raises(InputError, match="faces"):
@@ -217,13 +236,13 @@ class Choice:
 def test_a_result_of_another_network_is_not_taken_for_this_one(folder: Path) -> None:
     config = small(folder)
     trial_dir = folder / "a_trial"
-    assert tuning.read_result(trial_dir, Choice(config)) is None
-    tuning.write_result(trial_dir, Choice(config), {"status": "failed: by hand"})
-    found = tuning.read_result(trial_dir, Choice(config))
+    assert read_result(trial_dir, Choice(config)) is None
+    write_result(trial_dir, Choice(config), {"status": "failed: by hand"})
+    found = read_result(trial_dir, Choice(config))
     assert found is not None
     assert found["status"] == "failed: by hand"
     with pytest.raises(InputError, match=r"found another network, cnn_multiplier 1.0, expected 2.0 in this"):
-        tuning.read_result(trial_dir, Choice(config, cnn_multiplier=2.0))
+        read_result(trial_dir, Choice(config, cnn_multiplier=2.0))
 
 
 def test_what_is_no_fault_of_the_network_stops_the_search(
@@ -253,8 +272,8 @@ def test_what_is_searched() -> None:
     hp = keras_tuner.HyperParameters()
     model = DhmHyperModel(config)
     model.model_config(hp)
-    assert {name: list(hp._hps[name][0].values) for name in tuning.SPACE} == {
-        name: list(getattr(config, name)) for name in tuning.SPACE
+    assert {name: list(hp._hps[name][0].values) for name in SPACE} == {
+        name: list(getattr(config, name)) for name in SPACE
     }
     hp.values.update(cnn_multiplier=3.0, input_size=64, last_channels=96, hidden_units=0, recurrent_steps=2)
     found = model.model_config(hp)
@@ -269,40 +288,6 @@ def test_both_objectives_count(kind: Any) -> None:
     assert oracle.max_trials == (None if kind == "hyperband" else 7)
     if kind == "hyperband":
         assert oracle.max_epochs == 6
-
-
-def test_which_trials_are_trained_to_the_end() -> None:
-    rows = [("a", 3.0, 0.1), ("b", 2.5, 0.3), ("c", 2.6, 0.4), ("d", 2.4, 0.9)]
-    table = pd.DataFrame(rows, columns=["trial", "nme", "latency_ratio"])
-    table = table.assign(status="trained", cnn_multiplier=1.0)
-    assert chosen_trials(table, "pareto", 1.0) == ["a", "b", "d"]
-    assert chosen_trials(table, "best", 1.0) == ["b"]  # 3.1, 2.8, 3.0, 3.3
-    assert chosen_trials(table, "best", 0.0) == ["d"]
-
-
-def test_what_pays_is_found_from_effects_that_add_up() -> None:
-    rng = np.random.default_rng(0)
-    cnn, steps = rng.choice([0.5, 1.0, 2.0, 3.0], 20), rng.choice([1, 2, 4], 20)
-    hidden = rng.choice([0, 136, 408], 20)
-    table = pd.DataFrame(dict.fromkeys(tuning.SPACE, 1.0), index=range(20)).assign(
-        status="trained",
-        cnn_multiplier=cnn,
-        recurrent_steps=steps,
-        hidden_units=hidden,
-        nme=4.0 - 0.5 * np.log2(cnn) - 0.1 * np.log2(steps) + 0.02 * hidden / 136,
-        latency_ratio=0.3 * cnn * steps**0.5,
-        weight_bytes=1e6 * cnn**2 * 1.1 ** (hidden / 136),
-    )
-    found = tuning.what_pays(table)
-    assert found["choice"].tolist() == ["cnn_multiplier", "recurrent_steps", "hidden_units"]
-    assert found["step"].tolist() == ["x 2", "x 2", "+ 136"]
-    np.testing.assert_allclose(found["nme"], [-0.5, -0.1, 0.02], atol=1e-9)
-    np.testing.assert_allclose(found["time"], [2.0, 2**0.5, 1.0], rtol=1e-9)
-    np.testing.assert_allclose(found["bytes"], [4.0, 1.0, 1.1], rtol=1e-9)
-    assert tuning.what_pays(table[:4]).empty
-    text = tuning.describe(table.assign(trial="a"))
-    assert "20 trained, 0 not" in text
-    assert text.splitlines()[-1].split() == ["hidden_units", "+", "136", "0.02", "1", "1.1"]
 
 
 @pytest.mark.parametrize(
