@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines import batches, data_service, datasets, quality_crops, records, synthetic
 from pipelines.records import FaceArrays, StoreConfig
 from tf_dhm import config as configuration
-from tf_dhm import evaluation, export
+from tf_dhm import evaluation, export, metrics
 from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig
 from tf_dhm.distribution import Devices, Distribution, find_devices
 from tf_dhm.errors import InputError
@@ -260,8 +260,7 @@ def finish_run(
         rows = {"synthetic test faces": measure(version_dir, options)}
     with atomic_write(export_dir / export.CARD_FILE) as path:
         path.write_text(export.model_card(options.preset, version_dir, description, rows, version_dir.name))
-    headline = val["nme_mean_of_bins"] if val["nme_mean_of_bins"] is not None else val["nme_mean"]
-    print(f"NME on val {headline:.3f} % (mean of bins where poses are known)")
+    print(f"NME on val {metrics.headline(val):.3f} % (mean of bins where poses are known)")
     if rows:
         report = options.run_dir / EVALUATION_FOLDER
         print(f"results on {options.test_faces:,} synthetic test faces: {report / 'table.md'}")

@@ -249,7 +249,7 @@ class Search(BaseTuner):
         description = export.read_description(version_dir)
         times = measure_latency(version_dir, self.config.output_dir)
         val = description.val
-        found |= {"nme": nme_on_val(description), **{name: val[name] for name in METRICS}, **times}
+        found |= {"nme": metrics.headline(val), **{name: val[name] for name in METRICS}, **times}
         found |= {"images": description.faces_seen, "seconds": round(time.monotonic() - began, 1)}
         return write_result(folder, trial, found | {"status": "trained"})
 
@@ -306,12 +306,6 @@ def passes(config: TuneConfig) -> int:
             f"{config.data_dir}: found {faces} faces to train with, expected {batch_size} or more"
         )
     return -(-config.images // (faces // batch_size * batch_size))
-
-
-def nme_on_val(description: export.Description) -> float:
-    """NME in percent on `val`: the mean of the bins, of the faces where poses are not known."""
-    mean = description.val["nme_mean_of_bins"]
-    return float(description.val["nme_mean"] if mean is None else mean)
 
 
 def make_oracle(config: TuneConfig, epochs: int) -> Any:
@@ -381,7 +375,7 @@ def marked_models(config: TuneConfig) -> list[dict[str, Any]]:
         description = export.read_description(find_savedmodel(name))
         if list(description.datasets) == [config.dataset]:
             found[name] = before.get(name) or {
-                "nme": nme_on_val(description),
+                "nme": metrics.headline(description.val),
                 "weight_bytes": evaluation.model_size(find_savedmodel(name)).bytes,
                 **measure_latency(find_savedmodel(name), config.output_dir),
             }

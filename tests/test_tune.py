@@ -56,6 +56,14 @@ def wait_for(condition: object, folder: Path, processes: list[subprocess.Popen[b
         time.sleep(0.05)
 
 
+def kill_when(condition: object, folder: Path, *options: str) -> None:
+    """Run a search until `condition()`, then `kill -9` it."""
+    with started(folder, "killed", *options) as process:
+        wait_for(condition, folder, [process])
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
 def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
     found = subprocess.run(
         command(tmp_path, "--trials", "0"), cwd=tmp_path, env=environment(), capture_output=True, text=True
@@ -88,10 +96,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     write_faces(tmp_path / "faces", 40, 9)
     options = ("--trials", "2", "--images", "1500", "--output-dir", "tune")
     second = tmp_path / "tune/trials/1"
-    with started(tmp_path, "killed", *options) as process:
-        wait_for(lambda: (second / "history.csv").exists(), tmp_path, [process])
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    kill_when((second / "history.csv").exists, tmp_path, *options)
     assert not (second / "result.json").exists()
     first = (tmp_path / "tune/trials/0/result.json").read_bytes()
     done = subprocess.run(
@@ -110,10 +115,7 @@ def test_one_that_is_killed_in_its_first_trial_goes_on_with_the_same_network(tmp
     write_faces(tmp_path / "faces", 40, 9)
     options = ("--trials", "1", "--images", "1500", "--output-dir", "tune")
     first = tmp_path / "tune/trials/0"
-    with started(tmp_path, "killed", *options) as process:
-        wait_for(lambda: (first / "history.csv").exists(), tmp_path, [process])
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    kill_when((first / "history.csv").exists, tmp_path, *options)
     began = (first / "options.json").read_bytes()
     resume = [sys.executable, str(ROOT / "tune.py"), "--resume", "tune"]
     done = subprocess.run(resume, cwd=tmp_path, env=environment(), capture_output=True, text=True)

@@ -450,9 +450,8 @@ def measured_points(
         if not rows or labels not in by_labels:
             continue
         summary = by_labels[labels]
-        nme = summary["nme_mean_of_bins"] or summary["nme_mean"]
         cost = min(row["ms" if column == "ms" else "file_bytes"] for row in rows)
-        points.append(TradeoffPoint(model, group, float(cost), float(nme or np.nan)))
+        points.append(TradeoffPoint(model, group, float(cost), metrics.headline(summary)))
     return points
 
 

@@ -5,6 +5,9 @@ Errors and thresholds are percent; shares (CED, AUC, failure rate) are in [0, 1]
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -127,6 +130,12 @@ def summarize(errors: ArrayLike, yaw: ArrayLike) -> dict[str, float | int | None
     summary["failure_rate_6"] = failure_rate(values)
     summary["images"] = int(values.size)
     return summary
+
+
+def headline(summary: Mapping[str, Any]) -> float:
+    """The one figure of a `summarize`d set, percent: mean of the bins, of all faces where a bin is empty."""
+    mean = summary["nme_mean_of_bins"]
+    return float(summary["nme_mean"] if mean is None else mean)
 
 
 def check_errors(errors: ArrayLike) -> Array:

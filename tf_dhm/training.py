@@ -432,8 +432,7 @@ class Trainer:
     def _finish_epoch(self, epoch: int, loss_sum: float, rate: float) -> dict[str, Any]:
         self.calibrate()
         summary = self.validation.summarize(self.predict)
-        headline = summary["nme_mean_of_bins"]
-        value = float(headline if headline is not None else summary["nme_mean"] or np.inf)
+        value = metrics.headline(summary)
         if value < float(self.best) or self.config.keep == "last":
             self.best.assign(value)  # of the weights that are kept
             with atomic_write(self.best_file) as path:

@@ -92,13 +92,14 @@ def test_summary_by_hand() -> None:
         "failure_rate_6": 0.25,
         "images": 4,
     }
+    assert metrics.headline(summary) == pytest.approx(16 / 3)
 
 
 def test_summary_without_pose_has_no_bins() -> None:
     summary = metrics.summarize([1.0, 3.0], [np.nan, np.nan])
     assert [summary[f"nme_{name}"] for name in metrics.YAW_BINS] == [None, None, None]
     assert summary["nme_mean_of_bins"] is None
-    assert summary["nme_mean"] == 2.0
+    assert summary["nme_mean"] == metrics.headline(summary) == 2.0
 
 
 def test_summary_with_an_empty_bin_has_no_mean_of_bins() -> None:
