@@ -24,7 +24,15 @@ from tf_dhm.detector import FaceDetector, overlaps
 from tf_dhm.files import atomic_write
 from tf_dhm.images import decode_raster
 from tf_dhm.mean_face import mean_shape
-from tf_dhm.predictor import Prediction, Predictor, cut_crops, find_savedmodel, join_predictions, model_name
+from tf_dhm.predictor import (
+    DEFAULT_MODEL,
+    Prediction,
+    Predictor,
+    cut_crops,
+    find_savedmodel,
+    join_predictions,
+    model_name,
+)
 from tf_dhm.quality import balanced_accuracy, roc_auc
 from tf_dhm.tflite import DEFAULT_KIND, KINDS, TFLitePredictor, tflite_name
 
@@ -52,7 +60,7 @@ class RuntimeMeasureConfig:
 
     aflw2000_3d: Path
     """Folder of AFLW2000-3D, or of a part of it."""
-    model: str = "fast_dhm"
+    model: str = DEFAULT_MODEL
     """Name or folder of a model; its TFLite files are measured as far as they are there."""
     wild68: Path | None = None
     """wild68 as prepare.py wrote it: visibility is measured against the flags of its `val` faces."""

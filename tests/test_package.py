@@ -20,7 +20,7 @@ LIMIT = 150
 ALIGN = f"""
 import json, sys
 from tf_dhm import Aligner
-aligner = Aligner("fast_dhm")
+aligner = Aligner()
 (face,) = aligner.align({str(PHOTO)!r})
 print(json.dumps({{
     "face": face.as_dict(),

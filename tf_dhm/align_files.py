@@ -24,7 +24,7 @@ from tf_dhm.errors import INTERRUPTED, InputError
 from tf_dhm.face_records import STDOUT, FaceRecords, Record
 from tf_dhm.files import atomic_write
 from tf_dhm.images import PHOTO_SUFFIXES, Photo, read_photo
-from tf_dhm.predictor import cut_crops, upright_boxes, upright_roll
+from tf_dhm.predictor import DEFAULT_MODEL, cut_crops, upright_boxes, upright_roll
 from tf_dhm.tracking import Tracker, TrackingConfig
 from tf_dhm.video import VIDEO_SUFFIXES, Frame, VideoReader, VideoWriter, Window, check_display
 
@@ -61,7 +61,7 @@ class AlignConfig:
     """Go on with an earlier run: skip files that it finished, and keep its lines."""
     frames: int | None = None
     """Stop a video or the camera after so many frames."""
-    model: str = "fast_dhm"
+    model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
     backend: Backend = "tflite"
     """What runs it: its TFLite file or its SavedModel (slower to start)."""

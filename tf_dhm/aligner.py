@@ -17,7 +17,7 @@ from tf_dhm.errors import InputError
 from tf_dhm.geometry import Array
 from tf_dhm.images import Photo, Source, read_photo
 from tf_dhm.mean_face import mean_shape
-from tf_dhm.predictor import LandmarkModel, Prediction, Predictor, find_faces
+from tf_dhm.predictor import DEFAULT_MODEL, LandmarkModel, Prediction, Predictor, find_faces
 from tf_dhm.tflite import TFLitePredictor
 
 Backend = Literal["tflite", "saved_model"]
@@ -75,7 +75,7 @@ class Face:
 class Aligner:
     """Finds faces and their landmarks.
 
-    >>> faces = Aligner("fast_dhm").align("photo.jpg")  # doctest: +SKIP
+    >>> faces = Aligner().align("photo.jpg")  # doctest: +SKIP
     >>> faces[0].landmarks.shape  # doctest: +SKIP
     (68, 3)
 
@@ -93,7 +93,7 @@ class Aligner:
 
     def __init__(
         self,
-        model: str | Path | LandmarkModel = "fast_dhm",
+        model: str | Path | LandmarkModel = DEFAULT_MODEL,
         passes: int | None = None,
         backend: Backend = "tflite",
         threads: int = 1,

@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm import geometry
 from tf_dhm.errors import InputError
-from tf_dhm.predictor import Prediction, check_crops, check_initial_landmarks
+from tf_dhm.predictor import DEFAULT_MODEL, Prediction, check_crops, check_initial_landmarks
 
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
@@ -67,7 +67,7 @@ class ServerConfig:
     """
 
     address: str
-    model: str = "fast_dhm"
+    model: str = DEFAULT_MODEL
     version: int | None = None
     timeout: float = 10.0
     batch: int = 32

@@ -141,7 +141,7 @@ class Track:
 class Tracker:
     """Follows the faces of one video.
 
-    >>> tracker = Tracker.of(Aligner("fast_dhm"))  # doctest: +SKIP
+    >>> tracker = Tracker.of(Aligner())  # doctest: +SKIP
     >>> for time, image in frames:  # doctest: +SKIP
     ...     faces = tracker.update(image, time)
 

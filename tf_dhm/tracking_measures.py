@@ -25,6 +25,7 @@ from tf_dhm.errors import InputError
 from tf_dhm.files import atomic_write
 from tf_dhm.geometry import Array
 from tf_dhm.images import read_photo
+from tf_dhm.predictor import DEFAULT_MODEL
 from tf_dhm.smoothing import OneEuroFilter, SmoothingConfig
 from tf_dhm.tracking import Tracker, TrackingConfig
 from tf_dhm.video import Frame
@@ -48,7 +49,7 @@ class MeasureConfig:
 
     photo: Path = ASTRONAUT
     """A photo with one face."""
-    model: str = "fast_dhm"
+    model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
     backend: Backend = "tflite"
     """What runs it: its TFLite file or its SavedModel."""
