@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -62,6 +63,9 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         align_archive(dataclasses.replace(config, model="absent"))
     with pytest.raises(InputError, match="--workers: found 0, expected 1 or more"):
         dataclasses.replace(config, workers=0)
+    with pytest.raises(InputError, match="--passes: found 4, expected 1 to 3"):
+        dataclasses.replace(config, passes=4)
+    assert not config.output_dir.exists()  # no job, no folder
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
     with pytest.raises(InputError, match=r"found no ray, expected .* pip install 'tf_dhm\[archive\]'"):
@@ -78,7 +82,7 @@ def test_a_folder_holds_one_job(tmp_path: Path) -> None:
         ({"part_rows": 2}, "job.json: part_rows: found 2, expected 1000, with which"),
         ({"passes": 2}, "passes: found 2, expected None"),
         ({"photo_dir": ROOT}, "photo_dir: found .*, expected "),
-        ({"model": "fast_dhm_x2"}, "model: found fast_dhm_x2_float16.tflite, expected fast_dhm_float16"),
+        ({"model": "fast_dhm_x2"}, "model: found fast_dhm_x2_float16.tflite, expected fast_dhm_tuned_float"),
     ]:
         with pytest.raises(InputError, match=message):
             open_job(dataclasses.replace(config, **change), folder)  # type: ignore[arg-type]
@@ -91,6 +95,52 @@ def test_a_folder_holds_one_job(tmp_path: Path) -> None:
     folder.job.unlink()
     with pytest.raises(InputError, match=r"found .*/parts without job\.json, expected a new folder"):
         open_job(config, folder)
+
+
+def test_a_folder_that_was_there_stays_though_the_job_is_refused(tmp_path: Path) -> None:
+    config = ArchiveConfig(write_manifest(tmp_path), tmp_path / "out", model="absent")
+    config.output_dir.mkdir()
+    with pytest.raises(InputError, match="model absent"):
+        align_archive(config)
+    assert config.output_dir.is_dir()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:", ":6379", "ray://host:10001", "host:port"])
+def test_an_address_that_is_none(tmp_path: Path, address: str) -> None:
+    with pytest.raises(InputError, match=f"--address: found {address}, expected HOST:PORT"):
+        ArchiveConfig(tmp_path / "manifest.csv", tmp_path / "out", address=address)
+
+
+def test_a_cluster_that_does_not_answer_is_said_at_once(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = ArchiveConfig(write_manifest(tmp_path), tmp_path / "out", address=address)
+    began = time.monotonic()
+    with pytest.raises(
+        InputError, match=f"--address: found no answer from {address} .*refused.*, expected a"
+    ):
+        align_archive(config)
+    assert time.monotonic() - began < 5
+    assert not config.output_dir.exists()
+
+
+@pytest.mark.slow
+def test_the_end_says_why_photos_failed_and_that_workers_had_nothing_to_do(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, 5)  # of photos that are not there
+    script = [sys.executable, str(ROOT / "align_archive.py"), str(manifest), "--workers", "2"]
+    found = subprocess.run([*script, "--output-dir", str(tmp_path / "out")], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert "photos failed: 5, parts: 1 in " in found.stdout
+    assert (
+        "1 parts for 2 workers: some have nothing to do; in a new --output-dir --part-rows 1" in found.stderr
+    )
+    for row in range(3):
+        assert (
+            f"row {row}, {row}.png: photo {tmp_path}/{row}.png: cannot be read: No such file" in found.stderr
+        )
+    assert "and 2 more: the rows of the parts with an `error`" in found.stderr
+    assert "UserWarning" not in found.stderr
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +161,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame({"path": names}).to_csv(folder / "manifest.csv", index=False)
     output = Folder(folder / "undisturbed")
     job = open_job(ArchiveConfig(folder / "manifest.csv", output.root, part_rows=PART_ROWS), output)
-    aligner = Aligner("fast_dhm")
+    aligner = Aligner()
     for part in range(job.parts):
         align_part(aligner, output, job, part)
     return folder

@@ -17,15 +17,11 @@ from tf_dhm.errors import InputError
 from tf_dhm.geometry import Array
 from tf_dhm.images import Photo, Source, read_photo
 from tf_dhm.mean_face import mean_shape
-from tf_dhm.predictor import DEFAULT_MODEL, LandmarkModel, Prediction, Predictor, find_faces
+from tf_dhm.predictor import DEFAULT_MODEL, MAX_PASSES, LandmarkModel, Prediction, Predictor, find_faces
 from tf_dhm.tflite import TFLitePredictor
 
 Backend = Literal["tflite", "saved_model"]
 """What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
-
-
-MAX_PASSES = 3
-"""Passes of the model over a face: those after the second change little."""
 
 
 @dataclass(frozen=True)

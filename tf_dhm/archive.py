@@ -6,8 +6,10 @@ import importlib.util
 import logging
 import os
 import shutil
+import socket
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +30,7 @@ from tqdm import tqdm
 from tf_dhm.config import read_json, to_json
 from tf_dhm.errors import INTERRUPTED, InputError, run_script
 from tf_dhm.files import atomic_write
+from tf_dhm.predictor import DEFAULT_MODEL, MAX_PASSES
 from tf_dhm.tflite import find_tflite
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 PACKAGES = ("ray", "pyarrow", "pandas", "fsspec", "filelock")
 MAX_TASKS = 10_000
 """Most pieces of work that the engine is given: its memory grows by their number."""
+NAMED_ERRORS = 3
+"""Photos that failed of which the report says why."""
+CONNECT_SECONDS = 10.0
 OBJECT_STORE_BYTES = 128 << 20
 """Shared memory of the engine on one machine; no photo passes through it, only numbers of parts."""
 
@@ -58,8 +64,9 @@ class ArchiveConfig:
     photo_dir: Path | None = None
     """What relative paths are below. None: the manifest's folder."""
     part_rows: int = 1000
-    """Rows of the manifest in a part: what is lost at most when a worker is killed."""
-    model: str = "fast_dhm"
+    """Rows of the manifest in a part: what is lost at most when a worker is killed. A part is made by one
+    worker, so that there should be some ten parts for each."""
+    model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
     passes: int | None = None
     """2 runs the model again on a crop normalised by the first landmarks: more exact where the box is not.
@@ -72,6 +79,12 @@ class ArchiveConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')}: found {value}, expected 1 or more")
+        if self.passes is not None and self.passes > MAX_PASSES:
+            raise InputError(f"--passes: found {self.passes}, expected 1 to {MAX_PASSES}")
+        if self.address is not None:
+            host, _, port = self.address.rpartition(":")
+            if not host or not port.isdecimal() or "/" in host:
+                raise InputError(f"--address: found {self.address}, expected HOST:PORT of a Ray cluster")
 
 
 def align_archive(config: ArchiveConfig) -> int:
@@ -89,8 +102,10 @@ def align_archive(config: ArchiveConfig) -> int:
         OSError: a file cannot be written.
     """
     require_engine()
-    from tf_dhm.archive_parts import Counts, Folder, read_counts
+    from tf_dhm.archive_parts import Counts, Folder, first_errors, read_counts
 
+    if config.address is not None:
+        require_cluster(config.address)
     folder = Folder(config.output_dir.absolute())
     with locked(folder):
         job = open_job(config, folder)
@@ -104,7 +119,8 @@ def align_archive(config: ArchiveConfig) -> int:
         except KeyboardInterrupt:
             print("interrupted: the same command goes on", file=sys.stderr)
             return INTERRUPTED
-        counts = sum((read_counts(folder.part(part)) for part in range(job.parts)), Counts())
+        by_part = [read_counts(folder.part(part)) for part in range(job.parts)]
+        counts = sum(by_part, Counts())
         if counts.photos != job.rows:
             raise InputError(f"{folder.parts}: found {counts.photos} photos, expected {job.rows}")
         shutil.rmtree(folder.attempts, ignore_errors=True)
@@ -112,6 +128,13 @@ def align_archive(config: ArchiveConfig) -> int:
         f"photos: {counts.photos}, faces: {counts.faces}, photos without a face: {counts.without}, "
         f"photos failed: {counts.failed}, parts: {job.parts} in {folder.parts}"
     )
+    failed = (folder.part(part) for part, found in enumerate(by_part) if found.failed)
+    for row, path, error in first_errors(failed, NAMED_ERRORS):
+        print(f"row {row}, {path}: {error}", file=sys.stderr)
+    if counts.failed > NAMED_ERRORS:
+        print(
+            f"and {counts.failed - NAMED_ERRORS} more: the rows of the parts with an `error`", file=sys.stderr
+        )
     return 0
 
 
@@ -125,15 +148,35 @@ def require_engine() -> None:
         )
 
 
+def require_cluster(address: str) -> None:
+    """Raise InputError where nothing answers at HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--address: found no answer from {address} ({error}), expected a Ray cluster that is running"
+        ) from error
+
+
 @contextmanager
 def locked(folder: Folder) -> Iterator[None]:
-    """Keep other jobs out of a folder; the lock ends with the process, however that ends."""
+    """Keep other jobs out of a folder; the lock ends with the process, however that ends.
+
+    A folder that was made for a job that did not begin is removed.
+    """
     from filelock import FileLock, Timeout
 
+    is_new = not folder.root.exists()
     folder.root.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.lock, timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                if is_new and list(folder.root.iterdir()) == [folder.lock]:
+                    folder.lock.unlink()
+                    folder.root.rmdir()
     except Timeout as error:
         raise InputError(f"{folder.root}: found a job at work on it, expected none") from error
 
@@ -235,11 +278,22 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
         options |= {"num_cpus": config.workers, "object_store_memory": OBJECT_STORE_BYTES}
         options["include_dashboard"] = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.init(config.address or "local", **options)
+    # That one part keeps one worker busy is said below, in the words of this job.
+    warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
+    try:
+        ray.init(config.address or "local", **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(f"Ray: found that it does not start: {error}") from error
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         workers = config.workers or int(ray.cluster_resources()["CPU"])
+        if job.parts < workers:
+            print(
+                f"{job.parts} parts for {workers} workers: some have nothing to do; in a new --output-dir "
+                f"--part-rows {-(-job.rows // (10 * workers))} gives work to all",
+                file=sys.stderr,
+            )
         parts = ray.data.from_items(
             [{"part": part} for part in left], override_num_blocks=min(len(left), MAX_TASKS)
         )

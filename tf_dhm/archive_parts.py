@@ -425,6 +425,21 @@ def write_part(path: Path, rows: list[dict[str, Any]]) -> None:
         os.fsync(file.fileno())
 
 
+def first_errors(parts: Iterable[Path], number: int) -> Iterator[tuple[int, str, str]]:
+    """Row, path and error of the first photos that failed, `number` at most.
+
+    No more parts are read than that takes.
+    """
+    left = number
+    for part in parts:
+        table = pq.read_table(part, columns=["row", "path", "error"])
+        for found in table.filter(pc.field("error").is_valid()).slice(0, left).to_pylist():
+            left -= 1
+            yield found["row"], found["path"], found["error"]
+        if not left:
+            return
+
+
 def read_counts(path: Path) -> Counts:
     """What a part holds.
 

@@ -20,6 +20,8 @@ SAVEDMODELS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parents[1] / "savedmod
 """Where a model given by its name alone is looked up: in an installed package, or in the repository."""
 DEFAULT_MODEL = "fast_dhm_tuned"
 """What aligns faces where no model is named: the least error of the models under one megabyte."""
+MAX_PASSES = 3
+"""Passes of a model over a face: those after the second change little."""
 MAX_SHRINK = 1.5
 """Photo pixels per crop pixel up to which bilinear sampling alone does not alias."""
 MAX_SUPERSAMPLING = 16

@@ -24,9 +24,11 @@ from tf_dhm.archive_parts import (
     Job,
     align_part,
     copy_manifest,
+    first_errors,
     read_block,
     read_counts,
     read_manifest,
+    write_part,
 )
 from tf_dhm.errors import InputError
 from tf_dhm.images import Photo
@@ -241,3 +243,14 @@ def test_a_part_that_is_none(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(InputError, match="found no part of an archive"):
         read_counts(path)
+
+
+def test_the_first_errors_of_parts(tmp_path: Path) -> None:
+    good, bad = {"row": 0, "path": "a.png", "face": 0}, tmp_path / "bad.parquet"
+    write_part(tmp_path / "good.parquet", [good])
+    failed = [{"row": row, "path": f"{row}.png", "error": f"e{row}"} for row in (1, 2)]
+    write_part(bad, [failed[0], {**good, "row": 7}, failed[1]])
+    parts = [tmp_path / "good.parquet", bad]
+    assert list(first_errors(parts, 5)) == [(1, "1.png", "e1"), (2, "2.png", "e2")]
+    # The second part is enough for one, and what comes behind it is not opened.
+    assert list(first_errors([*parts, tmp_path / "absent.parquet"], 1)) == [(1, "1.png", "e1")]
