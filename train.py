@@ -5,6 +5,8 @@ Without a dataset it renders faces, trains on them for a short while, and shows 
 python train.py
 python train.py --preset fast_dhm --dataset wild68 --data-dir wild68 --name my_run
 python train.py --resume runs/my_run
+
+Behind --resume RUN_FOLDER may stand where the run's files and services are now, and --threads.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 
 from pipelines.datasets import SYNTHETIC
-from pipelines.training_run import OPTIONS_FILE, Options, run
+from pipelines.training_run import OPTIONS_FILE, PLACES, Options, differences, run
 from tf_dhm import config as configuration
 from tf_dhm.config import AugmentConfig
 from tf_dhm.errors import InputError, run_script
@@ -37,13 +39,20 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     """Options from the command line over those of the preset, or of the run that is resumed."""
     if any(argument.partition("=")[0] == "--resume" for argument in arguments):
         name, _, value = arguments[0].partition("=")
-        folders = [value] if value else arguments[1:]
-        if name != "--resume" or len(folders) != 1 or len(arguments) > 2:
+        folders, others = ([value], arguments[1:]) if value else (arguments[1:2], arguments[2:])
+        if name != "--resume" or not folders or folders[0].startswith("-"):
             raise InputError(
-                f"options: found {shlex.join(arguments)}, expected --resume RUN_FOLDER alone: a resumed run "
-                f"keeps the options in its {OPTIONS_FILE}"
+                f"options: found {shlex.join(arguments)}, expected --resume RUN_FOLDER before all others"
             )
-        return read_run(Path(folders[0])), True
+        begun = read_run(Path(folders[0]))
+        options = tyro.cli(Options, args=others, default=begun, description=__doc__)
+        if found := differences(begun, options, PLACES):
+            places = ", ".join(f"--{place.replace('_', '-')}" for place in PLACES)
+            raise InputError(
+                f"options: found {'; '.join(found)}: a resumed run keeps the options in its {OPTIONS_FILE}, "
+                f"but for {places}"
+            )
+        return options, True
     preset = given(arguments, "--preset") or "fast_dhm"
     dataset = given(arguments, "--dataset")
     found = find_preset(preset)

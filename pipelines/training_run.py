@@ -36,8 +36,8 @@ EXPORT_FOLDER = "export"
 EVALUATION_FOLDER = "evaluation"
 FACES_FILE = "faces.json"
 INITIAL_FILE = "initialized_from.json"
-PLACES = ("runs_dir", "cache_dir", "data_dir", "data_service", "threads")
-"""Options that may differ where a run goes on: where its files and services are, and who computes."""
+PLACES = ("data_dir", "cache_dir", "data_service", "threads")
+"""Options that may differ where a run goes on: where its files and services are, and how many compute."""
 FREE_OPTIONS = ("recurrent_steps",)
 """Options of a network that its weights do not depend on (but for whether there is a step at all)."""
 
@@ -273,19 +273,26 @@ def was_begun(options: Options) -> bool:
     """Whether there is a run of these options to go on with.
 
     Raises:
-        InputError: it has other options, but for those in `PLACES`.
+        InputError: it has other options, but for those in `PLACES` and the folder of runs.
     """
     file = options.run_dir / OPTIONS_FILE
     if not file.exists():
         return False
-    begun = configuration.read_json(Options, file)
-    begun = dataclasses.replace(begun, **{name: getattr(options, name) for name in PLACES})
-    before, now = flat(dataclasses.asdict(begun)), flat(dataclasses.asdict(options))
-    if found := [f"{name} {before[name]}, expected {now[name]}" for name in now if before[name] != now[name]]:
+    if found := differences(options, configuration.read_json(Options, file), (*PLACES, "runs_dir")):
         raise InputError(
             f"{file}: found an earlier run with {'; '.join(found)}; choose another name, or move it away"
         )
     return True
+
+
+def differences(expected: Options, found: Options, but: tuple[str, ...]) -> list[str]:
+    """In what options differ but for some of them: "NAME FOUND, expected EXPECTED" each."""
+    theirs, ours = flat(dataclasses.asdict(found)), flat(dataclasses.asdict(expected))
+    return [
+        f"{name} {theirs[name]}, expected {ours[name]}"
+        for name in ours
+        if theirs[name] != ours[name] and name not in but
+    ]
 
 
 def flat(options: dict[str, Any]) -> dict[str, Any]:

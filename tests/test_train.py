@@ -127,9 +127,9 @@ def test_unknown_options_and_wrong_types(
         (["--mirror", "1.5"], "mirror: found 1.5"),
         (["--input-size", "100"], "input_size: found 100"),
         (["--dataset", "csv", "--data-dir", "/no/such"], "error: data-dir: found no /no/such"),
-        (["--resume"], "error: options: found --resume, expected --resume RUN_FOLDER alone"),
-        (["--resume", "runs/x", "--epochs", "3"], "expected --resume RUN_FOLDER alone"),
-        (["--epochs", "3", "--resume", "runs/x"], "expected --resume RUN_FOLDER alone"),
+        (["--resume"], "error: options: found --resume, expected --resume RUN_FOLDER before all others"),
+        (["--resume", "--epochs", "3"], "expected --resume RUN_FOLDER before all others"),
+        (["--epochs", "3", "--resume", "runs/x"], "expected --resume RUN_FOLDER before all others"),
         (["--resume", "no/run"], "error: no/run: found no options.json, expected the folder of a run"),
         (["--resume=no/run"], "error: no/run: found no options.json, expected the folder of a run"),
     ],
@@ -164,6 +164,13 @@ def test_options_of_a_run_are_read_where_the_run_lies(tmp_path: Path) -> None:
     found, resume = train.parse(["--resume", str(folder)])
     assert resume
     assert found.run_dir == folder
+    places = ["--data-dir", "now", "--cache-dir", "there", "--data-service", "grpc://a:1", "--threads", "2"]
+    moved, _ = train.parse(["--resume", str(folder), *places])
+    assert (moved.data_dir, moved.data_service, moved.threads) == (Path("now"), ("grpc://a:1",), 2)
+    with pytest.raises(
+        InputError, match=r"found epochs 3, expected 36: a resumed run .*, but for --data-dir, --cache-"
+    ):
+        train.parse(["--resume", str(folder), "--epochs", "3"])
     (folder / train.OPTIONS_FILE).write_text('{"epochs": 3}')
     with pytest.raises(InputError, match=r"options.json: found unknown options \['epochs'\]"):
         train.parse(["--resume", str(folder)])
