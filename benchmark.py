@@ -24,7 +24,7 @@ PHOTO = Path(__file__).resolve().parent / "tests" / "data" / "astronaut.jpg"
 
 @dataclass(frozen=True)
 class Config(BenchmarkConfig):
-    models: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned", "fast_dhm_x2")
+    models: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned_x1", "fast_dhm_tuned", "fast_dhm_x2")
     photo: Path = PHOTO
 
 

@@ -46,11 +46,11 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
             )
         begun = read_run(Path(folders[0]))
         options = tyro.cli(Options, args=others, default=begun, description=__doc__)
-        if found := differences(begun, options, PLACES):
+        if changed := differences(options, begun, PLACES):
             places = ", ".join(f"--{place.replace('_', '-')}" for place in PLACES)
             raise InputError(
-                f"options: found {'; '.join(found)}: a resumed run keeps the options in its {OPTIONS_FILE}, "
-                f"but for {places}"
+                f"options: found {changed}: a resumed run keeps the options in its "
+                f"{OPTIONS_FILE}, but for {places}"
             )
         return options, True
     preset = given(arguments, "--preset") or "fast_dhm"

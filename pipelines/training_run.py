@@ -278,28 +278,20 @@ def was_begun(options: Options) -> bool:
     file = options.run_dir / OPTIONS_FILE
     if not file.exists():
         return False
-    if found := differences(options, configuration.read_json(Options, file), (*PLACES, "runs_dir")):
-        raise InputError(
-            f"{file}: found an earlier run with {'; '.join(found)}; choose another name, or move it away"
-        )
+    if found := differences(configuration.read_json(Options, file), options, (*PLACES, "runs_dir")):
+        raise InputError(f"{file}: found an earlier run with {found}; choose another name, or move it away")
     return True
 
 
-def differences(expected: Options, found: Options, but: tuple[str, ...]) -> list[str]:
-    """In what options differ but for some of them: "NAME FOUND, expected EXPECTED" each."""
-    theirs, ours = flat(dataclasses.asdict(found)), flat(dataclasses.asdict(expected))
-    return [
-        f"{name} {theirs[name]}, expected {ours[name]}"
-        for name in ours
-        if theirs[name] != ours[name] and name not in but
-    ]
+def differences(found: Options, expected: Options, but: tuple[str, ...]) -> str:
+    """`config.differences` of options, which are named as on the command line."""
 
+    def flat(options: Options) -> dict[str, Any]:
+        values = dataclasses.asdict(options)
+        groups = [value for value in values.values() if isinstance(value, dict)]
+        return {name: value for group in [values, *groups] for name, value in group.items()}
 
-def flat(options: dict[str, Any]) -> dict[str, Any]:
-    """Options without the groups that some of them are in, as the command line names them."""
-    groups = [value for value in options.values() if isinstance(value, dict)]
-    single = {name: value for name, value in options.items() if not isinstance(value, dict)}
-    return {name: value for group in [single, *groups] for name, value in group.items()}
+    return configuration.differences(flat(found), flat(expected), (*but, "model", "train", "augment"))
 
 
 def finished(options: Options) -> Path | None:
@@ -412,16 +404,9 @@ def read_initial(options: Options) -> tuple[export.Description | None, Weights |
     if options.init is None:
         return None, None
     description = export.read_description(Path(options.init))
-    expected = dataclasses.asdict(options.model)
-    differing = [
-        f"{name} {value}, expected {expected[name]}"
-        for name, value in dataclasses.asdict(description.model).items()
-        if value != expected[name] and name not in FREE_OPTIONS
-    ]
-    if differing:
-        raise InputError(
-            f"init {options.init}: found a network with {'; '.join(differing)} as the chosen preset has"
-        )
+    found, expected = dataclasses.asdict(description.model), dataclasses.asdict(options.model)
+    if differing := configuration.differences(found, expected, FREE_OPTIONS):
+        raise InputError(f"init {options.init}: found a network with {differing} as the chosen preset has")
     return description, export.read_weights(Path(options.init))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tf_dhm import evaluation
+from tf_dhm.config import differences
 from tf_dhm.errors import InputError
 from tf_dhm.figures import TradeoffPoint, pareto_front, save_figure, tradeoff_figure
 from tf_dhm.files import atomic_write
@@ -44,15 +45,6 @@ def read_result(folder: Path, trial: Any) -> dict[str, Any] | None:
     if before := differences(result, chosen(trial)):
         raise InputError(f"{path}: found another network, {before} in this trial; move {folder} away")
     return result
-
-
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What differs of the values in `now`, as "images 32, expected 64"; empty where nothing does."""
-    return ", ".join(
-        f"{name} {before.get(name)!r}, expected {value!r}"
-        for name, value in now.items()
-        if before.get(name) != value
-    )
 
 
 def write_result(folder: Path, trial: Any, found: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 import warnings
 from dataclasses import dataclass, fields, replace
@@ -30,7 +31,6 @@ from pipelines.trials import (
     chosen_trials,
     describe,
     describe_result,
-    differences,
     draw_figure,
     read_result,
     read_table,
@@ -110,7 +110,7 @@ class TuneConfig:
     time_again: bool = False
     """When the search is over, time all networks anew: with nothing else running, the figures of all
     trials are of one hour and one state of the machine."""
-    mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned", "fast_dhm_x2")
+    mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned_x1", "fast_dhm_tuned", "fast_dhm_x2")
     """Models to mark in the figure, if they were validated on the same dataset."""
     export: Literal["none", "best", "pareto"] = "none"
     """Train these again, for all epochs of the preset, and export them to
@@ -403,7 +403,8 @@ def tune(config: TuneConfig, command: str) -> str:
         with warnings.catch_warnings():  # keras-tuner's, of a network without objectives
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             search.search(verbose=0)
-        if search.total is not None and search.done < search.total:
+        shared = "KERASTUNER_ORACLE_IP" in os.environ  # where others may still be at work
+        if search.total is not None and search.done < search.total and not shared:
             print(f"the tuner found {search.done} networks to try, and no other among those to choose from")
     except TimeIsUp:
         print(f"{config.minutes:g} minutes are over; the same command goes on")
@@ -444,8 +445,7 @@ def check_folder(config: TuneConfig) -> None:
     if not path.is_file():
         return
     before, now = json.loads(path.read_text()), json.loads(configuration.to_json(config))
-    fixed = {name: value for name, value in now.items() if name not in FREE_OPTIONS}
-    if found := differences(before, fixed):
+    if found := configuration.differences(before, now, FREE_OPTIONS):
         free = ", ".join(name.replace("_", "-") for name in FREE_OPTIONS)
         raise InputError(
             f"{config.output_dir}: found a search with {found}; choose another --output-dir (where a search "

@@ -7,6 +7,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -249,6 +250,19 @@ def _check_range(config: Any, low: float, high: float, *names: str) -> None:
         if not low <= value <= high or math.isinf(value):
             expected = f"{low} or more" if math.isinf(high) else f"{low} to {high}"
             raise InputError(f"{name}: found {value}, expected {expected}")
+
+
+def differences(found: Mapping[str, Any], expected: Mapping[str, Any], but: Collection[str] = ()) -> str:
+    """What of `expected` is found otherwise, leaving out the names in `but`; empty where nothing is.
+
+    >>> differences({"images": 32, "seed": 1}, {"images": 64, "seed": 2}, but=["seed"])
+    'images 32, expected 64'
+    """
+    return "; ".join(
+        f"{name} {found.get(name)!r}, expected {value!r}"
+        for name, value in expected.items()
+        if name not in but and found.get(name) != value
+    )
 
 
 def to_json(config: Any) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig, from_dict, read_json, to_json
+from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig, differences, from_dict, read_json, to_json
 from tf_dhm.errors import InputError
 from tf_dhm.presets import PRESETS
 
@@ -144,3 +144,9 @@ def test_values_at_the_ends_of_their_range() -> None:
     TrainConfig(balance=1.0)
     AugmentConfig(*([0.0] * len(AugmentConfig.__dataclass_fields__)))
     ModelConfig(recurrent_steps=0, hidden_units=0)
+
+
+def test_differences_by_the_names_that_are_expected() -> None:
+    found, expected = {"a": 1, "b": "x", "other": 0}, {"a": 1, "b": "y", "c": None, "d": 2}
+    assert differences(found, expected) == "b 'x', expected 'y'; d None, expected 2"
+    assert differences(found, expected, but=("b", "d")) == ""

@@ -14,6 +14,7 @@ from tf_dhm.presets import PRESETS, find_preset
     [
         ("fast_dhm", 850_000, 950_000),
         ("fast_dhm_tuned", 700_000, 710_000),
+        ("fast_dhm_tuned_x1", 380_000, 390_000),
         ("fast_dhm_x2", 2_100_000, 2_300_000),
     ],
 )
