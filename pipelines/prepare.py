@@ -101,7 +101,7 @@ def _write(
     if isinstance(samples, Series):
         total = min(samples.count, limit or samples.count)
         while (files := _shard_files(output_dir, len(parts)))[0].is_file() and files[1].is_file():
-            parts.append(pd.read_parquet(files[1]))
+            parts.append(records.read_parquet(files[1]))
         done = sum(map(len, parts))
         stream = islice(samples.read(done), total - done)
     else:
@@ -110,7 +110,7 @@ def _write(
         for chunk in _chunks(stream, config.shard_size, progress):
             shard, part_file = _shard_files(output_dir, len(parts))
             if part_file.is_file() and shard.is_file():
-                part = pd.read_parquet(part_file)
+                part = records.read_parquet(part_file)
                 _check_part(part_file, part, chunk)
             else:
                 part = _write_shard(chunk, shard, part_file, config)

@@ -235,9 +235,14 @@ def read_index(folder: Path) -> pd.DataFrame:
     read_settings(folder)
     path = Path(folder) / INDEX_FILE
     try:
-        return pd.read_parquet(path)
+        return read_parquet(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: found {error}, expected the index that prepare.py writes") from error
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """A table, read without Arrow's threads: one still on its way up when the process ends aborts it."""
+    return pd.read_parquet(path, use_threads=False)
 
 
 def read_store(folder: Path) -> StoreConfig:

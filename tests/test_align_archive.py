@@ -102,7 +102,7 @@ def test_a_folder_that_was_there_stays_though_the_job_is_refused(tmp_path: Path)
     config.output_dir.mkdir()
     with pytest.raises(InputError, match="model absent"):
         align_archive(config)
-    assert config.output_dir.is_dir()
+    assert not list(config.output_dir.iterdir())
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:", ":6379", "ray://host:10001", "host:port"])
@@ -133,7 +133,7 @@ def test_the_end_says_why_photos_failed_and_that_workers_had_nothing_to_do(tmp_p
     assert found.returncode == 0, found.stderr
     assert "photos failed: 5, parts: 1 in " in found.stdout
     assert (
-        "1 parts for 2 workers: some have nothing to do; in a new --output-dir --part-rows 1" in found.stderr
+        "parts: 1, workers: 2: some have nothing to do; in a new --output-dir --part-rows 1" in found.stderr
     )
     for row in range(3):
         assert (

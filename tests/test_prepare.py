@@ -162,7 +162,7 @@ def test_one_that_another_process_prepares_is_waited_for(data_dir: Path, tmp_pat
         assert list(folder.iterdir()) == [folder / ".lock"]
         shutil.copytree(whole, folder, dirs_exist_ok=True)
         written = (folder / "dataset.json").stat().st_ino
-    assert process.returncode == 0
+    assert process.returncode == 0, log.read_text()
     assert (folder / "dataset.json").stat().st_ino == written
     assert "preparing csv" not in log.read_text()
     pd.testing.assert_frame_equal(records.read_index(folder), index)

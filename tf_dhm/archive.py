@@ -72,7 +72,8 @@ class ArchiveConfig:
     """2 runs the model again on a crop normalised by the first landmarks: more exact where the box is not.
     By default 2 for faces that are detected, and 1 where boxes are given."""
     address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Of a Ray cluster that is running, all of whose machines see the same files. None: this machine."""
+    """Of a Ray cluster that is running, all of whose machines see the same files (not auto, nor ray://).
+    None: this machine."""
 
     def __post_init__(self) -> None:
         for name in ("workers", "part_rows", "passes"):
@@ -163,7 +164,7 @@ def require_cluster(address: str) -> None:
 def locked(folder: Folder) -> Iterator[None]:
     """Keep other jobs out of a folder; the lock ends with the process, however that ends.
 
-    A folder that was made for a job that did not begin is removed.
+    A lock and a folder that were made for a job that did not begin are removed.
     """
     from filelock import FileLock, Timeout
 
@@ -174,9 +175,10 @@ def locked(folder: Folder) -> Iterator[None]:
             try:
                 yield
             finally:
-                if is_new and list(folder.root.iterdir()) == [folder.lock]:
+                if not folder.job.exists():
                     folder.lock.unlink()
-                    folder.root.rmdir()
+                    if is_new and not list(folder.root.iterdir()):
+                        folder.root.rmdir()
     except Timeout as error:
         raise InputError(f"{folder.root}: found a job at work on it, expected none") from error
 
@@ -290,7 +292,7 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
         workers = config.workers or int(ray.cluster_resources()["CPU"])
         if job.parts < workers:
             print(
-                f"{job.parts} parts for {workers} workers: some have nothing to do; in a new --output-dir "
+                f"parts: {job.parts}, workers: {workers}: some have nothing to do; in a new --output-dir "
                 f"--part-rows {-(-job.rows // (10 * workers))} gives work to all",
                 file=sys.stderr,
             )
