@@ -97,6 +97,11 @@ def main() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     try:
         run(options, resume, shlex.join(["python", "train.py", *sys.argv[1:]]))
+    except KeyboardInterrupt:
+        if (options.run_dir / OPTIONS_FILE).exists():
+            again = f"python train.py --resume {options.run_dir}"
+            print(f"{again} goes on from the last checkpoint", file=sys.stderr)
+        raise
     except tf.errors.OpError as error:
         if options.distribute != "multi_worker" and not options.data_service:
             raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
 import warnings
 from dataclasses import dataclass, fields, replace
@@ -408,6 +409,9 @@ def tune(config: TuneConfig, command: str) -> str:
             print(f"the tuner found {search.done} networks to try, and no other among those to choose from")
     except TimeIsUp:
         print(f"{config.minutes:g} minutes are over; the same command goes on")
+    except KeyboardInterrupt:
+        print("the same command goes on", file=sys.stderr)
+        raise
     except keras_tuner.errors.FatalError as error:
         raise (error.__cause__ or error) from None
     finally:

@@ -37,7 +37,12 @@ def started(folder: Path, name: str, *options: str, **variables: str) -> Iterato
     """A search in the background; what it says goes to <name>.log."""
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            command(folder, *options), cwd=folder, env=environment(**variables), stdout=log, stderr=log
+            # A shell has its jobs in the background ignore Ctrl-C, and their children with them.
+            ["env", "--default-signal=INT", *command(folder, *options)],
+            cwd=folder,
+            env=environment(**variables),
+            stdout=log,
+            stderr=log,
         )
         try:
             yield process
@@ -56,12 +61,12 @@ def wait_for(condition: object, folder: Path, processes: list[subprocess.Popen[b
         time.sleep(0.05)
 
 
-def kill_when(condition: object, folder: Path, *options: str) -> None:
-    """Run a search until `condition()`, then `kill -9` it."""
+def kill_when(condition: object, folder: Path, *options: str, number: signal.Signals = signal.SIGKILL) -> int:
+    """Run a search until `condition()`, then send it a signal; returns its exit code."""
     with started(folder, "killed", *options) as process:
         wait_for(condition, folder, [process])
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        return process.wait()
 
 
 def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
@@ -111,11 +116,19 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_that_is_killed_in_its_first_trial_goes_on_with_the_same_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_one_that_is_killed_in_its_first_trial_goes_on_with_the_same_network(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     write_faces(tmp_path / "faces", 40, 9)
     options = ("--trials", "1", "--images", "1500", "--output-dir", "tune")
     first = tmp_path / "tune/trials/0"
-    kill_when((first / "history.csv").exists, tmp_path, *options)
+    code = kill_when((first / "history.csv").exists, tmp_path, *options, number=number)
+    assert code == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGINT:
+        said = (tmp_path / "killed.log").read_text()
+        assert said.endswith("interrupted\n")
+        assert "Traceback" not in said
     began = (first / "options.json").read_bytes()
     resume = [sys.executable, str(ROOT / "tune.py"), "--resume", "tune"]
     done = subprocess.run(resume, cwd=tmp_path, env=environment(), capture_output=True, text=True)

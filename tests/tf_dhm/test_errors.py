@@ -66,5 +66,15 @@ def test_output_that_nobody_reads_ends_the_script_without_a_word() -> None:
     assert process.returncode == 141
 
 
+def test_an_interruption_is_a_word_and_code_130() -> None:
+    caught = "try: os.kill(os.getpid(), signal.SIGINT); time.sleep(9)\n    except KeyboardInterrupt: 1 // 0"
+    for body in ("raise KeyboardInterrupt", caught):  # as it is, and as an error that it was made into
+        code = "import os, signal, time\nfrom tf_dhm.errors import run_script\n"
+        code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        code += f"def main():\n    {body}\nrun_script(main)"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (found.returncode, found.stdout, found.stderr) == (130, "", "interrupted\n")
+
+
 def test_an_input_error_is_a_value_error() -> None:
     assert issubclass(InputError, ValueError)
