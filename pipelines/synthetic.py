@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import subprocess
@@ -17,11 +16,9 @@ from queue import SimpleQueue
 
 import cv2
 
-from pipelines import face_parts, renderer
 from pipelines.renderer import FaceRenderer, RenderConfig, RenderedFace
 from pipelines.samples import FaceSample, Series, Split
 from tf_dhm.errors import InputError
-from tf_dhm.morphable import OPEN_FACE
 
 VAL_EVERY = 11
 """Of faces to train with, those whose number it divides are held out: 800 of 8,800."""
@@ -33,6 +30,12 @@ FACES_PER_WORKER = 25
 """A worker process takes about as long to start as this many faces take to render."""
 AHEAD_PER_WORKER = 64
 """Faces that each worker may be ahead, so that it has work while a shard is written."""
+RENDERER_VERSION = "3c32d480190c3629"
+"""Stored with every set of rendered faces; sets of another version are rendered again, not mixed.
+
+Choose a new value whenever a rendered pixel or label changes. The value is a digest of the first
+renderer, so that sets rendered before it became a constant stay valid.
+"""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def make_series(config: SyntheticConfig, workers: int = 0) -> Series:
             workers=workers,
         )
 
-    return Series(config.count, {**asdict(config), "renderer": renderer_digest()}, from_face)
+    return Series(config.count, {**asdict(config), "renderer": RENDERER_VERSION}, from_face)
 
 
 def read(
@@ -208,15 +211,6 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@lru_cache(maxsize=1)
-def renderer_digest() -> str:
-    """A digest of the renderer and of its face: faces of another one are not mixed in, but rendered anew."""
-    digest = hashlib.sha256()
-    for file in (renderer.__file__, face_parts.__file__, OPEN_FACE):
-        digest.update(Path(file).read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def to_sample(face: RenderedFace, seed: int, index: int, split: Split = "train") -> FaceSample:

@@ -139,7 +139,7 @@ def test_synthetic_faces_need_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
         prepared_folder("synthetic", None, cache, STORE, faces=dataclasses.replace(few, seed=5)),
         prepared_folder("synthetic", None, cache, STORE, limit=1, faces=SMALL_FACES),
     ]
-    monkeypatch.setattr(synthetic, "renderer_digest", lambda: "another renderer")
+    monkeypatch.setattr(synthetic, "RENDERER_VERSION", "another renderer")
     others.append(prepared_folder("synthetic", None, cache, STORE, faces=few))
     assert len({folder, *others}) == 5
 

@@ -229,6 +229,23 @@ def test_reader_yields_the_rendered_faces(faces: list[RenderedFace]) -> None:
         list(synthetic.read(-1))
 
 
+def test_the_renderer_version_stands_for_these_faces(faces: list[RenderedFace]) -> None:
+    """Where this fails, rendered faces have changed: choose a new RENDERER_VERSION with the new values."""
+    version, green, points = (
+        "3c32d480190c3629",
+        [
+            [[163, 107, 80, 58], [133, 126, 105, 90], [103, 105, 113, 141], [89, 94, 143, 154]],
+            [[148, 159, 155, 164], [107, 139, 153, 156], [99, 76, 101, 139], [188, 146, 99, 160]],
+        ],
+        [[[33.29, 24.48, 7.19], [23.4, 42.39, 8.65]], [[17.81, 28.27, 0.15], [34.58, 47.0, -2.86]]],
+    )
+    assert version == synthetic.RENDERER_VERSION
+    for face, expected_green, expected_points in zip(faces, green, points, strict=False):
+        small = cv2.resize(face.image, (4, 4), interpolation=cv2.INTER_AREA)[..., 1]
+        np.testing.assert_allclose(small.astype(int), expected_green, atol=2)
+        np.testing.assert_allclose(face.landmarks[[30, 8]], expected_points, atol=0.02)
+
+
 @pytest.mark.slow
 def test_most_landmarks_are_seen_and_some_are_hidden() -> None:
     renderer = FaceRenderer(RenderConfig(size=32, supersampling=1.0))
