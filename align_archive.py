@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from tf_dhm.archive import main
+from tf_dhm.commands.archive import main
 
 if __name__ == "__main__":
     main()

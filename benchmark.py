@@ -15,9 +15,9 @@ import tyro
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tf_dhm import benchmark
-from tf_dhm.benchmark import BenchmarkConfig
-from tf_dhm.errors import run_script
+from tf_dhm.core.errors import run_script
+from tf_dhm.evaluation import benchmark
+from tf_dhm.evaluation.benchmark import BenchmarkConfig
 
 PHOTO = Path(__file__).resolve().parent / "tests" / "data" / "astronaut.jpg"
 

@@ -22,10 +22,13 @@ import tyro
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pipelines import aflw2000_3d, datasets, records, synthetic
-from pipelines.samples import FaceSample, Refusal, Split
-from tf_dhm import evaluation
-from tf_dhm.errors import InputError, run_script
+from pipelines.datasets import aflw2000_3d
+from pipelines.datasets.samples import FaceSample, Refusal, Split
+from pipelines.prepared import catalogue as datasets
+from pipelines.prepared import records
+from pipelines.synthetic import series as synthetic
+from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.evaluation import evaluate as evaluation
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Config:
     """Model folders (savedmodels/<name>, or one of its versions); by default all of models_dir."""
     peers: tuple[str, ...] = ()
     """Systems of others, under the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file of
-    an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/peers.py)."""
+    an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers.py)."""
     models_dir: Path = Path("savedmodels")
     """Folder of the models that are measured where none are named."""
     data_dir: Path | None = None

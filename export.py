@@ -20,12 +20,12 @@ import tyro
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from pipelines.calibration import representative_crops
-from tf_dhm.errors import InputError, run_script
-from tf_dhm.export import card_rows, promote, read_description
-from tf_dhm.predictor import find_savedmodel, model_name
-from tf_dhm.tflite import DEFAULT_KIND, Kind
-from tf_dhm.tflite_export import convert
+from pipelines.input.calibration import representative_crops
+from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.export.saved_model import card_rows, promote, read_description
+from tf_dhm.export.tflite import convert
+from tf_dhm.runtime.predictor import find_savedmodel, model_name
+from tf_dhm.runtime.tflite import DEFAULT_KIND, Kind
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ import tyro
 # TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from pipelines import datasets, prepare, records, synthetic
-from tf_dhm.errors import run_script
+from pipelines.prepared import catalogue as datasets
+from pipelines.prepared import prepare, records
+from pipelines.synthetic import series as synthetic
+from tf_dhm.core.errors import run_script
 
 
 @dataclass(frozen=True)

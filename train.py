@@ -24,12 +24,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from pipelines.datasets import SYNTHETIC
-from pipelines.training_run import OPTIONS_FILE, PLACES, Options, differences, run
-from tf_dhm import config as configuration
-from tf_dhm.config import AugmentConfig
-from tf_dhm.errors import InputError, run_script
-from tf_dhm.presets import PRESETS, SYNTHETIC_AUGMENT, find_preset
+from pipelines.prepared.catalogue import SYNTHETIC
+from pipelines.runs.run import OPTIONS_FILE, PLACES, Options, differences, run
+from tf_dhm.core import configuration
+from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.training.config import AugmentConfig
+from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT, find_preset
 
 TRIAL_EPOCHS = 36
 """Where no --dataset is named: 288,000 faces seen of the 8,000 rendered, minutes on two cores."""

@@ -19,8 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from pipelines.tuning import TuneConfig, read_search, tune
-from tf_dhm.errors import InputError, run_script
+from pipelines.search.tuning import TuneConfig, read_search, tune
+from tf_dhm.core.errors import InputError, run_script
 
 
 def parse(arguments: list[str]) -> TuneConfig:

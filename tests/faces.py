@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.records import FaceArrays
-from tf_dhm.config import AugmentConfig, ModelConfig, TrainConfig
-from tf_dhm.mean_face import mean_shape
+from pipelines.prepared.records import FaceArrays
+from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.networks.config import ModelConfig
+from tf_dhm.training.config import AugmentConfig, TrainConfig
 
 SIDE = 80
 TINY_MODEL = ModelConfig(

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from tf_dhm import geometry
-from tf_dhm.mean_face import mean_shape
+from tf_dhm.face import geometry
+from tf_dhm.face.mean_face import mean_shape
 
 
 class MeanShapeModel(tf.Module):

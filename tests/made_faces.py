@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.records import FaceArrays
-from pipelines.samples import FaceSample, Split
-from tf_dhm import geometry
-from tf_dhm.mean_face import mean_shape
+from pipelines.datasets.samples import FaceSample, Split
+from pipelines.prepared.records import FaceArrays
+from tf_dhm.face import geometry
+from tf_dhm.face.mean_face import mean_shape
 
 
 def smooth_image(seed: int, width: int, height: int) -> NDArray[np.uint8]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tf_dhm.geometry import NUM_LANDMARKS
-from tf_dhm.morphable import NUM_EXPRESSION, NUM_IDENTITY, NUM_PARAMETERS, Array, MorphableModel
+from tf_dhm.face.geometry import NUM_LANDMARKS
+from tf_dhm.face.morphable import NUM_EXPRESSION, NUM_IDENTITY, NUM_PARAMETERS, Array, MorphableModel
 
 VERTICES = 75
 

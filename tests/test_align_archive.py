@@ -22,10 +22,10 @@ import pytest
 from PIL import Image
 
 from tests.fakes import draw_cartoon_face
-from tf_dhm.aligner import Aligner
-from tf_dhm.archive import ArchiveConfig, align_archive, locked, open_job
-from tf_dhm.archive_parts import Folder, align_part
-from tf_dhm.errors import InputError
+from tf_dhm.commands.archive import ArchiveConfig, align_archive, locked, open_job
+from tf_dhm.commands.archive_parts import Folder, align_part
+from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.aligner import Aligner
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS, PART_ROWS = 200, 5

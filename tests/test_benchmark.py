@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_models import write_tiny_model
-from tf_dhm.tflite_export import convert
+from tf_dhm.export.tflite import convert
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from pipelines.renderer import RenderConfig
-from tf_dhm.errors import InputError
+from pipelines.synthetic.renderer import RenderConfig
+from tf_dhm.core.errors import InputError
 from tools import draw_gallery, measure_rendering
 
 

@@ -15,10 +15,10 @@ import pytest
 import scipy.io
 
 import evaluate
-from pipelines import records
+from pipelines.prepared import records
 from tests.fakes import mean_shape_in_box, write_fake_model
-from tf_dhm import geometry, metrics
-from tf_dhm.errors import run_script
+from tf_dhm.core.errors import run_script
+from tf_dhm.face import geometry, metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 YAWS = {"image00002": 0.0, "image00004": -30.0, "image00006": 45.0, "image00008": -80.0}

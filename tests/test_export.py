@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 import export
-from pipelines import prepare
-from pipelines.csv_landmarks import read
+from pipelines.datasets.csv_landmarks import read
+from pipelines.prepared import prepare
 from tests.faces import TINY_MODEL, write_faces
-from tf_dhm.errors import run_script
-from tf_dhm.export import Description, save_model
-from tf_dhm.models import build_model
-from tf_dhm.presets import PRESETS
+from tf_dhm.core.errors import run_script
+from tf_dhm.export.saved_model import Description, save_model
+from tf_dhm.networks.models import build_model
+from tf_dhm.training.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 

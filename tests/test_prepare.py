@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from pipelines import datasets, records
+from pipelines.prepared import catalogue as datasets
+from pipelines.prepared import records
 from tests.made_faces import encode, mean_face, smooth_image
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 
 import train
-from pipelines import prepare
-from pipelines.csv_landmarks import read
+from pipelines.datasets.csv_landmarks import read
+from pipelines.prepared import prepare
 from tests.faces import write_faces
-from tf_dhm.errors import InputError, run_script
-from tf_dhm.export import read_weights
-from tf_dhm.presets import PRESETS, SYNTHETIC_AUGMENT
+from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.export.saved_model import read_weights
+from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL: list[str | Path] = [

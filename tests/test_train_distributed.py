@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import prepare
-from pipelines.csv_landmarks import read
+from pipelines.datasets.csv_landmarks import read
+from pipelines.prepared import prepare
 from tests.faces import write_faces
-from tf_dhm.export import read_weights
+from tf_dhm.export.saved_model import read_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 300
@@ -132,7 +132,7 @@ import tensorflow as tf
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import train
-from tf_dhm.errors import run_script
+from tf_dhm.core.errors import run_script
 run_script(train.main)
 """
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from tests.faces import TINY_MODEL
-from tf_dhm.export import Description, save_model
-from tf_dhm.models import build_model
-from tf_dhm.quality import QualityHead
+from tf_dhm.export.saved_model import Description, save_model
+from tf_dhm.networks.models import build_model
+from tf_dhm.networks.quality import QualityHead
 
 
 def random_head(features: int, seed: int = 0, narrow: int = 4, visibility: bool = True) -> QualityHead:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tf_dhm.aligner import Aligner, Face
-    from tf_dhm.errors import InputError
+    from tf_dhm.core.errors import InputError
+    from tf_dhm.runtime.aligner import Aligner, Face
 
 __version__ = "0.1.0"
 __all__ = ["Aligner", "Face", "InputError"]
 
-HOMES = {"Aligner": "tf_dhm.aligner", "Face": "tf_dhm.aligner", "InputError": "tf_dhm.errors"}
+HOMES = {
+    "Aligner": "tf_dhm.runtime.aligner",
+    "Face": "tf_dhm.runtime.aligner",
+    "InputError": "tf_dhm.core.errors",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,8 +16,8 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import tyro
 
-from tf_dhm.align_files import AlignConfig, align_inputs
-from tf_dhm.errors import run_script
+from tf_dhm.commands.align_files import AlignConfig, align_inputs
+from tf_dhm.core.errors import run_script
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

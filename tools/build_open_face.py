@@ -26,9 +26,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tf_dhm.errors import InputError, run_script
-from tf_dhm.files import atomic_write
-from tf_dhm.geometry import MIRROR_68
+from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.files import atomic_write
+from tf_dhm.face.geometry import MIRROR_68
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -18,8 +18,8 @@ import tyro
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipelines.paper_figures import Figure
-from tf_dhm.errors import run_script
+from tf_dhm.core.errors import run_script
+from tools.studies.paper_figures import Figure
 
 
 def main() -> None:

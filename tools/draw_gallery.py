@@ -19,10 +19,10 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipelines import synthetic  # noqa: E402
-from tf_dhm.errors import InputError, run_script  # noqa: E402
-from tf_dhm.files import atomic_write  # noqa: E402
-from tf_dhm.images import decode_raster  # noqa: E402
+from pipelines.synthetic import series as synthetic  # noqa: E402
+from tf_dhm.core.errors import InputError, run_script  # noqa: E402
+from tf_dhm.core.files import atomic_write  # noqa: E402
+from tf_dhm.runtime.images import decode_raster  # noqa: E402
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 
-from pipelines.face_parts import Floats, load_rig  # noqa: E402
-from pipelines.renderer import Camera, vertex_normals  # noqa: E402
-from tf_dhm.errors import run_script  # noqa: E402
-from tf_dhm.files import atomic_write  # noqa: E402
-from tf_dhm.geometry import rotation_matrix  # noqa: E402
-from tf_dhm.morphable import ASSETS  # noqa: E402
+from pipelines.synthetic.face_parts import Floats, load_rig  # noqa: E402
+from pipelines.synthetic.renderer import Camera, vertex_normals  # noqa: E402
+from tf_dhm.core.errors import run_script  # noqa: E402
+from tf_dhm.core.files import atomic_write  # noqa: E402
+from tf_dhm.face.geometry import rotation_matrix  # noqa: E402
+from tf_dhm.face.morphable import ASSETS  # noqa: E402
 
 GROUPS = {
     "jaw": range(17),

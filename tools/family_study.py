@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tensorflow as tf
 
-from pipelines.family_study import StudyConfig, study
-from tf_dhm.errors import run_script
+from tf_dhm.core.errors import run_script
+from tools.studies.family_study import StudyConfig, study
 
 
 def main() -> None:

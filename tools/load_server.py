@@ -11,8 +11,8 @@ import tyro
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tf_dhm.errors import run_script
-from tf_dhm.serving_load import LoadConfig, measure_load
+from tf_dhm.core.errors import run_script
+from tools.studies.serving_load import LoadConfig, measure_load
 
 if __name__ == "__main__":
     run_script(lambda: measure_load(tyro.cli(LoadConfig)))

@@ -18,9 +18,9 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pipelines import synthetic
-from pipelines.renderer import FaceRenderer, RenderConfig
-from tf_dhm.errors import InputError, run_script
+from pipelines.synthetic import series as synthetic
+from pipelines.synthetic.renderer import FaceRenderer, RenderConfig
+from tf_dhm.core.errors import InputError, run_script
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,214 @@
+"""Reader of a plain table of landmarks: one CSV file, one row a face, the images beside it.
+
+| column | | |
+|---|---|---|
+| `image` | needed | path of the image, relative to the CSV file |
+| `x0` ... `x67`, `y0` ... `y67` | needed | 0-based pixels, x right, y down |
+| `z0` ... `z67` | | depth in pixels, larger is nearer; a row may leave all of them empty |
+| `pitch`, `yaw`, `roll` | | degrees; a row may leave all of them empty |
+| `v0` ... `v67` | | 0 self-occluded, 1 occluded, 2 visible, 255 or empty not labelled |
+| `split` | | train, val or test; without it, a share of the groups is val |
+| `group` | | rows of one photo, person or video share it; without it, the image |
+| `name` | | unique; without it, the image, with #1, #2 ... where it shows several faces |
+
+Other columns are ignored. Rows are numbered as spreadsheets do, the header being row 1.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipelines.datasets.folders import names_in, require_image, split_groups
+from pipelines.datasets.samples import (
+    OCCLUDED,
+    SELF_OCCLUDED,
+    UNLABELLED,
+    VISIBLE,
+    FaceSample,
+    Refusal,
+    Split,
+    check_landmarks,
+    unknown_pose,
+    unknown_visibility,
+)
+from tf_dhm.core.errors import InputError
+from tf_dhm.face.geometry import NUM_LANDMARKS
+
+X, Y, Z, V = ([f"{axis}{point}" for point in range(NUM_LANDMARKS)] for axis in "xyzv")
+POSE = ["pitch", "yaw", "roll"]
+REQUIRED = ["image", *X, *Y]
+OPTIONAL_BLOCKS = (Z, POSE, V)
+"""Columns that are there all together or not at all."""
+TEXT_COLUMNS = ("image", "split", "group", "name")
+VISIBILITIES = (SELF_OCCLUDED, OCCLUDED, VISIBLE, UNLABELLED)
+
+
+def read(path: Path, *, val_share: float = 0.1) -> Iterator[FaceSample | Refusal]:
+    """Yield the faces of a CSV file in its order.
+
+    Args:
+        path: the file, or a folder with one CSV file.
+        val_share: without a column `split`, about this share of the groups is "val", at least one of
+            two or more, chosen by a hash of their names; 0 makes all "train".
+
+    Raises:
+        InputError: no file, no table, a missing column, no row, or `val_share` out of range.
+    """
+    if not 0.0 <= val_share < 1.0:
+        raise InputError(f"val_share: found {val_share}, expected 0 or more and less than 1")
+    path = _find(Path(path))
+    table = _read_table(path)
+    faces = _Faces(path, table)
+    if "split" in table:
+        splits = _texts(table, "split")
+    else:
+        chosen = split_groups(faces.groups, val_share)
+        splits = [chosen[group] for group in faces.groups]
+    return (_sample(faces, splits[row], row) for row in range(len(table)))
+
+
+class _Block:
+    """Columns of numbers: (N, K) float64, NaN where a cell is empty."""
+
+    def __init__(self, table: pd.DataFrame, columns: list[str]) -> None:
+        self.columns = columns
+        numbers = table[columns].apply(pd.to_numeric, errors="coerce")
+        self.values = numbers.to_numpy(np.float64, na_value=np.nan)
+        self.text = numbers.isna().to_numpy() & table[columns].notna().to_numpy()
+
+    def cells(self, row: int) -> NDArray[np.float64]:
+        """(K,) numbers of a row, NaN where a cell is empty; InputError where one holds text."""
+        self._refuse(self.text[row], "text", "a number")
+        return self.values[row]
+
+    def numbers(self, row: int, *, optional: bool) -> NDArray[np.float64]:
+        """(K,) finite numbers, or NaN all where that is allowed; InputError naming the column."""
+        values = self.cells(row)
+        if not (optional and np.isnan(values).all()):
+            self._refuse(np.isnan(values), "nothing", "a number")
+            self._refuse(np.isinf(values), "infinity", "a number")
+        return values
+
+    def visibilities(self, row: int) -> NDArray[np.uint8]:
+        """(K,) values of `FaceSample.visibility`; InputError naming the column."""
+        values = self.cells(row)
+        values = np.where(np.isnan(values), UNLABELLED, values)
+        allowed = ", ".join(map(str, VISIBILITIES))
+        self._refuse(~np.isin(values, VISIBILITIES), "another number", f"one of {allowed} or nothing")
+        return values.astype(np.uint8)
+
+    def _refuse(self, bad: NDArray[np.bool_], found: str, expected: str) -> None:
+        if bad.any():
+            raise InputError(f"{self.columns[int(bad.argmax())]}: found {found}, expected {expected}")
+
+
+class _Faces:
+    """The columns of a table, by position of the row."""
+
+    def __init__(self, path: Path, table: pd.DataFrame) -> None:
+        self.path = path
+        self.sheet_rows = table.index.to_list()
+        self.images = _texts(table, "image")
+        self.names = _names(self.images, _texts(table, "name"))
+        self.repeated = pd.Series(self.names).duplicated().to_list()
+        self.groups = [
+            group or image for group, image in zip(_texts(table, "group"), self.images, strict=True)
+        ]
+        self.x, self.y = _Block(table, X), _Block(table, Y)
+        self.z = _Block(table, Z) if Z[0] in table else None
+        self.pose = _Block(table, POSE) if POSE[0] in table else None
+        self.visibility = _Block(table, V) if V[0] in table else None
+
+
+def _find(path: Path) -> Path:
+    if path.is_dir():
+        files = sorted(file for file in path.glob("*.csv") if not file.name.startswith("."))
+        if len(files) != 1:
+            found = ", ".join(file.name for file in files) or names_in(path)
+            raise InputError(f"{path}: found {found}, expected one CSV file; name it if there are several")
+        return files[0]
+    if not path.is_file():
+        raise InputError(f"{path}: found nothing there, expected a CSV file or a folder with one")
+    return path
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """The table with columns checked, empty rows left out, and the number of the row as index."""
+    try:
+        # Empty rows are dropped below, not here, so that they count in a row's number.
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(TEXT_COLUMNS, str),
+            skipinitialspace=True,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
+        )
+    except (ValueError, OSError) as error:  # the errors of pandas' parser are ValueErrors
+        raise InputError(f"{path}: found {error}, expected a CSV file with a header") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes columns without a header for an index
+        raise InputError(f"{path}: found rows with more fields than the header's {table.shape[1]}")
+    table.columns = table.columns.str.strip()
+    present = set(table.columns)
+    needed = [REQUIRED, *(block for block in OPTIONAL_BLOCKS if present.intersection(block))]
+    missing = [column for block in needed for column in block if column not in present]
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise InputError(f"{path}: found no column {shown}, expected image, x0 ... x67, y0 ... y67")
+    table.index += 2
+    table = table.dropna(how="all")
+    if table.empty:
+        raise InputError(f"{path}: found a header and no row, expected one row a face")
+    return table
+
+
+def _texts(table: pd.DataFrame, column: str) -> list[str]:
+    """A column of text, "" where it is empty or not there."""
+    if column not in table:
+        return [""] * len(table)
+    return table[column].astype("string").fillna("").str.strip().to_list()
+
+
+def _names(images: list[str], given: list[str]) -> list[str]:
+    """The names given, and for a face without one its image, numbered where that shows several."""
+    faces, seen = Counter(images), Counter[str]()
+    names = []
+    for image, name in zip(images, given, strict=True):
+        seen[image] += 1
+        names.append(name or (image if faces[image] == 1 else f"{image}#{seen[image]}"))
+    return names
+
+
+def _sample(faces: _Faces, split: str, row: int) -> FaceSample | Refusal:
+    where = f"{faces.path}: row {faces.sheet_rows[row]}"
+    name = faces.names[row]
+    try:
+        if not faces.images[row]:
+            raise InputError("image: found nothing, expected the path of an image")
+        if faces.repeated[row]:
+            raise InputError(f"name: found {name} a second time, expected each name once")
+        if split not in get_args(Split):
+            raise InputError(f"split: found {split!r}, expected {', '.join(get_args(Split))}")
+        image = require_image(faces.path.parent / faces.images[row])
+        axes = [faces.x.numbers(row, optional=False), faces.y.numbers(row, optional=False)]
+        if faces.z is not None:
+            axes.append(faces.z.numbers(row, optional=True))
+        pose = unknown_pose() if faces.pose is None else faces.pose.numbers(row, optional=True)
+        visibility = unknown_visibility() if faces.visibility is None else faces.visibility.visibilities(row)
+        return FaceSample(
+            name=name,
+            read_image=image.read_bytes,
+            landmarks=check_landmarks(np.stack(axes, -1), "landmarks"),
+            split=cast(Split, split),
+            group=faces.groups[row],
+            visibility=visibility,
+            pose=pose.astype(np.float32),
+        )
+    except InputError as error:
+        return Refusal(name or where, f"{where}: {error}")

@@ -1,0 +1,257 @@
+"""The tf.data pipeline: prepared faces to training batches, in an order that depends on a seed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from pipelines.input.augmentation import (
+    APPEARANCE,
+    SeedSequence,
+    apply_graph,
+    apply_opencv,
+    blur_sigmas,
+    sample_appearance,
+    sample_crops,
+    sample_initial_shape,
+    sample_second_pass,
+)
+from pipelines.input.data_service import DataService
+from pipelines.prepared.records import FaceArrays
+from tf_dhm.core.errors import InputError
+from tf_dhm.face.heatmap import diffusion_heatmap
+from tf_dhm.face.mean_face import mean_landmarks
+from tf_dhm.face.metrics import yaw_bins
+from tf_dhm.runtime.predictor import upright_roll
+from tf_dhm.training.config import AugmentConfig, TrainConfig
+
+Tensor = Any
+
+ALL = slice(None)
+"""Rows of a whole batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class EpochOrder:
+    """Which faces a batch holds: a function of seed, epoch and position alone.
+
+    Attributes:
+        seed: of the order.
+        count: number of faces; an epoch is count // batch_size batches.
+        batch_size: faces in a batch.
+        balance: share of an epoch drawn evenly from the yaw bins (faces without a pose count as
+            a bin of their own), with replacement; the rest is drawn without.
+        bins: (count,) bin of each face.
+        sources: (count,) dataset of each face, numbered from 0; empty where all are one.
+        weights: share of an epoch that each dataset has, in any unit; empty for one dataset. Both
+            the balanced and the plain draws keep to it; a dataset is gone through again where its
+            share is more faces than it has.
+    """
+
+    seed: int
+    count: int
+    batch_size: int
+    balance: float
+    bins: tuple[int, ...]
+    sources: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not all(0.0 < weight < np.inf for weight in self.weights):
+            raise InputError(f"weights: found {self.weights}, expected each more than 0")
+        found = set(self.sources)
+        if found != set(range(len(self.weights))):
+            raise InputError(
+                f"weights: found {len(self.weights)}, expected one for each of {len(found)} datasets"
+            )
+        if self.count < self.batch_size:
+            raise InputError(f"batch_size: found {self.batch_size}, expected at most the {self.count} faces")
+
+    @property
+    def steps(self) -> int:
+        return self.count // self.batch_size
+
+    # Two, since batches of an epoch's end and of the next one's begin are made side by side.
+    @lru_cache(maxsize=2)  # noqa: B019  (a handful of orders live as long as the process)
+    def epoch(self, epoch: int) -> NDArray[np.int64]:
+        """The faces of an epoch: (steps, batch_size) indices."""
+        generator = np.random.default_rng((self.seed, epoch))
+        total = self.steps * self.batch_size
+        balanced = round(total * self.balance)
+        sources = np.asarray(self.sources or (0,) * self.count)
+        shares = np.asarray(self.weights or (1.0,)) / sum(self.weights or (1.0,))
+        counts = np.diff(np.rint(np.cumsum([0.0, *shares]) * (total - balanced)).astype(int))
+        bins = np.asarray(self.bins)
+        weight = np.empty(self.count)
+        drawn: list[NDArray[np.int64]] = []
+        for source, share in enumerate(shares):
+            rows = np.flatnonzero(sources == source)
+            passes = max(1, -(-counts[source] // len(rows)))
+            plain = np.concatenate([generator.permutation(len(rows)) for _ in range(passes)])
+            drawn.append(rows[plain[: counts[source]]])
+            names, inverse, sizes = np.unique(bins[rows], return_inverse=True, return_counts=True)
+            weight[rows] = share / (len(names) * sizes[inverse])
+        drawn.append(generator.choice(self.count, balanced, p=weight))
+        return generator.permutation(np.concatenate(drawn)).reshape(self.steps, self.batch_size)
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """The faces of a global step, counted from 0 over all epochs: (batch_size,) indices."""
+        epoch, position = divmod(int(step), self.steps)
+        return self.epoch(epoch)[position]
+
+
+def make_order(
+    faces: FaceArrays,
+    config: TrainConfig,
+    sources: Sequence[int] = (),
+    weights: tuple[float, ...] = (),
+) -> EpochOrder:
+    """The order in which `config` trains on `faces`; for `sources` and `weights` see `EpochOrder`."""
+    bins = tuple(int(b) for b in yaw_bins(faces.pose[:, 1]))
+    return EpochOrder(
+        config.seed, len(faces), config.batch_size, config.balance, bins, tuple(sources), weights
+    )
+
+
+def training_batches(
+    faces: FaceArrays,
+    order: EpochOrder,
+    size: int,
+    config: TrainConfig,
+    augment: AugmentConfig,
+    first_step: int = 0,
+    last_step: int | None = None,
+    rows: slice = ALL,
+    service: DataService | None = None,
+) -> tf.data.Dataset:
+    """Batches of steps first_step ... last_step - 1 (endless for None).
+
+    Of each batch only `rows` are made, by the machines of `service` where there is one: for these
+    image_ops is "graph", map_source "layer" and last_step a number.
+
+    A batch is a dict: `step` () int64; `image` (B, size, size, 3) uint8; `landmarks` (B, 68, 3)
+    float32 crop pixels; and, for the first K of its faces whose initial shape is not the mean face,
+    either `initial` (K, 68, 3), its landmarks, of which a layer draws the heat map (map_source
+    "layer"), or the drawn `heatmap` (K, size, size, 3) itself ("py_function"). K is B where the
+    initial shape is disturbed (augment.map_noise > 0), else the number of those that are shown as a
+    second pass sees them (augment.second_pass). A face whose z is unknown has no second pass.
+    """
+    # In the memory of the computer, where tf.data runs, not of a GPU.
+    with tf.device("/CPU:0"):
+        all_landmarks = tf.constant(faces.landmarks)
+        mean = tf.constant(mean_landmarks(size))
+        stored = None
+        if config.image_ops == "graph" and service is None:
+            stored = tf.constant(np.asarray(faces.images))
+    # TensorFlow never lets go of what a numpy_function calls: through it gigabytes would stay.
+    source = weakref.ref(faces)
+    batch_size = order.batch_size
+    sigmas = blur_sigmas(augment)
+    later = round(augment.second_pass * batch_size)
+    if later:
+        rolls = tf.constant(rolls_of(faces.landmarks))
+    last = last_step if last_step is not None else np.iinfo(np.int64).max
+    if service is not None:
+        # The services cannot call `order`.
+        orders = tf.constant([order.batch(step) for step in range(first_step, last)], tf.int32)
+        orders = tf.reshape(orders, [-1, batch_size])  # of no step too
+
+    def draw_map(points: Tensor) -> Tensor:
+        drawn = [diffusion_heatmap(face, size) for face in points.numpy()]
+        return tf.constant(np.reshape(drawn, [-1, size, size, 3]), tf.float32)  # of no face too
+
+    def make(step: Tensor) -> dict[str, Tensor]:
+        if service is None:
+            indices = tf.numpy_function(order.batch, [step], tf.int64)
+        else:
+            indices = tf.cast(tf.gather(orders, step - first_step), tf.int64)
+        indices = tf.ensure_shape(indices, [batch_size])
+        seed = SeedSequence(tf.stack([tf.constant(config.seed, tf.int64), step]))
+        landmarks = tf.gather(all_landmarks, indices)
+        crops = sample_crops(seed, landmarks, augment, size)
+        looks = sample_appearance(seed, batch_size, augment, size)
+        initial = None
+        if augment.map_noise > 0.0:
+            initial = sample_initial_shape(seed, batch_size, augment, size)
+        if later:
+            # The faces of a batch are in random order: its first ones are any.
+            first = initial if initial is not None else tf.tile(mean[None], [later, 1, 1])
+            roll = tf.gather(rolls, indices[:later])
+            known = tf.math.is_finite(roll)
+            roll = tf.where(known, roll, 0.0)
+            second = sample_second_pass(seed, landmarks[:later], roll, augment, size)
+            for key, value in second.items():
+                given = first if key == "initial" else crops[key]
+                chosen = tf.where(known[:, None, None], value, given[:later])
+                crops[key] = tf.concat([chosen, given[later:]], 0)
+            initial = crops["initial"]
+        indices = indices[rows]
+        matrix, cropped = crops["matrix"][rows], crops["landmarks"][rows]
+        values = [looks[key][rows] for key in APPEARANCE]
+        if config.image_ops == "graph":
+            images = tf.gather(stored, indices) if service is None else service.gather(indices)
+            image = apply_graph(images, matrix, *values, sigmas=sigmas, size=size)
+        else:
+
+            def cut(*arrays: NDArray[Any]) -> NDArray[np.uint8]:
+                held = source()
+                assert held is not None  # the dataset holds them
+                return apply_opencv(held.images, *arrays, sigmas=sigmas, size=size)
+
+            image = tf.numpy_function(cut, [indices, matrix, *values], tf.uint8)
+        own = len(range(batch_size)[rows])
+        batch = {
+            "step": step,
+            "image": tf.ensure_shape(image, [own, size, size, 3]),
+            "landmarks": tf.ensure_shape(cropped, [own, 68, 3]),
+        }
+        if initial is not None:
+            initial = initial[rows]
+            count = len(range(batch_size if augment.map_noise > 0.0 else later)[rows])
+            if config.map_source == "py_function":
+                drawn = tf.py_function(draw_map, [initial], tf.float32)
+                batch["heatmap"] = tf.ensure_shape(drawn, [count, size, size, 3])
+            else:
+                batch["initial"] = tf.ensure_shape(initial, [count, 68, 3])
+        return batch
+
+    if service is not None:
+        return service.batches(make, first_step, last)
+    steps = tf.data.Dataset.range(first_step, last)
+    # In order: the batch of a step has to be the same however the threads run.
+    batches = steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+    batches.faces = faces
+    return batches
+
+
+def rolls_of(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`predictor.upright_roll` of landmarks (N, 68, 3), (N,) radians; NaN where their z is unknown."""
+    known = np.isfinite(landmarks).all((1, 2))
+    rolls = np.full(len(landmarks), np.nan, np.float32)
+    rolls[known] = upright_roll(landmarks[known])
+    return rolls
+
+
+def plain_crops(faces: FaceArrays, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Every face cropped by its own landmark box, unchanged: what validation looks at.
+
+    Returns:
+        crops (N, size, size, 3) uint8 and landmarks (N, 68, 3) float32 in their pixels.
+    """
+    none = AugmentConfig(*([0.0] * len(AugmentConfig.__dataclass_fields__)))
+    count = len(faces)
+    seed = SeedSequence(tf.constant([0, 0], tf.int64))
+    crops = sample_crops(seed, tf.constant(faces.landmarks), none, size)
+    looks = sample_appearance(seed, count, none, size)
+    values = [looks[key].numpy() for key in APPEARANCE]
+    images = apply_opencv(
+        faces.images, np.arange(count), crops["matrix"].numpy(), *values, sigmas=(), size=size
+    )
+    return images, crops["landmarks"].numpy()

@@ -1,0 +1,169 @@
+"""Batches that other machines make, through tf.data service. Run one such service on each of them.
+
+python -m pipelines.input.data_service --host 10.0.0.7 --port 5050
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+
+from pipelines.prepared.records import JoinedImages
+from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.files import atomic_write
+from tf_dhm.training.config import TrainConfig
+
+Tensor = Any
+
+SCHEME = "grpc://"
+SUFFIX = ".raw"
+"""Of the file of a face."""
+
+
+@dataclass(frozen=True)
+class DataService:
+    """Services that make batches, and the faces they make them of.
+
+    Attributes:
+        addresses: of the services, grpc://HOST:PORT each.
+        images: folder of `write_images`, which they read by the same path.
+        shape: (N, C, C, 3) of the faces in it.
+    """
+
+    addresses: tuple[str, ...]
+    images: Path
+    shape: tuple[int, ...]
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """The faces of those indices (B,): (B, C, C, 3) uint8."""
+
+        # A constant would be sent to the services with the whole pipeline, and held there by each.
+        def read(index: Tensor) -> Tensor:
+            name = tf.strings.join([f"{self.images.resolve()}/", tf.strings.as_string(index), SUFFIX])
+            return tf.reshape(tf.io.decode_raw(tf.io.read_file(name), tf.uint8), self.shape[1:])
+
+        return tf.map_fn(read, indices, fn_output_signature=tf.TensorSpec(self.shape[1:], tf.uint8))
+
+    def batches(
+        self, make: Callable[[Tensor], dict[str, Tensor]], first_step: int, end_step: int
+    ) -> tf.data.Dataset:
+        """What `make` gives for first_step ... end_step - 1, in that order.
+
+        Each service makes every so manyeth batch, and the batches are taken from them in turn.
+
+        Raises:
+            tf.errors.InvalidArgumentError: when it is read: a batch came out of its turn, as they do
+                where a service has more than one worker.
+        """
+        count = len(self.addresses)
+        streams = [
+            tf.data.Dataset.range(first_step + number, end_step, count)
+            .map(make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            .apply(
+                tf.data.experimental.service.distribute(
+                    tf.data.experimental.service.ShardingPolicy.OFF,
+                    address,
+                    # An image of noise does not get smaller, and this machine has other work.
+                    compression=None,
+                )
+            )
+            for number, address in enumerate(self.addresses[: max(end_step - first_step, 1)])
+        ]
+        turns = tf.data.Dataset.range(len(streams)).repeat()
+        stream = tf.data.Dataset.choose_from_datasets(streams, turns, stop_on_empty_dataset=False)
+
+        def check(position: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            expected = "data service: found a batch out of its turn, expected one worker at each address"
+            with tf.control_dependencies(
+                [tf.debugging.assert_equal(batch["step"], position, message=expected)]
+            ):
+                return {**batch, "step": tf.identity(batch["step"])}
+
+        return stream.enumerate(first_step).map(check).prefetch(4)
+
+
+def check_options(addresses: Sequence[str], config: TrainConfig) -> None:
+    """Refuse what cannot be: InputError names the option."""
+    for address in addresses:
+        if not re.fullmatch(re.escape(SCHEME) + r"[^/]+:\d+", address):
+            raise InputError(f"data_service: found {address!r}, expected {SCHEME}HOST:PORT")
+    for option, expected in (("image_ops", "graph"), ("map_source", "layer")):
+        if addresses and getattr(config, option) != expected:
+            raise InputError(
+                f"{option}: found {getattr(config, option)} with a data service, expected {expected}: "
+                "functions of Python cannot leave their process"
+            )
+
+
+def write_images(images: NDArray[np.uint8] | JoinedImages, folder: Path) -> Path:
+    """Write faces (N, C, C, 3) for `DataService.gather`, a file each; returns their folder in `folder`.
+
+    It is named by their content, and written once.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for index in range(len(images)):
+        digest.update(images[index].tobytes())
+    path = folder / f"faces-{'x'.join(map(str, images.shape))}-{digest.hexdigest()}"
+    if not path.exists():
+        with atomic_write(path) as temporary:
+            temporary.mkdir()
+            for index in range(len(images)):
+                np.asarray(images[index]).tofile(temporary / f"{index}{SUFFIX}")
+    return path
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a service listens."""
+
+    port: int = 5050
+    """At which trainers ask for batches."""
+    worker_port: int = 0
+    """At which it hands them out; 0 for any that is free."""
+    host: str = "localhost"
+    """By which trainers reach this machine."""
+
+
+def serve(options: Options) -> None:
+    """Make batches for trainers until the process is ended.
+
+    Raises:
+        InputError: it cannot listen there.
+    """
+    service = tf.data.experimental.service
+    try:
+        dispatcher = service.DispatchServer(service.DispatcherConfig(port=options.port))
+        worker = service.WorkerServer(
+            service.WorkerConfig(
+                dispatcher_address=f"localhost:{options.port}",
+                worker_address=f"{options.host}:{options.worker_port or '%port%'}",
+                port=options.worker_port,
+            )
+        )
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise InputError(f"port: found that {options.port} cannot be listened at: {error}") from error
+    print(f"making batches for --data-service {SCHEME}{options.host}:{options.port}", flush=True)
+    worker.join()
+    dispatcher.join()
+
+
+def main() -> None:
+    serve(tyro.cli(Options, description=__doc__))
+
+
+if __name__ == "__main__":
+    run_script(main)

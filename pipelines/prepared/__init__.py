@@ -1,0 +1,3 @@
+"""Datasets in prepared form: records on disk, arrays in memory, and the catalogue of both."""
+
+__all__ = ["catalogue", "prepare", "records"]

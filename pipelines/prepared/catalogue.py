@@ -1,0 +1,254 @@
+"""The datasets by name: how to read them, what their labels are, and how to get them prepared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipelines.datasets import aflw2000_3d, csv_landmarks, ls3dw, w300lp, wild68
+from pipelines.datasets.samples import FaceSample, Refusal, Series
+from pipelines.prepared import prepare, records
+from pipelines.synthetic import series as synthetic
+from tf_dhm.core.errors import InputError
+
+Reader = Callable[[Path], Iterator[FaceSample | Refusal]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset: its reader, and what a model card has to say of it."""
+
+    read: Reader
+    note: str
+
+
+SYNTHETIC = "synthetic"
+"""The dataset that needs no folder: it is rendered."""
+
+
+def refuse_folder(data_dir: Path) -> Iterator[FaceSample | Refusal]:
+    """Stands for the reader of synthetic faces, which are not read but rendered."""
+    raise InputError(
+        f"{data_dir}: found a folder for {SYNTHETIC}, expected none, or one that prepare.py wrote; "
+        "--dataset names another dataset"
+    )
+
+
+LS3D_W_NOTE = (
+    "LS3D-W: 2-D projections of 3-D landmarks predicted by 3DFAN and checked by people, boxes from these "
+    "landmarks; no z; research use only."
+)
+
+DATASETS: dict[str, Dataset] = {
+    "wild68": Dataset(
+        wild68.read,
+        "photos of AFLW, AFW and HELEN; 3-D landmarks fitted by a morphable model to manual points and to "
+        "predictions of 3DDFA_V2, boxes from these landmarks; non-commercial research use only. AFLW is also "
+        "the source of AFLW2000-3D, no face of which is in it.",
+    ),
+    "300w_lp": Dataset(
+        w300lp.read,
+        "300W-LP: photos of 300-W turned by rendering, 3-D landmarks of a fitted morphable model, boxes from "
+        "these landmarks; research use under the terms of 300-W and 3DDFA.",
+    ),
+    "ls3d_w": Dataset(ls3dw.read, LS3D_W_NOTE),
+    "aflw2000_3d": Dataset(
+        aflw2000_3d.read,
+        "AFLW2000-3D: fitted 3-D landmarks; for testing only.",
+    ),
+    SYNTHETIC: Dataset(
+        refuse_folder,
+        "faces rendered from the open face of this project, made of CC0 data of MakeHuman, with exact 3-D "
+        "landmarks, boxes from these landmarks; no photo and no licence limits their use.",
+    ),
+    "csv": Dataset(csv_landmarks.read, "the user's own images and landmarks; boxes from these landmarks."),
+    **{
+        subset: Dataset(partial(ls3dw.read, subset=subset), f"sub-set {subset} of {LS3D_W_NOTE}")
+        for subset, content in ls3dw.SUBSETS.items()
+        if not content.training
+    },
+}
+
+
+def find_dataset(name: str) -> Dataset:
+    """The dataset of that name; InputError lists the known ones."""
+    if name not in DATASETS:
+        raise InputError(f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def prepared_folder(
+    name: str,
+    data_dir: Path | None,
+    cache_dir: Path,
+    store: records.StoreConfig,
+    limit: int | None = None,
+    faces: synthetic.SyntheticConfig | None = None,
+    workers: int = 0,
+) -> Path:
+    """The prepared form of a dataset, made in `cache_dir` if `data_dir` is not prepared already.
+
+    A dataset whose files were changed since is prepared anew, in another folder; so are synthetic
+    faces whose renderer was.
+
+    Args:
+        name: of the dataset.
+        data_dir: the dataset as distributed, or a folder that `prepare.py` wrote; None for
+            synthetic faces that are to be rendered.
+        cache_dir: where prepared datasets are kept.
+        store: how faces are stored; a prepared `data_dir` keeps its own.
+        limit: use no more than so many faces; not for a prepared `data_dir`.
+        faces: which synthetic faces, by default `SyntheticConfig()`; for these alone.
+        workers: processes that render them; 0 for one on each core.
+
+    Raises:
+        InputError: an unknown name, no such folder, a prepared one of another dataset or with a
+            limit, or what the reader or `prepare` refuse.
+    """
+    find_dataset(name)
+    if data_dir is None:
+        series = make_series(name, faces, workers)
+        identity = f"{store} {limit} {json.dumps(series.source)}"
+        folder = cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        prepare.prepare(name, series, folder, store, limit)
+        return folder
+    data_dir = Path(data_dir)
+    if not data_dir.exists():
+        raise InputError(f"data-dir: found no {data_dir}, expected the folder of {name}")
+    if (data_dir / records.DATASET_FILE).is_file():
+        found = records.read_settings(data_dir)["name"]
+        if found != name:
+            raise InputError(f"{data_dir}: found the prepared dataset {found}, expected {name}")
+        if limit is not None:
+            raise InputError(
+                f"limit: found {limit} with a prepared dataset, expected none; give --limit to prepare.py"
+            )
+        return data_dir
+    identity = f"{data_dir.resolve()} {store} {limit} {state_of_files(data_dir, cache_dir)}"
+    folder = cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    prepare_dataset(name, data_dir, folder, store, limit)
+    return folder
+
+
+def evaluation_folder(cache_dir: Path, count: int = synthetic.TEST_FACES, workers: int = 0) -> Path:
+    """The prepared form of `count` synthetic faces for testing: the same faces always, of split "test"."""
+    faces = synthetic.evaluation_series(count)
+    return prepared_folder(SYNTHETIC, None, cache_dir, records.StoreConfig(), None, faces, workers)
+
+
+def make_series(name: str, faces: synthetic.SyntheticConfig | None, workers: int) -> Series:
+    """The synthetic faces; InputError where `name` is a dataset that has to be read from a folder."""
+    if name != SYNTHETIC:
+        raise InputError(f"data-dir: found none, expected the folder of {name}")
+    return synthetic.make_series(faces or synthetic.SyntheticConfig(), workers)
+
+
+def prepare_dataset(
+    name: str,
+    data_dir: Path | None,
+    output_dir: Path,
+    store: records.StoreConfig,
+    limit: int | None = None,
+    faces: synthetic.SyntheticConfig | None = None,
+    workers: int = 0,
+) -> pd.DataFrame:
+    """Read or render a dataset and prepare it: `prepare.prepare` by name. Returns the index.
+
+    The arguments are those of `prepared_folder`, but that a prepared `data_dir` is none.
+    """
+    dataset = find_dataset(name)
+    samples = make_series(name, faces, workers) if data_dir is None else dataset.read(Path(data_dir))
+    return prepare.prepare(name, samples, output_dir, store, limit)
+
+
+def state_of_files(path: Path, cache_dir: Path) -> str:
+    """A digest of the names, sizes and times of the files below `path`, or of that file itself.
+
+    Hidden files and those of `cache_dir`, which may lie below it, do not count.
+    """
+    digest = hashlib.sha256()
+    cache = cache_dir.resolve()
+    for folder, folders, files in os.walk(path.resolve()):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and Path(folder, f) != cache)
+        for file in sorted(f for f in files if not f.startswith(".")):
+            state = os.stat(os.path.join(folder, file))
+            digest.update(f"{folder} {file} {state.st_size} {state.st_mtime_ns}\n".encode())
+    if path.is_file():
+        digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def load_splits(
+    folder: Path, memory_bytes: int = records.MEMORY_BYTES
+) -> tuple[records.FaceArrays, records.FaceArrays]:
+    """The training and validation faces of a prepared dataset.
+
+    Raises:
+        InputError: one of the splits is empty.
+    """
+    counts = records.read_index(folder)["split"].value_counts()
+    for split in ("train", "val"):
+        if not counts.get(split, 0):
+            raise InputError(
+                f"{folder}: found splits {dict(counts)}, expected faces of both train and val to train with"
+            )
+    return records.load(folder, "train", memory_bytes), records.load(folder, "val", memory_bytes)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Faces of one or several datasets to train and validate with.
+
+    Attributes:
+        train: training faces, one dataset behind the other.
+        val: validation faces of those datasets that have some.
+        sources: (len(train),) number of the dataset that each training face is of.
+    """
+
+    train: records.FaceArrays
+    val: records.FaceArrays
+    sources: NDArray[np.int64]
+
+
+def load_mixture(folders: Sequence[Path], memory_bytes: int = records.MEMORY_BYTES) -> Mixture:
+    """The training and validation faces of prepared datasets, one behind the other.
+
+    Raises:
+        InputError: a folder is named twice, the datasets store their faces in other sizes, one has
+            no training faces, or none has validation faces.
+    """
+    if len(folders) == 1:
+        train, val = load_splits(folders[0], memory_bytes)
+        return Mixture(train, val, np.zeros(len(train), np.int64))
+    if len(set(folders)) < len(folders):
+        raise InputError(f"data-dir: found {', '.join(map(str, folders))}, expected each folder once")
+    stores = [records.read_store(folder) for folder in folders]
+    for folder, store in zip(folders, stores, strict=True):
+        if (store.crop_side, store.canvas) != (stores[0].crop_side, stores[0].canvas):
+            raise InputError(
+                f"{folder}: found faces of {store.crop_side} pixels on {store.canvas}, expected "
+                f"{stores[0].crop_side} on {stores[0].canvas} as in {folders[0]}; prepare both alike"
+            )
+    counts = [records.read_index(folder)["split"].value_counts() for folder in folders]
+    for folder, found in zip(folders, counts, strict=True):
+        if not found.get("train", 0):
+            raise InputError(f"{folder}: found splits {dict(found)}, expected some faces of train")
+    with_val = [folder for folder, found in zip(folders, counts, strict=True) if found.get("val", 0)]
+    if not with_val:
+        raise InputError(
+            f"{', '.join(map(str, folders))}: found no face of val, expected some in one of them"
+        )
+    share = memory_bytes // len(folders)
+    parts = [records.load(folder, "train", share) for folder in folders]
+    val_parts = [records.load(folder, "val", share) for folder in with_val]
+    sources = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    return Mixture(records.join(parts), records.join(val_parts), sources)

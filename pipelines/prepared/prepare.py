@@ -1,0 +1,218 @@
+"""Turn a dataset into TFRecord shards with an index: checked, resumable, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import tensorflow as tf
+from tqdm import tqdm
+
+from pipelines.datasets.samples import FaceSample, Refusal, Series
+from pipelines.prepared import records
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
+
+REFUSED_FILE = "refused.csv"
+PLAN_FILE = "plan.json"
+"""Settings of an unfinished folder; a finished one has them in `dataset.json`."""
+TEMPORARY_FILE = re.compile(r"\.(shard-\d{5}|index|refused|dataset|plan)\.(\d+)\.tmp\.\w+")
+"""What `atomic_write` calls the files of a prepared folder before they are whole: process in group 2."""
+
+
+def prepare(
+    name: str,
+    samples: Iterable[FaceSample | Refusal] | Series,
+    output_dir: Path,
+    config: records.StoreConfig | None = None,
+    limit: int | None = None,
+) -> pd.DataFrame:
+    """Write a prepared dataset and return its index.
+
+    Shards are written one after the other, each under a temporary name first, so a run that was
+    stopped goes on at the first shard that is not there, and ends in the same files. Every image
+    is decoded and every label checked; what cannot be used is listed with its reason in
+    `refused.csv`. A finished folder is left as it is; one that another process prepares is waited
+    for.
+
+    Args:
+        name: of the dataset, kept in `dataset.json`.
+        samples: faces in an order that is the same at every call. Of a `Series`, those of the shards
+            that are there already are not read; its source is kept in `dataset.json`.
+        output_dir: a new, unfinished or finished folder.
+        config: how faces are stored.
+        limit: stop after so many samples.
+
+    Raises:
+        InputError: no usable face, or `output_dir` was begun with other settings or samples.
+        OSError: it cannot be written to; whole shards stay, and nothing half-written.
+    """
+    config = config or records.StoreConfig()
+    if limit is not None and limit < 1:
+        raise InputError(f"limit: found {limit}, expected 1 or more")
+    output_dir = Path(output_dir)
+    plan: dict[str, Any] = {"name": name, "store": asdict(config), "limit": limit}
+    if isinstance(samples, Series):
+        plan |= {"source": {**samples.source, "count": samples.count}}
+    if not _is_finished(output_dir, plan):
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with records.locked(output_dir):
+            if not _is_finished(output_dir, plan):
+                _write(name, samples, output_dir, config, limit, plan)
+    return records.read_index(output_dir)
+
+
+def _is_finished(folder: Path, plan: dict[str, Any]) -> bool:
+    """Whether `folder` is prepared; InputError where with another plan."""
+    path = folder / records.DATASET_FILE
+    if not path.is_file():
+        return False
+    settings = records.read_settings(folder)
+    _check_plan(path, {key: settings.get(key) for key in plan}, plan)
+    return True
+
+
+def _write(
+    name: str,
+    samples: Iterable[FaceSample | Refusal] | Series,
+    output_dir: Path,
+    config: records.StoreConfig,
+    limit: int | None,
+    plan: dict[str, Any],
+) -> None:
+    """Write what is not there yet of a prepared dataset; the arguments are those of `prepare`."""
+    plan_file = output_dir / PLAN_FILE
+    if plan_file.is_file():
+        _check_plan(plan_file, json.loads(plan_file.read_text()), plan)
+    else:
+        with atomic_write(plan_file) as path:
+            path.write_text(json.dumps(plan))
+
+    parts: list[pd.DataFrame] = []
+    total = limit
+    if isinstance(samples, Series):
+        total = min(samples.count, limit or samples.count)
+        while (files := _shard_files(output_dir, len(parts)))[0].is_file() and files[1].is_file():
+            parts.append(records.read_parquet(files[1]))
+        done = sum(map(len, parts))
+        stream = islice(samples.read(done), total - done)
+    else:
+        done, stream = 0, islice(samples, limit)
+    with tqdm(desc=f"preparing {name}", unit="face", total=total, initial=done) as progress:
+        for chunk in _chunks(stream, config.shard_size, progress):
+            shard, part_file = _shard_files(output_dir, len(parts))
+            if part_file.is_file() and shard.is_file():
+                part = records.read_parquet(part_file)
+                _check_part(part_file, part, chunk)
+            else:
+                part = _write_shard(chunk, shard, part_file, config)
+            parts.append(part)
+
+    table = pd.concat(parts) if parts else pd.DataFrame({"reason": []})
+    usable = table[table["reason"] == ""].drop(columns="reason").reset_index(drop=True)
+    if usable.empty:
+        first = f", the first: {table['reason'].iloc[0]}" if len(table) else ""
+        raise InputError(f"{name}: found no usable face among {len(table)}{first}")
+    with atomic_write(output_dir / REFUSED_FILE) as path:
+        table.loc[table["reason"] != "", ["name", "reason"]].to_csv(path, index=False)
+    with atomic_write(output_dir / records.INDEX_FILE) as path:
+        usable.to_parquet(path)
+    counts = {split: int(count) for split, count in usable["split"].value_counts().sort_index().items()}
+    with atomic_write(output_dir / records.DATASET_FILE) as path:
+        refused = {"refused": len(table) - len(usable)}
+        records.write_settings(path, name, config, {**counts, **refused}, limit, plan.get("source"))
+    _clean(output_dir)
+
+
+def _check_plan(path: Path, found: dict[str, Any], plan: dict[str, Any]) -> None:
+    if found != plan:
+        raise InputError(f"{path}: found {found}, expected {plan}; choose another output folder")
+
+
+def _check_part(path: Path, part: pd.DataFrame, chunk: list[FaceSample | Refusal]) -> None:
+    """A folder begun with another source of the same settings must not become a mixture."""
+    found, expected = part["name"].to_list(), [sample.name for sample in chunk]
+    if found != expected:
+        raise InputError(
+            f"{path}: found {len(found)} faces from {found[0]} on, expected {len(expected)} from "
+            f"{expected[0]} on; the dataset has changed: choose another output folder"
+        )
+
+
+def _clean(folder: Path) -> None:
+    """Remove what only an unfinished folder needs, and temporary files of processes that are gone."""
+    for path in [folder / PLAN_FILE, *folder.glob("shard-*.parquet")]:
+        path.unlink(missing_ok=True)
+    for path in folder.glob(".*"):
+        match = TEMPORARY_FILE.fullmatch(path.name)
+        if match and not psutil.pid_exists(int(match[2])):
+            path.unlink(missing_ok=True)
+
+
+def _shard_files(folder: Path, number: int) -> tuple[Path, Path]:
+    """A shard, and the part of the index that belongs to it."""
+    shard = folder / f"shard-{number:05d}.tfrecord"
+    return shard, shard.with_suffix(".parquet")
+
+
+def _chunks(
+    stream: Iterator[FaceSample | Refusal], size: int, progress: tqdm
+) -> Iterator[list[FaceSample | Refusal]]:
+    """Lists of `size` samples, the last one shorter; `progress` counts samples as they are read."""
+
+    def counted() -> Iterator[FaceSample | Refusal]:
+        for sample in stream:
+            progress.update()
+            yield sample
+
+    samples = counted()
+    while chunk := list(islice(samples, size)):
+        yield chunk
+
+
+def _write_shard(
+    chunk: list[FaceSample | Refusal], shard: Path, part_file: Path, config: records.StoreConfig
+) -> pd.DataFrame:
+    """Write one shard and the part of the index that belongs to it, the latter last; return the part."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with atomic_write(shard) as path, tf.io.TFRecordWriter(str(path)) as writer:
+            position = 0
+            for sample in chunk:
+                row, record = _encode(sample, config)
+                rows.append({**row, "shard": shard.name, "offset": 0, "length": 0})
+                if record is not None:
+                    writer.write(record)
+                    rows[-1].update(offset=position + records.RECORD_HEADER, length=len(record))
+                    position += records.RECORD_HEADER + len(record) + records.RECORD_FOOTER
+    except tf.errors.OpError as error:
+        # TensorFlow's writer reports a full disk in an error of its own.
+        raise OSError(errno.EIO, error.message, str(shard)) from error
+    part = pd.DataFrame(rows)
+    with atomic_write(part_file) as path:
+        part.to_parquet(path)
+    return part
+
+
+def _encode(sample: FaceSample | Refusal, config: records.StoreConfig) -> tuple[dict[str, Any], bytes | None]:
+    """A row of the index and the record of one sample, None where it is refused."""
+    unknown = float("nan")
+    row: dict[str, Any] = {"name": sample.name, "reason": "", "split": "", "group": ""}
+    row |= {"pitch": unknown, "yaw": unknown, "roll": unknown}
+    if isinstance(sample, Refusal):
+        return {**row, "reason": sample.reason}, None
+    try:
+        record = records.encode_record(sample, config)
+    except (InputError, OSError) as error:
+        return {**row, "reason": str(error) or type(error).__name__}, None
+    pitch, yaw, roll = (float(angle) for angle in sample.pose)
+    row |= {"split": sample.split, "group": sample.group, "pitch": pitch, "yaw": yaw, "roll": roll}
+    return row, record

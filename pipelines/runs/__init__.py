@@ -1,0 +1,3 @@
+"""A training run from its options to an exported model."""
+
+__all__ = ["quality_crops", "run"]

@@ -1,0 +1,3 @@
+"""The keras-tuner search over networks: accuracy against latency."""
+
+__all__ = ["trials", "tuning"]

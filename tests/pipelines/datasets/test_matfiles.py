@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.datasets.matfiles import pose_degrees, read_mat
+from tests.builders import write_mat
+from tf_dhm.core.errors import InputError
+
+
+def test_fields_are_read_as_float64_in_their_shape(tmp_path: Path) -> None:
+    path = write_mat(tmp_path / "a.mat", row=[[1, 2, 3]], column=[[4], [5]], matrix=np.ones((2, 3), np.int16))
+    content = read_mat(path, {"row": (3,), "column": (2,), "matrix": (2, 3)})
+    assert content["row"].tolist() == [1.0, 2.0, 3.0]
+    assert content["column"].tolist() == [4.0, 5.0]
+    assert content["matrix"].tolist() == [[1.0, 1.0, 1.0]] * 2
+    assert all(array.dtype == np.float64 for array in content.values())
+
+
+def test_an_error_names_file_and_field(tmp_path: Path) -> None:
+    path = write_mat(tmp_path / "a.mat", points=np.ones((2, 3)), holed=[1.0, np.nan], text="abc", none=[])
+    with pytest.raises(InputError, match=r"a\.mat: found fields holed, none, points, text, expected also p"):
+        read_mat(path, {"p": (3,)})
+    for field, shape, message in [
+        ("points", (3, 2), r"points: found float64 of shape \(2, 3\), expected numbers of \(3, 2\)"),
+        ("points", (6,), r"points: found .* expected numbers of \(6,\)"),
+        ("holed", (2,), "holed: found NaN"),
+        ("text", (3,), "text: found <U3"),
+        ("none", (1,), "none: found"),
+    ]:
+        with pytest.raises(InputError, match=r"a\.mat: " + message):
+            read_mat(path, {field: shape})
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no mat file at all", b"MATLAB 5.0 MAT-file" + bytes(40), bytes(200)]
+)
+def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.mat"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.mat: found "):
+        read_mat(path, {"points": (3,)})
+
+
+def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
+    path = write_mat(tmp_path / "a.mat", points=np.ones((3, 68)))
+    whole = path.read_bytes()
+    for size in range(1, len(whole), 97):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"a\.mat: found "):
+            read_mat(path, {"points": (3, 68)})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.mat: found no such file"):
+        read_mat(tmp_path / "a.mat", {})
+
+
+def test_pose_goes_from_radians_to_degrees() -> None:
+    angles = [np.radians(30.0), np.radians(-351.0), np.radians(-180.0), 9.0, 9.0, 9.0, 9.0]
+    np.testing.assert_allclose(pose_degrees(angles), [30.0, 9.0, 180.0], atol=1e-4)
+    np.testing.assert_allclose(pose_degrees(angles, wrap=False), [30.0, -351.0, -180.0], atol=1e-4)
+
+
+@given(st.floats(-20.0, 20.0))
+def test_a_wrapped_angle_is_the_same_angle(angle: float) -> None:
+    degrees = float(pose_degrees([angle, 0.0, 0.0])[0])
+    assert -180.0 <= degrees <= 180.0
+    assert np.cos(np.radians(degrees)) == pytest.approx(np.cos(angle), abs=1e-5)
+    assert np.sin(np.radians(degrees)) == pytest.approx(np.sin(angle), abs=1e-5)

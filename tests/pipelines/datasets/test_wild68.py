@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipelines.datasets import wild68
+from pipelines.datasets.samples import FaceSample, Refusal
+from tests.builders import face
+from tests.made_faces import encode
+from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.images import decode_raster
+
+AFLW = ["image00004", "image00007", "image00012", "image00020", "image00031"]
+AFW_HELEN = ["afw_1051618982_1", "helen_232194_1"]
+
+
+def write_tar(path: Path, images: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, content in images.items():
+            member = tarfile.TarInfo(f"{name}.jpg")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def jpeg(shade: int, side: int) -> bytes:
+    return encode(np.full((side, side, 3), shade, np.uint8), ".jpg")
+
+
+def aflw_labels() -> dict[str, NDArray[Any]]:
+    count = len(AFLW)
+    return {
+        "name": np.array(AFLW),
+        "landmarks": np.stack([face(i, depth=True) for i in range(count)]).astype(np.float32),
+        "visibility": np.stack([np.full(68, v, np.uint8) for v in (0, 1, 2, 255, 2)]),
+        "pose": np.array([[i, 10.0 * i, -i] for i in range(count)], np.float32),
+        "source": np.array(["merl", "aflw21", "merl", "merl", "aflw21"]),
+        "split": np.array(["train", "val", "train", "train", "val"]),
+    }
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """Both parts as distributed: shard k holds every second face from the k-th on."""
+    folder = tmp_path / "wild68"
+    folder.mkdir()
+    for shard in range(2):
+        write_tar(folder / f"aflw-{shard}.tar", {AFLW[i]: jpeg(40 * i, 120) for i in range(shard, 5, 2)})
+    np.savez(folder / "aflw_labels.npz", **aflw_labels())
+    write_tar(folder / "afw_helen.tar", {name: jpeg(200 + i, 192) for i, name in enumerate(AFW_HELEN)})
+    landmarks = np.stack([face(i, depth=True) for i in (8, 9)])
+    pose = np.ones((2, 3), np.float32)
+    np.savez(folder / "afw_helen_labels.npz", name=AFW_HELEN, landmarks=landmarks, pose=pose)
+    return folder
+
+
+def read_faces(folder: Path) -> list[FaceSample]:
+    items = list(wild68.read(folder))
+    assert not [item for item in items if isinstance(item, Refusal)]
+    return [item for item in items if isinstance(item, FaceSample)]
+
+
+def test_both_parts_in_the_order_of_their_labels(data_dir: Path) -> None:
+    faces = read_faces(data_dir)
+    assert [f.name for f in faces] == [f"aflw/{n}" for n in AFLW] + [f"afw_helen/{n}" for n in AFW_HELEN]
+    assert [f.split for f in faces] == ["train", "val", "train", "train", "val", "train", "train"]
+    assert [int(f.visibility[0]) for f in faces] == [0, 1, 2, 255, 2, 255, 255]
+    assert len({f.group for f in faces}) == 7
+    for i, f in enumerate(faces[:5]):
+        assert f.landmarks.dtype == np.float32
+        assert np.array_equal(f.landmarks, face(i, depth=True))
+        assert f.pose.tolist() == [i, 10.0 * i, -i]
+    assert np.array_equal(faces[6].landmarks, face(9, depth=True))
+
+
+def test_each_face_has_its_own_image(data_dir: Path) -> None:
+    images = [decode_raster(f.read_image(), f.name) for f in read_faces(data_dir)]
+    assert [image.shape for image in images] == [(120, 120, 3)] * 5 + [(192, 192, 3)] * 2
+    assert [int(image[60, 60, 0]) for image in images] == [0, 40, 80, 120, 160, 200, 201]
+
+
+def test_a_part_may_be_missing(data_dir: Path) -> None:
+    (data_dir / "aflw_labels.npz").unlink()
+    assert [f.name for f in read_faces(data_dir)] == [f"afw_helen/{n}" for n in AFW_HELEN]
+
+
+def test_faces_of_a_missing_shard_are_refused(data_dir: Path) -> None:
+    (data_dir / "aflw-1.tar").unlink()
+    items = list(wild68.read(data_dir))
+    refused = [item for item in items if isinstance(item, Refusal)]
+    assert [r.name for r in refused] == [f"aflw/{AFLW[1]}", f"aflw/{AFLW[3]}"]
+    assert refused[0].reason == f"{data_dir}: no {AFLW[1]}.jpg in any aflw*.tar"
+    assert len(items) == 7
+
+
+def test_unusable_landmarks_are_refused(data_dir: Path) -> None:
+    labels = aflw_labels()
+    labels["landmarks"][2, 30, 1] = np.nan
+    np.savez(data_dir / "aflw_labels.npz", **labels)
+    refused = [item for item in wild68.read(data_dir) if isinstance(item, Refusal)]
+    assert [r.name for r in refused] == [f"aflw/{AFLW[2]}"]
+    assert "found NaN" in refused[0].reason
+
+
+@pytest.mark.parametrize("field", ["name", "landmarks", "pose"])
+def test_a_missing_field_is_named(data_dir: Path, field: str) -> None:
+    labels = {key: value for key, value in aflw_labels().items() if key != field}
+    np.savez(data_dir / "aflw_labels.npz", **labels)
+    with pytest.raises(InputError, match=rf"aflw_labels\.npz: found fields .*expected also \['{field}'\]"):
+        list(wild68.read(data_dir))
+
+
+def test_fields_of_unequal_lengths_are_named(data_dir: Path) -> None:
+    labels = aflw_labels()
+    np.savez(data_dir / "aflw_labels.npz", **{**labels, "pose": labels["pose"][:3]})
+    with pytest.raises(InputError, match=r"aflw_labels\.npz: found fields of lengths .*'pose': 3"):
+        list(wild68.read(data_dir))
+
+
+def test_no_shard_of_a_part(data_dir: Path) -> None:
+    (data_dir / "afw_helen.tar").unlink()
+    with pytest.raises(InputError, match=r"found afw_helen_labels\.npz but no afw_helen\*\.tar"):
+        list(wild68.read(data_dir))
+
+
+def test_no_label_file_and_no_folder(data_dir: Path) -> None:
+    for path in data_dir.glob("*.npz"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"found none of .*afw_helen_labels"):
+        list(wild68.read(data_dir))
+    with pytest.raises(InputError, match=r"none: found nothing there, expected a folder with wild68's label"):
+        list(wild68.read(data_dir / "none"))
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_damaged_label_file_is_named(data_dir: Path, content: bytes) -> None:
+    (data_dir / "aflw_labels.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"aflw_labels\.npz: found .*expected an npz file"):
+        list(wild68.read(data_dir))
+
+
+def test_a_damaged_shard_is_named(data_dir: Path) -> None:
+    (data_dir / "aflw-0.tar").write_bytes(b"no archive" * 100)
+    with pytest.raises(InputError, match=r"aflw-0\.tar: found .*expected a tar file"):
+        list(wild68.read(data_dir))
+
+
+def test_a_shard_cut_off_while_it_is_read(data_dir: Path) -> None:
+    last = next(item for item in wild68.read(data_dir) if item.name == f"aflw/{AFLW[4]}")
+    assert isinstance(last, FaceSample)
+    shard = data_dir / "aflw-0.tar"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: whole.rindex(b"\xff\xd9")])
+    with pytest.raises(InputError, match=r"aflw-0\.tar: found its end at byte"):
+        last.read_image()
+
+
+@pytest.mark.skipif("TF_DHM_TEST_DATA" not in os.environ, reason="needs TF_DHM_TEST_DATA")
+def test_the_whole_dataset() -> None:
+    items = list(wild68.read(Path(os.environ["TF_DHM_TEST_DATA"]) / "wild68"))
+    faces = [item for item in items if isinstance(item, FaceSample)]
+    assert len(items) == len(faces) == 20_451
+    assert Counter(f.split for f in faces) == {"train": 19_451, "val": 1_000}
+    assert Counter(f.name.partition("/")[0] for f in faces) == {"aflw": 18_925, "afw_helen": 1_526}
+    for i, side in ((0, 120), (18_924, 120), (18_925, 192), (20_450, 192)):
+        assert decode_raster(faces[i].read_image(), faces[i].name).shape == (side, side, 3)

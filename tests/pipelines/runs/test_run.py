@@ -1,0 +1,379 @@
+"""A run from a dataset on disk to an exported model, and what stops it before it begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from pipelines.runs import run as training_run
+from pipelines.runs.run import (
+    Options,
+    describe_datasets,
+    last_part,
+    machine,
+    portable_command,
+    run,
+    was_begun,
+    without_folders,
+)
+from pipelines.synthetic import series as synthetic
+from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
+from tf_dhm.core import configuration
+from tf_dhm.core.errors import InputError
+from tf_dhm.export import saved_model as export
+from tf_dhm.export.saved_model import read_description, read_weights
+from tf_dhm.networks.models import build_model
+from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.training.trainer import HISTORY_FILE, Trainer
+
+COMMAND = "python train.py --name x"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Options:
+    """Options of a small run over 48 faces to train and 9 to validate with."""
+    folder = tmp_path_factory.mktemp("run")
+    return Options(
+        preset="tiny",
+        dataset="csv",
+        data_dir=write_faces(folder / "faces", 48, 9),
+        cache_dir=folder / "prepared",
+        runs_dir=folder / "runs",
+        name="first",
+        model=TINY_MODEL,
+        train=dataclasses.replace(TINY_RECIPE, epochs=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(base: Options) -> Path:
+    """The exported version folder of a finished run."""
+    return run(base, False, COMMAND)
+
+
+def test_from_a_table_to_an_exported_model(base: Options, finished: Path) -> None:
+    assert finished == base.run_dir / "export" / "tiny" / "1"
+    assert len(pd.read_csv(base.run_dir / HISTORY_FILE)) == 2
+    assert list((base.run_dir / "tensorboard").iterdir())
+    assert configuration.read_json(Options, base.run_dir / training_run.OPTIONS_FILE) == base
+    crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    assert Predictor(finished).predict(crops).shape == (2, 68, 3)
+    # The prepared form of the dataset is kept and used again.
+    (prepared,) = base.cache_dir.iterdir()
+    assert prepared.name.startswith("csv-128-")
+
+
+def test_the_description_tells_how_it_was_trained(base: Options, finished: Path) -> None:
+    found = read_description(finished)
+    assert (found.preset, found.model, found.command) == ("tiny", TINY_MODEL, COMMAND)
+    assert found.faces_seen == 2 * 3 * 16  # 2 epochs of 48 // 16 batches
+    assert 0.0 < found.hours < 0.2
+    assert found.options["train"]["epochs"] == 2
+    assert found.datasets["csv"].startswith("48 faces; the user's own images")
+    assert found.initialized_from is None
+    history = pd.read_csv(base.run_dir / HISTORY_FILE)
+    assert found.val["nme_mean_of_bins"] == pytest.approx(history["val_nme"].min(), rel=1e-5)
+    card = (finished.parent / export.CARD_FILE).read_text()
+    assert "Preset `tiny` with input_size 32, " in card
+    assert f"| {found.val['nme_mean_of_bins']:.2f} |" in card
+
+
+def test_the_best_weights_are_exported(base: Options, finished: Path) -> None:
+    with np.load(base.run_dir / "best.npz") as archive:
+        best = [archive[name] for name in archive.files]
+    for found, expected in zip(read_weights(finished), best, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_finished_run_is_not_resumed(base: Options, finished: Path) -> None:
+    with pytest.raises(InputError, match=r"first: found the exported model .*; the run is finished"):
+        run(base, True, COMMAND)
+
+
+def test_an_earlier_run_is_not_overwritten(base: Options, finished: Path) -> None:
+    before = (base.run_dir / HISTORY_FILE).read_text()
+    with pytest.raises(InputError, match=r"first: found an earlier run; choose another --name, or --resume"):
+        run(base, False, COMMAND)
+    assert (base.run_dir / HISTORY_FILE).read_text() == before
+
+
+def test_workers_go_on_with_a_run_of_the_same_options(base: Options, finished: Path) -> None:
+    assert not was_begun(dataclasses.replace(base, name="another"))
+    assert was_begun(dataclasses.replace(base, cache_dir=Path("elsewhere"), data_service=("grpc://a:1",)))
+    other = dataclasses.replace(base, train=dataclasses.replace(base.train, epochs=9))
+    with pytest.raises(
+        InputError, match=r"options.json: found an earlier run with epochs 2, expected 9; choose"
+    ):
+        was_begun(other)
+
+
+def test_a_run_that_was_killed_while_exporting_is_resumed(base: Options, finished: Path) -> None:
+    weights = [weight.copy() for weight in read_weights(finished)]
+    card = finished.parent / export.CARD_FILE
+    text = card.read_text()
+    card.unlink()  # after the model, before the card
+    assert run(base, True, "python train.py --resume x") == finished
+    assert card.read_text() == text
+    for found, expected in zip(read_weights(finished), weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_training_begins_with_an_exported_model(base: Options, finished: Path) -> None:
+    tuned = dataclasses.replace(
+        base,
+        name="tuned",
+        init=str(finished.parent),
+        # So slow that it stays where it began.
+        train=dataclasses.replace(base.train, epochs=1, learning_rate=1e-9, ema=0.0, weight_decay=0.0),
+        augment=NO_AUGMENTATION,
+    )
+    version_dir = run(tuned, False, COMMAND)
+    found, expected = read_weights(version_dir), read_weights(finished)
+    names = [weight.name for weight in build_model(TINY_MODEL).weights]
+    for name, a, b in zip(names, found, expected, strict=True):
+        if "moving" not in name:  # the statistics of batch normalisation move at their own rate
+            np.testing.assert_allclose(a, b, atol=1e-6)
+    began = read_description(version_dir).initialized_from
+    assert began is not None
+    assert (began["faces_seen"], began["command"]) == (96, COMMAND)
+    card = (version_dir.parent / export.CARD_FILE).read_text()
+    assert "Began with the weights of an earlier run of preset `tiny`: 96 faces" in card
+
+
+def test_with_no_epochs_the_network_stays_and_the_head_is_fitted(base: Options, finished: Path) -> None:
+    kept = dataclasses.replace(
+        base, name="kept", init=str(finished.parent), train=dataclasses.replace(base.train, epochs=0)
+    )
+    version_dir = run(kept, False, "python train.py --epochs 0")
+    for found, expected in zip(read_weights(version_dir), read_weights(finished), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    answers = [Predictor(folder).answer(crops) for folder in (version_dir, finished)]
+    np.testing.assert_array_equal(answers[0].landmarks, answers[1].landmarks)
+    assert all(answer.confidence is not None for answer in answers)
+    description = read_description(version_dir)
+    assert (description.faces_seen, description.val) == (0, read_description(finished).val)
+    assert description.quality is not None
+    assert description.quality["confidence_crops"] > 0
+    card = (version_dir.parent / export.CARD_FILE).read_text()
+    assert "unchanged: 96 faces" in card
+    without = dataclasses.replace(kept, name="without", quality_crops=0)
+    assert Predictor(run(without, False, COMMAND)).answer(crops).confidence is None
+
+
+def test_a_resumed_run_remembers_the_model_it_began_with(
+    base: Options, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = dataclasses.replace(base, name="stopped", init=str(finished.parent))
+    fit = Trainer.fit
+
+    def stop(trainer: Trainer, minutes: float) -> None:
+        fit(trainer, minutes, 1)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(options, False, COMMAND)
+    # It does not matter any more whether that model is there.
+    resumed = dataclasses.replace(options, init="/no/such/model")
+    found = read_description(run(resumed, True, "python train.py --resume x"))
+    assert found.initialized_from is not None
+    assert found.initialized_from["faces_seen"] == 96
+    assert found.command == COMMAND
+
+
+def test_another_network_cannot_be_begun_with(base: Options, finished: Path) -> None:
+    wider = dataclasses.replace(
+        base, name="wider", init=str(finished.parent), model=dataclasses.replace(TINY_MODEL, hidden_units=32)
+    )
+    with pytest.raises(InputError, match=r"init .*tiny: found a network with hidden_units 16, expected 32"):
+        run(wider, False, COMMAND)
+    assert not wider.run_dir.exists()
+    # Steps share their weights, but without any there is no cell.
+    stepless = dataclasses.replace(
+        base,
+        name="wider",
+        init=str(finished.parent),
+        model=dataclasses.replace(TINY_MODEL, recurrent_steps=0),
+    )
+    with pytest.raises(InputError, match=r"init: found the \d+ weights of another network"):
+        run(stepless, False, COMMAND)
+    assert not stepless.run_dir.exists()
+
+
+def test_a_resumed_run_refuses_other_faces(base: Options, finished: Path, tmp_path: Path) -> None:
+    (base.run_dir / "export" / "tiny" / export.CARD_FILE).rename(tmp_path / "card")
+    try:
+        other = dataclasses.replace(base, data_dir=write_faces(tmp_path / "faces", 32, 9))
+        with pytest.raises(
+            InputError, match=r"data-dir: found 32 faces to train .* expected the 48 and 9 that"
+        ):
+            run(other, True, COMMAND)
+    finally:
+        (tmp_path / "card").rename(base.run_dir / "export" / "tiny" / export.CARD_FILE)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "data_dir", "expected"),
+    [
+        ("synthetic", None, [None]),
+        ("synthetic", "a", ["a"]),
+        ("csv", "a,b", ["a,b"]),
+        ("wild68,synthetic", "a", ["a", None]),
+        ("synthetic,wild68", "a", [None, "a"]),
+        ("wild68,synthetic", "a,b", ["a", "b"]),
+        ("synthetic,csv,wild68", "a,b", [None, "a", "b"]),
+        ("synthetic,synthetic", "a,b", ["a", "b"]),
+    ],
+)
+def test_datasets_and_their_folders(dataset: str, data_dir: str | None, expected: list[str | None]) -> None:
+    options = Options(dataset=dataset, data_dir=None if data_dir is None else Path(data_dir))
+    folders = [None if folder is None else str(folder) for _, folder in options.named_datasets()]
+    assert folders == expected
+    assert [name for name, _ in options.named_datasets()] == dataset.split(",")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(dataset="wild68"), "data-dir: found none for wild68, expected its folder"),
+        (Options(dataset="synthetic,csv,wild68", data_dir=Path("a")), "data-dir: found none for wild68"),
+        (Options(dataset="wild68,csv", data_dir=Path("a,b,c")), "data-dir: found 3 folders, expected one"),
+        (Options(dataset="synthetic,synthetic", data_dir=Path("a")), "data-dir: found a too"),
+        (Options(weights=(1.0, 2.0)), "weights: found 2, expected one for each of the 1 datasets synthetic"),
+        (Options(dataset="synthetic,"), "dataset: found '', expected one of wild68"),
+        (Options(test_faces=-1), "test_faces: found -1, expected 0 or more"),
+    ],
+)
+def test_datasets_that_do_not_fit(options: Options, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(options, False, COMMAND)
+
+
+@pytest.fixture(scope="module")
+def mixed(base: Options) -> Options:
+    """A run over the 48 faces of a table and 20 rendered ones."""
+    return dataclasses.replace(
+        base,
+        name="mixed",
+        dataset="csv,synthetic",
+        weights=(1.0, 3.0),
+        faces=22,
+        faces_seed=7,
+        test_faces=6,
+        threads=1,
+        train=dataclasses.replace(base.train, epochs=1),
+    )
+
+
+def test_a_mixture_of_datasets(mixed: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    fit = Trainer.fit
+
+    def noted(trainer: Trainer, minutes: float) -> dict:
+        assert trainer.faces_of_step is not None
+        for step in range(trainer.total_steps):
+            seen.extend(trainer.faces_of_step(step))
+        return fit(trainer, minutes)
+
+    monkeypatch.setattr(Trainer, "fit", noted)
+    version_dir = run(mixed, False, COMMAND)
+    rendered = sum(name.startswith("synthetic/7/") for name in seen)
+    assert len(seen) == (48 + 20) // 16 * 16
+    assert rendered == pytest.approx(48, abs=8)  # three quarters
+    found = read_description(version_dir)
+    assert found.datasets["csv"].startswith("48 faces, 25.0% of the faces seen; the user's own images")
+    assert found.datasets["synthetic"].startswith("20 faces, 75.0% of the faces seen; faces rendered from")
+    assert found.val["images"] == 9 + 2
+    assert found.options["weights"] == [1.0, 3.0]
+    # What came of it, on other faces than it was trained with.
+    report = mixed.run_dir / "evaluation"
+    metrics = json.loads((report / "metrics.json").read_text())["tiny"]["original"]
+    assert metrics["images"] == 6
+    names = pd.read_csv(report / "per_image.csv")["name"].tolist()
+    assert names == [f"synthetic/{synthetic.TEST_SEED}/{i}" for i in range(6)]
+    files = {path.name for path in report.iterdir()}
+    assert {"table.md", "ced.png", "ced_by_yaw.png", "best_and_worst.png"} <= files
+    card = (version_dir.parent / export.CARD_FILE).read_text()
+    assert f"| synthetic test faces | {metrics['nme_0_30']:.2f} |" in card
+
+
+def test_datasets_are_described_by_name() -> None:
+    assert describe_datasets(["synthetic"], [20], ())["synthetic"].startswith("20 faces; faces rendered")
+    found = describe_datasets(["synthetic", "csv", "synthetic"], [1000, 300, 500], (1.0, 2.0, 1.0))
+    assert list(found) == ["synthetic", "csv"]
+    assert found["synthetic"].startswith("1,500 faces, 50.0% of the faces seen; faces rendered")
+    found = describe_datasets(["csv", "synthetic"], [10, 20], ())
+    assert found["csv"].startswith("10 faces; the user's own")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "wild86"}, "dataset: found 'wild86', expected one of wild68"),
+        (
+            {"data_dir": Path("/no/such/folder")},
+            "data-dir: found no /no/such/folder, expected the folder of csv",
+        ),
+        ({"init": "/no/such/model"}, "model /no/such/model: found nothing"),
+        ({"train": dataclasses.replace(TINY_RECIPE, epochs=0)}, "epochs: found 0, expected more than 0, or"),
+        ({"quality_crops": -1}, "quality_crops: found -1, expected 0 or more"),
+        ({"data_service": ("localhost:1",)}, "data_service: found 'localhost:1', expected grpc://HOST:PORT"),
+        (
+            {"train": dataclasses.replace(TINY_RECIPE, batch_size=49)},
+            "batch_size: found 49, expected at most the 48",
+        ),
+    ],
+)
+def test_mistakes_leave_no_run_behind(changes: dict, message: str, base: Options) -> None:
+    options = dataclasses.replace(base, name="never", **changes)
+    with pytest.raises(InputError, match=message):
+        run(options, False, COMMAND)
+    assert not options.run_dir.exists()
+
+
+def test_a_table_without_faces_to_validate_with(base: Options, tmp_path: Path) -> None:
+    options = dataclasses.replace(
+        base,
+        data_dir=write_faces(tmp_path / "faces", 20, 0),
+        runs_dir=tmp_path,
+        cache_dir=tmp_path / "prepared",
+    )
+    with pytest.raises(InputError, match=r"expected faces of both train and val"):
+        run(options, False, COMMAND)
+
+
+@pytest.mark.slow
+def test_mixed_precision_and_faces_without_depth(base: Options, tmp_path: Path) -> None:
+    options = dataclasses.replace(
+        base,
+        data_dir=write_faces(tmp_path / "faces", 32, 6, depth=False),
+        runs_dir=tmp_path / "runs",
+        cache_dir=tmp_path / "prepared",
+        train=dataclasses.replace(base.train, mixed_precision=True, epochs=1),
+    )
+    version_dir = run(options, False, COMMAND)
+    assert {weight.dtype for weight in read_weights(version_dir)} == {np.dtype(np.float32)}
+    assert all(np.isfinite(weight).all() for weight in read_weights(version_dir))
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="names the GPU where there is one")
+def test_the_processor_is_named_with_its_threads() -> None:
+    name, _, threads = machine().rpartition(", ")
+    assert name == training_run.processor_name() != ""
+    assert threads.removesuffix(" threads").isdecimal()
+
+
+def test_a_model_card_does_not_name_folders_of_this_machine() -> None:
+    command = "python train.py --preset tiny --data-dir /home/me/wild68 --runs-dir runs"
+    assert portable_command(command) == "python train.py --preset tiny --data-dir wild68 --runs-dir runs"
+    assert last_part("/data/wild68,/data/made") == "wild68,made"
+    options = without_folders({"data_dir": "/home/me/wild68", "init": None, "name": "/x/y"})
+    assert options == {"data_dir": "wild68", "init": None, "name": "/x/y"}

@@ -1,0 +1,63 @@
+"""What the table of a search tells, on tables whose answers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.search import trials
+
+
+def test_which_trials_are_trained_to_the_end() -> None:
+    rows = [("a", 3.0, 0.1), ("b", 2.5, 0.3), ("c", 2.6, 0.4), ("d", 2.4, 0.9)]
+    table = pd.DataFrame(rows, columns=["trial", "nme", "latency_ratio"])
+    table = table.assign(status="trained", cnn_multiplier=1.0)
+    assert trials.chosen_trials(table, "pareto", 1.0) == ["a", "b", "d"]
+    assert trials.chosen_trials(table, "best", 1.0) == ["b"]  # 3.1, 2.8, 3.0, 3.3
+    assert trials.chosen_trials(table, "best", 0.0) == ["d"]
+
+
+def test_what_pays_is_found_from_effects_that_add_up() -> None:
+    rng = np.random.default_rng(0)
+    cnn, steps = rng.choice([0.5, 1.0, 2.0, 3.0], 20), rng.choice([1, 2, 4], 20)
+    hidden = rng.choice([0, 136, 408], 20)
+    table = pd.DataFrame(dict.fromkeys(trials.SPACE, 1.0), index=range(20)).assign(
+        status="trained",
+        cnn_multiplier=cnn,
+        recurrent_steps=steps,
+        hidden_units=hidden,
+        nme=4.0 - 0.5 * np.log2(cnn) - 0.1 * np.log2(steps) + 0.02 * hidden / 136,
+        latency_ratio=0.3 * cnn * steps**0.5,
+        weight_bytes=1e6 * cnn**2 * 1.1 ** (hidden / 136),
+    )
+    found = trials.what_pays(table)
+    assert found["choice"].tolist() == ["cnn_multiplier", "recurrent_steps", "hidden_units"]
+    assert found["step"].tolist() == ["x 2", "x 2", "+ 136"]
+    np.testing.assert_allclose(found["nme"], [-0.5, -0.1, 0.02], atol=1e-9)
+    np.testing.assert_allclose(found["time"], [2.0, 2**0.5, 1.0], rtol=1e-9)
+    np.testing.assert_allclose(found["bytes"], [4.0, 1.0, 1.1], rtol=1e-9)
+    assert trials.what_pays(table[:4]).empty
+    text = trials.describe(table.assign(trial="a"))
+    assert "20 trained, 0 not" in text
+    assert text.splitlines()[-1].split() == ["hidden_units", "+", "136", "0.02", "1", "1.1"]
+
+
+def test_the_trials_named_in_the_figure_are_those_of_the_front_that_is_exported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # b was timed in a slow hour: more milliseconds than c, and yet the faster network
+    rows = [("a", 3.0, 0.1, 1.0), ("b", 2.5, 0.3, 2.0), ("c", 2.6, 0.4, 1.0), ("d", 2.4, 0.9, 1.0)]
+    table = pd.DataFrame(rows, columns=["trial", "nme", "latency_ratio", "reference_ms"])
+    table = table.assign(status="trained", cnn_multiplier=1.0, weight_bytes=1000)
+    table["latency_ms"] = table["latency_ratio"] * table["reference_ms"]
+    drawn = []
+    monkeypatch.setattr(trials, "tradeoff_figure", lambda plots, title: drawn.append(plots))
+    monkeypatch.setattr(trials, "save_figure", lambda figure, path: None)
+    trials.draw_figure(table, [], tmp_path / "figure.png")
+    (_, times), _ = drawn[0]
+    own = [point for point in times if point.kind == "single" and point.group == "CNN × 1"]
+    assert [point.name for point in own if point.name] == trials.chosen_trials(table, "pareto", 1.0)
+    assert {round(point.cost, 9) for point in own} == {0.1, 0.3, 0.4, 0.9}  # ms of the median reference, 1.0

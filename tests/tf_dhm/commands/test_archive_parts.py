@@ -1,0 +1,256 @@
+"""Parts of an archive: manifests, rows, and processes that die at a photo."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tf_dhm.commands.archive_parts import (
+    BOX,
+    FACE_SCHEMA,
+    MAX_DEATHS,
+    Counts,
+    Folder,
+    Job,
+    align_part,
+    copy_manifest,
+    first_errors,
+    read_block,
+    read_counts,
+    read_manifest,
+    write_part,
+)
+from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.images import Photo
+
+
+class FakeAligner:
+    """Finds as many faces as a photo is wide, or as there are boxes; ends the process at height 7."""
+
+    def align(self, image: Photo, boxes: list[list[float]] | None = None) -> list[Face]:
+        if image.height == 7:
+            os._exit(9)
+        if image.height == 8:
+            raise KeyError("spoon")
+        places = [[0.0, 1.0, 2.0, 3.0 + n] for n in range(image.width)] if boxes is None else boxes
+        return [
+            Face(
+                landmarks=np.arange(204, dtype=np.float32).reshape(68, 3) + n,
+                box=np.array(place),
+                score=0.75 if boxes is None else None,
+                pose=np.array([1.0, 2.0, 3.0], np.float32),
+                visibility=np.full(68, 0.5, np.float32),
+                confidence=0.25,
+            )
+            for n, place in enumerate(places)
+        ]
+
+
+def write_photos(folder: Path, *sizes: tuple[int, int]) -> None:
+    for number, size in enumerate(sizes):
+        Image.new("RGB", size).save(folder / f"{number}.png")
+
+
+def begin(folder: Path, rows: list[dict], part_rows: int = 100) -> tuple[Folder, Job]:
+    table = folder / "manifest.parquet"
+    pd.DataFrame(rows).to_parquet(table)
+    output = Folder(folder / "out")
+    count = copy_manifest(table, output.manifest, part_rows)
+    return output, Job("", count, part_rows, str(folder), "", "", 1)
+
+
+def test_a_row_for_each_face_photo_without_one_and_photo_that_fails(tmp_path: Path) -> None:
+    write_photos(tmp_path, (2, 5), (1, 8))
+    Image.new("RGB", (9, 9)).save(tmp_path / "box.png")
+    (tmp_path / "broken.png").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
+    box, none = dict(zip(BOX, (1.0, 2.0, 3.0, 4.0), strict=True)), dict.fromkeys(BOX, None)
+    rows: list[dict[str, Any]] = [
+        {"path": "0.png", **none},
+        {"path": "box.png", **box},
+        {"path": "box.png", **box, "x1": None},
+        {"path": "1.png", **none},
+        {"path": "broken.png", **none},
+        {"path": "absent.png", **box},
+        {"path": None, **none},
+    ]
+    output, job = begin(tmp_path, rows)
+    counts = align_part(FakeAligner(), output, job, 0)
+    assert counts == Counts(photos=7, faces=3, without=0, failed=5)
+    assert read_counts(output.part(0)) == counts
+    table = pq.read_table(output.part(0))
+    assert table.schema.equals(FACE_SCHEMA)
+    found = table.to_pylist()
+    assert [(row["row"], row["face"]) for row in found] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        *((row, None) for row in range(2, 7)),
+    ]
+    assert [row["path"] for row in found[1:]] == [row["path"] for row in rows]
+    second = found[1]
+    assert (second["width"], second["height"], second["score"], second["confidence"]) == (2, 5, 0.75, 0.25)
+    assert [second[name] for name in (*BOX, "pitch", "yaw", "roll")] == [0, 1, 2, 4, 1, 2, 3]
+    assert second["landmarks"] == [value + 1.0 for value in range(204)]
+    assert second["visibility"] == [0.5] * 68
+    assert ([found[2][name] for name in BOX], found[2]["score"]) == ([1, 2, 3, 4], None)
+    errors = [row["error"] for row in found]
+    assert errors[:3] == [None] * 3
+    expected = [
+        "box: found [1.0, 2.0, None, 4.0], expected four numbers or none",
+        "unexpected KeyError: 'spoon'",
+        f"photo {tmp_path}/broken.png: found a broken picture",
+        f"photo {tmp_path}/absent.png: cannot be read: No such file",
+        "path: found none",
+    ]
+    assert [error[: len(start)] for error, start in zip(errors[3:], expected, strict=True)] == expected
+    assert all(row["landmarks"] is None and row["x0"] is None for row in found[3:])
+
+
+def test_a_finished_part_is_not_done_again(tmp_path: Path) -> None:
+    write_photos(tmp_path, (1, 1))
+    output, job = begin(tmp_path, [{"path": "0.png"}])
+    counts = align_part(FakeAligner(), output, job, 0)
+    before = output.part(0).stat().st_mtime_ns
+    Image.new("RGB", (5, 5)).save(tmp_path / "0.png")
+    assert align_part(FakeAligner(), output, job, 0) == counts == Counts(photos=1, faces=1)
+    assert output.part(0).stat().st_mtime_ns == before
+    assert output.done() == {0}
+
+
+def test_a_photo_without_a_face(tmp_path: Path) -> None:
+    write_photos(tmp_path, (1, 1))
+
+    class Blind(FakeAligner):
+        def align(self, image: Photo, boxes: list[list[float]] | None = None) -> list[Face]:
+            return []
+
+    output, job = begin(tmp_path, [{"path": "0.png"}])
+    assert align_part(Blind(), output, job, 0) == Counts(photos=1, without=1)
+    (row,) = pq.read_table(output.part(0)).to_pylist()
+    assert {name: value for name, value in row.items() if value is not None} == {
+        "row": 0,
+        "path": "0.png",
+        "width": 1,
+        "height": 1,
+    }
+
+
+def test_a_photo_that_ends_the_process_is_left_out_in_the_end(tmp_path: Path) -> None:
+    write_photos(tmp_path, (1, 1), (1, 7), (2, 2))
+    output, job = begin(tmp_path, [{"path": f"{number}.png"} for number in range(3)])
+    spawn = multiprocessing.get_context("spawn")
+    for _ in range(MAX_DEATHS):
+        process = spawn.Process(target=align_part, args=(FakeAligner(), output, job, 0))
+        process.start()
+        process.join()
+        assert process.exitcode == 9
+        assert output.done() == set()
+    assert align_part(FakeAligner(), output, job, 0) == Counts(photos=3, faces=3, failed=1)
+    errors = pq.read_table(output.part(0))["error"].to_pylist()
+    assert errors == [None, "3 processes ended while they aligned this photo", None, None]
+    assert list(output.attempts.iterdir()) == []
+
+
+def test_an_error_while_a_part_is_written_is_no_photos_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(tmp_path, (1, 1))
+    output, job = begin(tmp_path, [{"path": "0.png"}])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", full)
+        for _ in range(MAX_DEATHS + 1):
+            with pytest.raises(OSError, match="No space left"):
+                align_part(FakeAligner(), output, job, 0)
+    assert list(output.parts.iterdir()) == []
+    assert align_part(FakeAligner(), output, job, 0) == Counts(photos=1, faces=1)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".csv.gz"])
+@pytest.mark.parametrize("part_rows", [1, 3, 10, 50])
+def test_blocks_of_a_manifest(tmp_path: Path, suffix: str, part_rows: int) -> None:
+    table = pd.DataFrame({"note": 7, "path": [f"ä {n},\n.jpg" for n in range(10)], **dict.fromkeys(BOX, 0.5)})
+    table.loc[4, list(BOX)] = np.nan
+    path = tmp_path / f"manifest{suffix}"
+    if suffix == ".parquet":
+        table.to_parquet(path, row_group_size=4)
+    else:
+        table.to_csv(path, index=False)
+    assert copy_manifest(path, tmp_path / "copy.arrow", part_rows) == 10
+    blocks = [read_block(tmp_path / "copy.arrow", part) for part in range(-(-10 // part_rows))]
+    assert {len(block) for block in blocks[:-1]} <= {part_rows}
+    rows = [row for block in blocks for row in block]
+    assert [row["row"] for row in rows] == list(range(10))
+    assert [row["path"] for row in rows] == table["path"].tolist()
+    assert [row["x1"] for row in rows] == [0.5] * 4 + [None] + [0.5] * 5
+
+
+def test_columns_of_other_types(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    boxes = {"x0": [1, 2], "y0": [1.5, np.nan], "x1": pa.nulls(2), "y1": pa.array([1, None], pa.float32())}
+    pq.write_table(pa.table({"path": pa.array(["a", "b"]).dictionary_encode(), **boxes}), path)
+    (batch,) = read_manifest(path)
+    assert batch.to_pylist() == [
+        {"path": "a", "x0": 1.0, "y0": 1.5, "x1": None, "y1": 1.0},
+        {"path": "b", "x0": 2.0, "y0": None, "x1": None, "y1": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.csv", "file,x\na,1\n", "manifest .*m.csv: found no column path among file, x, expected path"),
+        ("m.csv", "path,x0,y0,x1\na,1,2,3\n", "found no column y1 among path, x0, y0, x1"),
+        ("m.csv", "path,x0,y0,x1,y1\na,1,2,3,four\n", "found no readable table: .*four"),
+        ("m.csv", "path,x\na,1\nb\n", "found no readable table: .*Expected 2 columns"),
+        ("m.csv", "path\n", "found no row, expected one for each photo"),
+        ("m.csv", "", "found no readable table: Empty CSV file"),
+        ("m.parquet", "path\na\n", "found no readable table"),
+        ("m.txt", "path\na\n", "expected a name that ends in .parquet, .csv, .csv.gz"),
+        (None, "", "manifest .*m.csv: found no file, expected a table"),
+    ],
+)
+def test_manifests_that_are_none(tmp_path: Path, name: str | None, content: str, message: str) -> None:
+    path = tmp_path / (name or "m.csv")
+    if name is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        copy_manifest(path, tmp_path / "copy.arrow", 10)
+    assert sorted(tmp_path.iterdir()) == ([path] if name else [])
+
+
+def test_a_manifest_with_numbers_for_paths(tmp_path: Path) -> None:
+    pd.DataFrame({"path": [1, 2]}).to_parquet(tmp_path / "m.parquet")
+    with pytest.raises(InputError, match="column path: found int64, expected text"):
+        list(read_manifest(tmp_path / "m.parquet"))
+
+
+def test_a_part_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "part-00000000.parquet"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="found no part of an archive"):
+        read_counts(path)
+
+
+def test_the_first_errors_of_parts(tmp_path: Path) -> None:
+    good, bad = {"row": 0, "path": "a.png", "face": 0}, tmp_path / "bad.parquet"
+    write_part(tmp_path / "good.parquet", [good])
+    failed = [{"row": row, "path": f"{row}.png", "error": f"e{row}"} for row in (1, 2)]
+    write_part(bad, [failed[0], {**good, "row": 7}, failed[1]])
+    parts = [tmp_path / "good.parquet", bad]
+    assert list(first_errors(parts, 5)) == [(1, "1.png", "e1"), (2, "2.png", "e2")]
+    # The second part is enough for one, and what comes behind it is not opened.
+    assert list(first_errors([*parts, tmp_path / "absent.parquet"], 1)) == [(1, "1.png", "e1")]

@@ -1,0 +1,208 @@
+"""Every preset through the same path: build, train, export, reload; and what each one can learn."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.datasets import wild68
+from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.input import batches
+from pipelines.prepared import prepare, records
+from pipelines.prepared.records import FaceArrays, StoreConfig
+from pipelines.synthetic import series as synthetic
+from tests.faces import NO_AUGMENTATION, face_arrays
+from tf_dhm.export import saved_model as export
+from tf_dhm.face.geometry import unit_to_pixels
+from tf_dhm.face.mean_face import mean_landmarks
+from tf_dhm.networks.config import ModelConfig
+from tf_dhm.networks.models import build_model, constant_heatmap, weight_bytes
+from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.training.config import TrainConfig
+from tf_dhm.training.presets import PRESETS, find_preset
+from tf_dhm.training.trainer import Trainer, Validation, make_optimizer
+
+MEGABYTE = 1e6
+SMALL = sorted(name for name in PRESETS if name.endswith("_small"))
+QUICK = ("dhm_small", "fast_dhm_small")
+LARGE = sorted(set(PRESETS) - set(SMALL))
+BYTES = {
+    "fast_dhm": (0.85, 0.95),
+    "fast_dhm_x2": (2.1, 2.3),
+    "fast_dhm_paper": (0.0, 1.0),
+    "dhm": (0.95 * 193.7, 1.05 * 193.7),
+    "dhm_rhg": (0.95 * 221.9, 1.05 * 221.9),
+}
+"""Megabytes that the paper gives."""
+
+
+def make_trainer(name: str, faces: FaceArrays, recipe: TrainConfig, run_dir: Path) -> Trainer:
+    """The trainer of a preset's network over faces on which it is also validated, unchanged."""
+    size = find_preset(name).model.input_size
+    order = batches.make_order(faces, recipe)
+    crops, landmarks = batches.plain_crops(faces, size)
+
+    def source(first_step: int, end_step: int) -> tf.data.Dataset:
+        return batches.training_batches(faces, order, size, recipe, NO_AUGMENTATION, first_step, end_step)
+
+    validation = Validation(crops, landmarks, faces.pose[:, 1])
+    return Trainer(find_preset(name).model, recipe, order.steps, source, validation, run_dir)
+
+
+def train_export_reload(name: str, batch_size: int, folder: Path) -> None:
+    faces = face_arrays(batch_size)
+    recipe = replace(find_preset(name).train, epochs=1, batch_size=batch_size, warmup_epochs=0.0)
+    trainer = make_trainer(name, faces, recipe, folder / "run")
+    before = trainer.model.get_weights()
+    loss = float(trainer.train_step(next(iter(trainer.batches(0, 1)))))
+    assert math.isfinite(loss)
+    after = trainer.model.get_weights()
+    moved = [bool(np.any(a != b)) for a, b in zip(before, after, strict=True)]
+    assert all(moved), [w.name for w, m in zip(trainer.model.weights, moved, strict=True) if not m]
+    del before
+
+    config = find_preset(name).model
+    weights = trainer.average.get_weights()
+    description = export.Description(name, config, {}, "train", {}, batch_size, 0.0, "test", {})
+    export.save_model(weights, config, description, folder / name / "1")
+    assert export.read_description(folder / name).model == config
+    for a, b in zip(export.read_weights(folder / name), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    predictor = Predictor(folder / name)
+    assert predictor.input_size == config.input_size
+    crops = trainer.validation.crops
+    expected = unit_to_pixels(trainer.predict(crops), config.input_size)
+    np.testing.assert_allclose(predictor.predict(crops), expected, atol=0.01)
+    again = predictor.predict(crops, np.stack([mean_landmarks(config.input_size)] * len(crops)))
+    np.testing.assert_allclose(again, expected, atol=0.05)  # the map of the layer and of NumPy
+
+
+# Networks
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_networks_build(name: str) -> None:
+    model = build_model(find_preset(name).model)
+    low, high = BYTES.get(name, (0.0, 220.0))
+    assert low <= weight_bytes(model) / MEGABYTE <= high
+    assert model.output_shape == (None, 68, 3)
+    tf.keras.backend.clear_session()
+
+
+# Networks that are passed four times take long to trace, however narrow they are.
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in SMALL]
+)
+def test_small_networks_train_export_and_reload(name: str, tmp_path: Path) -> None:
+    train_export_reload(name, 4, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_large_networks_train_export_and_reload(name: str, tmp_path: Path) -> None:
+    # Batch normalisation of pooled features leaves a batch of two no gradient.
+    batch_size = 4 if find_preset(name).model.family == "fast_dhm" else 2
+    train_export_reload(name, batch_size, tmp_path)
+    tf.keras.backend.clear_session()
+
+
+def test_multipliers_change_one_width_alone() -> None:
+    plain = find_preset("fast_dhm").model
+    for n in (2, 3, 4):
+        assert find_preset(f"fast_dhm_x{n}").model == replace(plain, cnn_multiplier=float(n))
+    for n in (2, 3):
+        assert find_preset(f"fast_dhm_rnn_x{n}").model == replace(plain, rnn_multiplier=float(n))
+
+
+def test_ablations_differ_from_dhm_by_what_they_leave_out() -> None:
+    for suffix in ("", "_small"):
+        dhm, cnn_3d, rnn_2d = (find_preset(f"{name}{suffix}").model for name in ("dhm", "cnn_3d", "rnn_2d"))
+        assert (dhm.recurrent_steps, cnn_3d.recurrent_steps, rnn_2d.recurrent_steps) == (4, 0, 4)
+        assert (dhm.heatmap_input, cnn_3d.heatmap_input, rnn_2d.heatmap_input) == (True, True, False)
+        assert cnn_3d.hidden_units == dhm.recurrent_channels
+        assert replace(cnn_3d, recurrent_steps=4, hidden_units=0) == dhm
+        assert replace(rnn_2d, state="parameters", heatmap_input=True, landmarks_input=False) == dhm
+        fast, vanilla = (
+            find_preset(f"{name}{suffix}").model for name in ("fast_dhm", "fast_cnn_vanilla_rnn")
+        )
+        cnn = ("input_size", "stem_channels", "stage_channels", "stage_blocks", "cnn_multiplier", "backbone")
+        assert all(getattr(fast, option) == getattr(vanilla, option) for option in cnn)
+
+
+# Recipes
+
+
+def rates(config: TrainConfig, steps_per_epoch: int, steps: tuple[int, ...]) -> list[float]:
+    optimizer = make_optimizer(config, steps_per_epoch)
+    return [float(optimizer._learning_rate(tf.constant(step, tf.int64))) for step in steps]
+
+
+def test_the_recipe_of_dhm() -> None:
+    recipe = find_preset("dhm").train
+    assert (recipe.optimizer, recipe.batch_size, recipe.loss) == ("adam", 50, "squared")
+    expected = [1e-3, 1e-3, 0.95e-3, 0.95e-3, 0.95**2 * 1e-3]
+    assert rates(recipe, 1163, (0, 1999, 2000, 3999, 4000)) == pytest.approx(expected)
+
+
+def test_the_recipe_of_the_hourglasses() -> None:
+    recipe = find_preset("dhm_rhg").train
+    assert (recipe.epochs, recipe.batch_size, recipe.loss) == (40, 32, "squared")
+    assert type(make_optimizer(recipe, 10)) is tf.keras.optimizers.RMSprop
+    # Of 10 steps an epoch: epochs 1 to 5 are steps 0 to 49.
+    expected = [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6]
+    assert rates(recipe, 10, (0, 49, 50, 149, 150, 299, 300, 399)) == pytest.approx(expected)
+
+
+def test_the_twins_share_one_recipe() -> None:
+    assert len({find_preset(name).train for name in SMALL}) == 1
+    assert len({find_preset(name).model.input_size for name in SMALL}) == 1
+
+
+# Learning
+
+
+@pytest.fixture(scope="module")
+def eight_faces(tmp_path_factory: pytest.TempPathFactory) -> FaceArrays:
+    """Eight real faces where there are any, else rendered ones; each 25 times, for longer epochs."""
+    data = os.environ.get("TF_DHM_TEST_DATA")
+    samples: Iterator[FaceSample | Refusal] = (
+        wild68.read(Path(data) / "wild68") if data else synthetic.read(8, seed=3)
+    )
+    folder = tmp_path_factory.mktemp("faces")
+    prepare.prepare("eight", islice(samples, 8), folder, StoreConfig())
+    faces = records.load(folder)
+    assert len(faces) == 8
+    values: dict[str, Any] = {f.name: np.concatenate([getattr(faces, f.name)] * 25) for f in fields(faces)}
+    return FaceArrays(**values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_eight_faces_are_learnt_by_heart(name: str, eight_faces: FaceArrays, tmp_path: Path) -> None:
+    recipe = replace(find_preset(name).train, epochs=10, batch_size=8, balance=0.0, warmup_epochs=1.0)
+    trainer = make_trainer(name, eight_faces, recipe, tmp_path)
+    metrics = trainer.fit()
+    tf.keras.backend.clear_session()
+    assert metrics["nme_mean"] < 2.0
+
+
+def test_the_mean_face_alone_is_far_from_them(eight_faces: FaceArrays) -> None:
+    # What the networks of the test above begin with.
+    size = 64
+    crops, landmarks = batches.plain_crops(eight_faces, size)
+    validation = Validation(crops, landmarks, eight_faces.pose[:, 1])
+    model: ModelConfig = find_preset("fast_dhm_small").model
+    network = build_model(model)
+    heatmap = constant_heatmap(size)
+    summary = validation.summarize(lambda x: network({"image": tf.cast(x, tf.float32), "heatmap": heatmap}))
+    assert summary["nme_mean"] is not None
+    assert summary["nme_mean"] > 5.0

@@ -1,0 +1,245 @@
+"""Tests of tf_dhm.runtime.aligner."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
+from tests.tiny_models import write_tiny_model
+from tf_dhm.core.errors import InputError
+from tf_dhm.export.tflite import convert
+from tf_dhm.runtime import images
+from tf_dhm.runtime.aligner import Aligner, Face
+from tf_dhm.runtime.images import Photo, Source, read_photo
+from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.runtime.tflite import TFLitePredictor
+
+
+@pytest.fixture(scope="module")
+def fake_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_fake_model(tmp_path_factory.mktemp("models") / "fake")
+
+
+@pytest.fixture(scope="module")
+def aligner(fake_model: Path) -> Aligner:
+    return Aligner(fake_model, backend="saved_model")
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+class TestAlign:
+    def test_given_boxes(self, aligner: Aligner) -> None:
+        boxes = np.array([[10.0, 20.0, 60.0, 90.0], [-30.0, 5.0, 20.0, 40.0]])
+        faces = aligner.align(np.zeros((100, 120, 3), np.uint8), boxes)
+        assert len(faces) == 2
+        for face, box in zip(faces, boxes, strict=True):
+            assert face.landmarks.dtype == np.float32
+            np.testing.assert_allclose(face.landmarks, mean_shape_in_box(box), atol=1e-4)
+            np.testing.assert_allclose(face.box, box)
+            assert face.score is None
+            np.testing.assert_allclose(face.pose, 0, atol=1e-3)
+
+    def test_detected(self, aligner: Aligner) -> None:
+        (face,) = aligner.align(draw_cartoon_face())
+        assert face.score is not None
+        assert face.score > 0.5
+        np.testing.assert_allclose(face.landmarks, mean_shape_in_box(face.box), atol=1e-4)
+
+    def test_no_face(self, aligner: Aligner) -> None:
+        assert aligner.align(np.zeros((50, 50, 3), np.uint8)) == []
+        assert aligner.align(np.zeros((50, 50, 3), np.uint8), boxes=[]) == []
+
+    def test_sources_agree(self, aligner: Aligner, tmp_path: Path) -> None:
+        pixels = draw_cartoon_face()
+        (tmp_path / "photo.png").write_bytes(png(pixels))
+        (expected,) = aligner.align(pixels)
+        path = tmp_path / "photo.png"
+        sources: list[Source | Photo] = [png(pixels), path, str(path), read_photo(pixels)]
+        for source in sources:
+            (face,) = aligner.align(source)
+            np.testing.assert_array_equal(face.landmarks, expected.landmarks)
+
+    def test_passes(self, fake_model: Path) -> None:
+        box = [10.0, 20.0, 60.0, 90.0]
+        (face,) = Aligner(fake_model, passes=2, backend="saved_model").align(
+            np.zeros((100, 120, 3), np.uint8), [box]
+        )
+        np.testing.assert_allclose(face.landmarks, mean_shape_in_box(np.array(box)), atol=1e-3)
+
+    def test_orientation(self, aligner: Aligner) -> None:
+        """Landmarks are in the photo as it is shown, not as it is stored."""
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        file = io.BytesIO()
+        stored = np.rot90(draw_cartoon_face(256, (100, 140), 40))
+        Image.fromarray(np.ascontiguousarray(stored)).save(file, "PNG", exif=exif)
+        (face,) = aligner.align(file.getvalue())
+        np.testing.assert_allclose((face.box[:2] + face.box[2:]) / 2, [100, 154], atol=6)
+
+    def test_reduced_photo(self, aligner: Aligner, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of a photo too large to be decoded whole, boxes and landmarks are in its own pixels."""
+        file = io.BytesIO()
+        Image.fromarray(draw_cartoon_face(1000, (600, 400), 200)).save(file, "JPEG")
+        (whole,) = aligner.align(file.getvalue())
+        monkeypatch.setattr(images, "MAX_PIXELS", 250 * 250)
+        photo = read_photo(file.getvalue())
+        assert photo.reduction == 4
+        (reduced,) = aligner.align(photo)
+        np.testing.assert_allclose(reduced.box, whole.box, atol=5)
+        np.testing.assert_allclose(reduced.landmarks, mean_shape_in_box(reduced.box), atol=1e-2)
+        (given,) = aligner.align(photo, [whole.box])
+        np.testing.assert_allclose(given.box, whole.box)
+        np.testing.assert_allclose(given.landmarks, whole.landmarks, atol=1e-2)
+
+    @pytest.mark.parametrize(
+        ("boxes", "message"),
+        [
+            ([[0, 0, np.nan, 10]], "expected finite"),
+            ([[0, 0, np.inf, 10]], "expected finite"),
+            ([[10, 10, 10, 20]], "expected finite x0 < x1"),
+            ([[20, 10, 10, 20]], "expected finite x0 < x1"),
+            ([[0, 0, 10]], r"expected \(..., 4\)"),
+            ([0, 0, 10, 10], r"expected \(N, 4\)"),
+            ([[120, 0, 150, 10]], "inside the photo of 120 x 100"),
+            ([[-20, 0, 0, 10]], "inside the photo"),
+            ([[0, 0, 10, 10], [0, 100, 10, 130]], r"found \[0.0, 100.0, 10.0, 130.0\]"),
+            ([[0, -9, 10, -1]], "inside the photo"),
+        ],
+    )
+    def test_bad_boxes(self, aligner: Aligner, boxes: list[list[float]], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            aligner.align(np.zeros((100, 120, 3), np.uint8), boxes)
+
+    def test_unreadable(self, aligner: Aligner) -> None:
+        with pytest.raises(InputError, match="found an empty file"):
+            aligner.align(b"")
+
+
+class TestModel:
+    def test_no_model(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="found an empty folder"):
+            Aligner(tmp_path)
+
+    def test_passes(self, fake_model: Path, tmp_path: Path) -> None:
+        for passes in (0, 4):
+            with pytest.raises(InputError, match=f"passes: found {passes}, expected 1 to 3"):
+                Aligner(fake_model, passes=passes, backend="saved_model")
+        with pytest.raises(InputError, match="passes must be 1"):
+            Aligner(write_fake_model(tmp_path / "plain", refine=False), passes=2, backend="saved_model")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that gives visibility and confidence, with its TFLite files."""
+    folder = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", quality=True)
+    convert(folder, kinds=["float32", "float16"])
+    return folder
+
+
+def seen(face: Face) -> np.ndarray:
+    assert face.visibility is not None
+    return face.visibility
+
+
+class TestBackends:
+    @pytest.mark.parametrize("passes", [1, 2])
+    def test_the_same_to_a_twentieth_of_a_pixel(self, tiny: Path, passes: int) -> None:
+        file = tiny / "1" / "tiny_float32.tflite"
+        boxes = [[70.0, 80, 190, 200], [30.0, 10, 100, 90]]
+        lite = Aligner(file, passes).align(draw_cartoon_face(), boxes)
+        full = Aligner(tiny, passes, "saved_model").align(draw_cartoon_face(), boxes)
+        for one, other in zip(lite, full, strict=True):
+            np.testing.assert_allclose(one.landmarks, other.landmarks, rtol=0, atol=0.05)
+            np.testing.assert_allclose(seen(one), seen(other), rtol=0, atol=1e-3)
+            assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+    def test_the_default_is_tflite(self, tiny: Path) -> None:
+        model = Aligner(tiny).predictor
+        assert isinstance(model, TFLitePredictor)
+        assert model.path.name == "tiny_float16.tflite"
+        assert isinstance(Aligner(tiny, backend="saved_model").predictor, Predictor)
+
+    def test_no_such_backend(self, tiny: Path) -> None:
+        with pytest.raises(InputError, match="backend: found 'onnx', expected one of tflite, saved_model"):
+            Aligner(tiny, backend="onnx")  # type: ignore[arg-type]
+
+    def test_a_model_without_a_tflite_file(self, fake_model: Path) -> None:
+        with pytest.raises(
+            InputError, match=r"found no TFLite file, expected fake_float16.tflite, which export"
+        ):
+            Aligner(fake_model)
+
+
+def test_detected_faces_have_two_passes_and_given_ones_one(tiny: Path) -> None:
+    picture = draw_cartoon_face()
+    once, twice = (Aligner(tiny, passes).align(picture)[0] for passes in (1, 2))
+    assert np.abs(once.landmarks - twice.landmarks).max() > 0.01
+    given, detected = Aligner(tiny).align_all([picture, picture], [[once.box], None])
+    np.testing.assert_allclose(given[0].landmarks, once.landmarks, atol=1e-3)
+    np.testing.assert_allclose(detected[0].landmarks, twice.landmarks, atol=1e-3)
+
+
+def test_a_model_that_cannot_refine_has_one_pass(tmp_path: Path) -> None:
+    plain = Aligner(write_fake_model(tmp_path / "plain", refine=False), backend="saved_model")
+    (face,) = plain.align(draw_cartoon_face())
+    np.testing.assert_allclose(face.landmarks, mean_shape_in_box(face.box), atol=1e-4)
+
+
+class TestBatch:
+    @pytest.mark.parametrize("passes", [1, 2])
+    def test_as_one_by_one(self, tiny: Path, passes: int) -> None:
+        aligner = Aligner(tiny, passes)
+        pictures = [
+            draw_cartoon_face(),
+            np.zeros((40, 50, 3), np.uint8),
+            draw_cartoon_face(300, (100, 140), 50),
+        ]
+        together = aligner.align_all(pictures)
+        assert [len(faces) for faces in together] == [1, 0, 1]
+        for faces, picture in zip(together, pictures, strict=True):
+            for one, other in zip(faces, aligner.align(picture), strict=True):
+                np.testing.assert_allclose(one.landmarks, other.landmarks, atol=1e-3)
+                np.testing.assert_allclose(seen(one), seen(other), atol=1e-5)
+                assert one.score == other.score
+
+    def test_given_boxes(self, tiny: Path) -> None:
+        box = [10.0, 10, 60, 60]
+        found = Aligner(tiny).align_all([np.zeros((90, 90, 3), np.uint8)] * 3, [[box], [], [box] * 40])
+        assert [len(faces) for faces in found] == [1, 0, 40]
+        assert found[2][39].confidence == pytest.approx(found[0][0].confidence, abs=1e-5)
+        assert Aligner(tiny).align_all([]) == []
+
+    def test_other_numbers(self, tiny: Path) -> None:
+        with pytest.raises(InputError, match="boxes: found those of 2 photos, expected of 1"):
+            Aligner(tiny).align_all([draw_cartoon_face()], [None, None])
+
+
+def test_visibility_and_confidence_as_json(tiny: Path) -> None:
+    (face,) = Aligner(tiny).align(draw_cartoon_face(), [[70.0, 80, 190, 200]])
+    assert face.visibility is not None
+    assert face.confidence is not None
+    assert 0 <= face.visibility.min() <= face.visibility.max() <= 1
+    assert 0 <= face.confidence <= 1
+    record = json.loads(json.dumps(face.as_dict()))
+    assert record["confidence"] == pytest.approx(face.confidence, abs=1e-4)
+    np.testing.assert_allclose(record["visibility"], face.visibility, atol=6e-4)
+    assert all(value == round(value, 3) for value in record["visibility"])  # no float32 digits behind
+
+
+def test_as_dict_is_json(aligner: Aligner) -> None:
+    (face,) = aligner.align(np.zeros((100, 120, 3), np.uint8), [[10.00049, 20, 60, 90]])
+    record = json.loads(json.dumps(face.as_dict()))
+    assert record["box"] == [10.0, 20.0, 60.0, 90.0]
+    assert record["score"] is None
+    assert record["pose"] == {"pitch": 0.0, "yaw": 0.0, "roll": 0.0}
+    np.testing.assert_allclose(record["landmarks"], face.landmarks, atol=6e-4)

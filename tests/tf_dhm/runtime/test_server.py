@@ -1,0 +1,376 @@
+"""The client against a test double of TF Serving, over gRPC and REST, in good times and bad."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.faces import TINY_MODEL
+from tests.serving_data import ASTRONAUT, bad_boxes, bad_photos, encode, noise_photo, random_boxes
+from tests.serving_double import ServingDouble
+from tests.tiny_models import write_tiny_model
+from tf_dhm.commands.align_files import AlignConfig, align_inputs
+from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.aligner import Aligner
+from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.runtime.server import Client, ServerConfig, ServerError
+
+SIZE = TINY_MODEL.input_size
+PHOTOS = [encode(noise_photo(i, 60 + i, 50), kind) for i, kind in enumerate(["JPEG", "PNG"] * 4)]
+BOXES = random_boxes(np.random.default_rng(0), 60, 50, len(PHOTOS))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model in two versions, and one that does not say how sure it is."""
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny_model(folder / "tiny", version=1, quality=True)
+    write_tiny_model(folder / "tiny", version=2, quality=True)
+    return {"tiny": folder / "tiny", "plain": write_tiny_model(folder / "plain")}
+
+
+@pytest.fixture(scope="module")
+def started(models: dict[str, Path]) -> Iterator[ServingDouble]:
+    double = ServingDouble(models).start()
+    yield double
+    double.stop()
+
+
+@pytest.fixture
+def double(started: ServingDouble) -> ServingDouble:
+    started.delay, started.failures, started.requests = 0.0, 0, 0
+    return started
+
+
+@pytest.fixture(params=["gRPC", "REST"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def connect(double: ServingDouble, protocol: str = "gRPC", **options: Any) -> Client:
+    address = f"http://127.0.0.1:{double.rest_port}" if protocol == "REST" else f"127.0.0.1:{double.port}"
+    return Client(ServerConfig(address, **{"model": "tiny", "timeout": 20.0, **options}))
+
+
+def make_crops(count: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
+
+
+# What is answered
+
+
+def test_photos_are_aligned_as_by_python(
+    double: ServingDouble, protocol: str, models: dict[str, Path]
+) -> None:
+    aligner = Aligner(Predictor(models["tiny"]))
+    with connect(double, protocol, batch=3) as client:
+        answer = client.align(PHOTOS, BOXES)
+    assert double.requests == 3
+    assert answer.confidence is not None
+    assert answer.visibility is not None
+    for index, photo in enumerate(PHOTOS):
+        (face,) = aligner.align(photo, BOXES[index : index + 1])
+        np.testing.assert_allclose(answer.landmarks[index], face.landmarks, atol=0.1)
+        np.testing.assert_allclose(answer.pose[index], face.pose, atol=0.1)
+        assert 0.0 < answer.confidence[index] < 1.0
+    assert len({tuple(row) for row in answer.landmarks[:, 0].tolist()}) == len(PHOTOS)
+
+
+def test_crops_are_predicted_as_in_the_process(
+    double: ServingDouble, protocol: str, models: dict[str, Path]
+) -> None:
+    local, crops = Predictor(models["tiny"]), make_crops(5)
+    with connect(double, protocol, batch=2) as client:
+        assert (client.name, client.input_size, client.can_refine) == ("tiny", SIZE, True)
+        found, expected = client.answer(crops), local.answer(crops)
+        again = client.predict(crops, found.landmarks)
+    assert double.requests == 6
+    np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=1e-3)
+    assert found.visibility is not None
+    assert found.confidence is not None
+    assert expected.visibility is not None
+    assert expected.confidence is not None
+    np.testing.assert_allclose(found.visibility, expected.visibility, atol=1e-4)
+    np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-4)
+    np.testing.assert_allclose(again, local.predict(crops, expected.landmarks), atol=0.01)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_a_client_stands_in_for_a_model(double: ServingDouble, models: dict[str, Path], passes: int) -> None:
+    with connect(double) as client:
+        (served,) = Aligner(client, passes).align(PHOTOS[0], BOXES[:1])
+    (local,) = Aligner(Predictor(models["tiny"]), passes).align(PHOTOS[0], BOXES[:1])
+    np.testing.assert_allclose(served.landmarks, local.landmarks, atol=0.05)
+    np.testing.assert_allclose(served.pose, local.pose, atol=0.1)
+
+
+def test_files_are_aligned_by_a_server(
+    double: ServingDouble, models: dict[str, Path], protocol: str, tmp_path: Path
+) -> None:
+    prefix, port = ("http://", double.rest_port) if protocol == "REST" else ("", double.port)
+    common: dict[str, Any] = {"inputs": (str(ASTRONAUT),), "passes": 2}
+    served = AlignConfig(
+        **common, json=tmp_path / "served.jsonl", model="tiny", server=f"{prefix}127.0.0.1:{port}"
+    )
+    local = AlignConfig(
+        **common, json=tmp_path / "local.jsonl", model=str(models["tiny"]), backend="saved_model"
+    )
+    assert align_inputs(served) == align_inputs(local) == 0
+    faces = [json.loads((tmp_path / f"{name}.jsonl").read_text())["faces"] for name in ("served", "local")]
+    assert len(faces[0]) == len(faces[1]) == 1
+    np.testing.assert_allclose(faces[0][0]["landmarks"], faces[1][0]["landmarks"], atol=0.1)
+    assert faces[0][0]["confidence"] == pytest.approx(faces[1][0]["confidence"], abs=1e-3)
+
+
+def test_versions(double: ServingDouble, protocol: str, models: dict[str, Path]) -> None:
+    crops = make_crops(1)
+    with connect(double, protocol) as newest, connect(double, protocol, version=1) as first:
+        assert newest.versions() == {1: "AVAILABLE", 2: "AVAILABLE"}
+        assert first.versions() == {1: "AVAILABLE"}
+        for client, version in ((newest, "2"), (first, "1")):
+            expected = Predictor(models["tiny"] / version).predict(crops)
+            np.testing.assert_allclose(client.predict(crops), expected, atol=1e-3)
+
+
+def test_a_model_that_does_not_say_how_sure_it_is(double: ServingDouble, protocol: str) -> None:
+    with connect(double, protocol, model="plain") as client:
+        answer = client.align([PHOTOS[0], b"none"], BOXES[:2])
+        assert client.answer(make_crops(1)).confidence is None
+    assert answer.confidence is None
+    assert answer.visibility is None
+    assert np.isfinite(answer.landmarks[0]).all()
+    assert np.isnan(answer.landmarks[1]).all()
+
+
+def test_nothing_is_asked_for_nothing(double: ServingDouble, protocol: str) -> None:
+    with connect(double, protocol) as client:
+        answer = client.align([], [])
+        assert client.predict(make_crops(0)).shape == (0, 68, 3)
+    assert answer.landmarks.shape == (0, 68, 3)
+    assert answer.pose.shape == (0, 3)
+    assert answer.confidence is not None
+    assert answer.confidence.shape == (0,)
+    assert double.requests == 0
+
+
+def test_bad_photos_and_boxes_among_good_ones(double: ServingDouble, protocol: str) -> None:
+    bad = list(bad_photos().values())
+    boxes = [*([[5, 5, 30, 30]] * len(bad)), *bad_boxes(60, 50).values(), *BOXES]
+    photos = [*bad, *([PHOTOS[0]] * len(bad_boxes(60, 50))), *PHOTOS]
+    # JSON has no infinity; base 64 has all bytes.
+    keep = np.isfinite(boxes).all(1) if protocol == "REST" else np.full(len(boxes), True)
+    photos = [photo for photo, kept in zip(photos, keep, strict=True) if kept]
+    with connect(double, protocol) as client:
+        answer = client.align(photos, np.array(boxes, np.float32)[keep])
+        alone = client.align(PHOTOS, BOXES)
+    assert answer.confidence is not None
+    assert np.isnan(answer.landmarks[: -len(PHOTOS)]).all()
+    assert np.isnan(answer.pose[: -len(PHOTOS)]).all()
+    assert (answer.confidence[: -len(PHOTOS)] == 0).all()
+    np.testing.assert_allclose(answer.landmarks[-len(PHOTOS) :], alone.landmarks, atol=1e-3)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("boxes", [[1, 2, 3, 4], [[1, 2, 3]] * 8, [[1, 2, 3, 4]]])
+def test_boxes_of_wrong_shape_are_not_sent(double: ServingDouble, boxes: Any) -> None:
+    with (
+        connect(double) as client,
+        pytest.raises(InputError, match=r"boxes: found shape .*, expected \(8, 4\)"),
+    ):
+        client.align(PHOTOS, boxes)
+    assert double.requests == 0
+
+
+def test_crops_of_wrong_shape_or_dtype_are_not_sent(double: ServingDouble, protocol: str) -> None:
+    with connect(double, protocol) as client:
+        with pytest.raises(InputError, match=r"crops: found uint8 of shape \(1, 9, 9, 3\)"):
+            client.predict(np.zeros((1, 9, 9, 3), np.uint8))
+        with pytest.raises(InputError, match=r"crops: found float32"):
+            client.predict(make_crops(1).astype(np.float32))
+        with pytest.raises(InputError, match=r"initial_landmarks: found \(2, 68, 3\)"):
+            client.predict(make_crops(1), np.zeros((2, 68, 3)))
+    assert double.requests == 0
+
+
+def test_what_the_server_refuses_is_said(double: ServingDouble, protocol: str) -> None:
+    with connect(double, protocol) as client:
+        for inputs in (
+            {"crops": np.zeros((1, 9, 9, 3), np.uint8)},
+            {"crops": np.full((1, SIZE, SIZE, 3), 0.5, np.float32)},
+            {"pictures": make_crops(1)},
+        ):
+            with pytest.raises(
+                InputError, match=r"server .*, model tiny: refused \((INVALID_ARGUMENT|400)\): ."
+            ):
+                client.transport.predict("serving_default", inputs, 5.0)
+        boxes = np.ones((2, 5), np.float32)
+        with pytest.raises(InputError, match="refused"):
+            client.transport.predict(
+                "align_jpeg", {"photos": np.array(PHOTOS[:2], object), "boxes": boxes}, 5.0
+            )
+        # And it goes on.
+        assert client.predict(make_crops(1)).shape == (1, 68, 3)
+
+
+def test_a_model_that_is_not_served(double: ServingDouble, protocol: str) -> None:
+    with (
+        connect(double, protocol, model="none") as client,
+        pytest.raises(InputError, match=r"model none: refused \((NOT_FOUND|404)\): Servable not found"),
+    ):
+        client.align(PHOTOS, BOXES)
+
+
+def test_messages_too_large_for_client_or_server(models: dict[str, Path]) -> None:
+    double = ServingDouble({"tiny": models["tiny"]}, max_bytes=20_000).start()
+    try:
+        large = encode(noise_photo(0, 400, 300), "PNG")
+        assert len(large) > 20_000
+        with connect(double) as client:
+            with pytest.raises(InputError, match=r"refused \(RESOURCE_EXHAUSTED\): .*larger than max"):
+                client.align([large], BOXES[:1])
+            assert client.align(PHOTOS[:1], BOXES[:1]).landmarks.shape == (1, 68, 3)
+        with connect(double, max_bytes=15_000) as client, pytest.raises(InputError, match="photo 1: found"):
+            client.align([PHOTOS[0], large], BOXES[:2])
+    finally:
+        double.stop()
+
+
+def test_requests_are_split_by_bytes(double: ServingDouble) -> None:
+    with connect(double, max_bytes=2 * max(map(len, PHOTOS))) as client:
+        parts = list(client.split(PHOTOS))
+        found = client.align(PHOTOS, BOXES).landmarks
+    assert 4 <= len(parts) < len(PHOTOS)
+    assert [index for part in parts for index in range(part.start, part.stop)] == list(range(len(PHOTOS)))
+    with connect(double) as client:
+        np.testing.assert_allclose(found, client.align(PHOTOS, BOXES).landmarks, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"address": "localhost"}, "expected HOST:PORT"),
+        ({"address": ":8500"}, "expected HOST:PORT"),
+        ({"address": "a:b"}, "expected HOST:PORT"),
+        ({"address": "a:1", "timeout": 0.0}, "expected positive"),
+        ({"address": "a:1", "batch": 0}, "expected positive"),
+    ],
+)
+def test_options_that_are_none(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ServerConfig(**options)
+
+
+# Bad times
+
+
+def test_a_slow_server(double: ServingDouble, protocol: str) -> None:
+    with connect(double, protocol) as patient:
+        assert patient.input_size == SIZE
+        double.delay = 1.5
+        with connect(double, protocol, timeout=0.4) as client:
+            began = time.monotonic()
+            with pytest.raises(ServerError, match=r"found no answer within 0\.4 s"):
+                client.predict(make_crops(1))
+            assert time.monotonic() - began < 1.3
+        double.delay = 0.2
+        assert patient.predict(make_crops(1)).shape == (1, 68, 3)
+
+
+def test_an_overloaded_server_is_asked_again(double: ServingDouble, protocol: str) -> None:
+    with connect(double, protocol) as client:
+        double.failures = 3
+        assert client.predict(make_crops(1)).shape == (1, 68, 3)
+    assert double.requests == 4
+
+
+def test_no_server(double: ServingDouble, protocol: str) -> None:
+    prefix = "http://" if protocol == "REST" else ""
+    with Client(ServerConfig(f"{prefix}127.0.0.1:9", "tiny", timeout=0.5)) as client:
+        began = time.monotonic()
+        with pytest.raises(ServerError, match=r"server .*127.0.0.1:9: found no server within 0.5 s"):
+            client.predict(make_crops(1))
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_killed_server_that_comes_back(models: dict[str, Path], protocol: str) -> None:
+    double = ServingDouble({"tiny": models["tiny"]}).start()
+    expected = Predictor(models["tiny"]).predict(make_crops(1))
+    stop = threading.Event()
+
+    def keep_asking(client: Client) -> int:
+        count = 0
+        while not stop.is_set():
+            np.testing.assert_allclose(client.predict(make_crops(1)), expected, atol=1e-3)
+            count += 1
+        return count
+
+    try:
+        with connect(double, protocol) as client, ThreadPoolExecutor(4) as pool:
+            client.predict(make_crops(1))
+            double.delay = 0.2  # so that requests are under way when it is killed
+            counts = [pool.submit(keep_asking, client) for _ in range(4)]
+            for _ in range(2):
+                time.sleep(0.5)
+                double.stop()
+                time.sleep(0.5)
+                double.start()
+            time.sleep(1.5)
+            stop.set()
+            assert all(count.result() >= 2 for count in counts)
+    finally:
+        stop.set()
+        double.stop()
+
+
+def test_the_health_check_of_the_compose_file(double: ServingDouble) -> None:
+    text = (Path(__file__).parents[3] / "serving" / "compose.yaml").read_text()
+    lines = text[text.index("exec 3<>") : text.index("      interval:")].split("\n")
+    check = " ".join(line.strip() for line in lines).replace("8501", str(double.rest_port))
+    for model, healthy in (("tiny", True), ("none", False)):
+        command = ["bash", "-c", check.replace("fast_dhm", model)]
+        done = subprocess.run(command, check=False, capture_output=True, timeout=20.0)
+        assert (done.returncode == 0) == healthy
+
+
+# Under load
+
+
+def check_many(client: Client, requests: int) -> None:
+    """Send requests from 64 threads; each answer must be that of its own photo and box."""
+    photos = [encode(noise_photo(seed)) for seed in range(50)]
+    rng = np.random.default_rng(0)
+    boxes = random_boxes(rng, 60, 50, len(photos))
+    expected = client.align(photos, boxes)
+    assert len(np.unique(expected.landmarks[:, 0, 0].round(1))) > 45
+
+    def ask(index: int) -> int:
+        picks = np.random.default_rng(index).integers(0, len(photos), 1 + index % 2)
+        answer = client.align([photos[pick] for pick in picks], boxes[picks])
+        np.testing.assert_allclose(answer.landmarks, expected.landmarks[picks], atol=0.01)
+        return index
+
+    with ThreadPoolExecutor(64) as pool:
+        assert list(pool.map(ask, range(requests))) == list(range(requests))
+
+
+def test_answers_go_to_who_asked(double: ServingDouble, protocol: str) -> None:
+    with connect(double, protocol, timeout=60.0) as client:
+        check_many(client, 200)
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests(double: ServingDouble) -> None:
+    with connect(double, timeout=120.0) as client:
+        check_many(client, 10_000)
+    assert double.requests >= 10_000

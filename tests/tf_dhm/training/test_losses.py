@@ -1,0 +1,130 @@
+"""Losses by hand on a face of three points, with unknown depth, and their gradients."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.face import metrics
+from tf_dhm.training.losses import LOSSES, WING_CURVATURE, WING_WIDTH, loss_function, masked_error
+
+# The box is 0.8 x 0.2, so its size is 0.4.
+TRUTH = np.array([[[0.0, 0.0, 0.1], [0.8, 0.0, 0.2], [0.4, 0.2, 0.3]]], np.float32)
+ERROR = np.array([[[0.03, -0.04, 0.02], [0.0, 0.2, 0.0], [0.0, 0.0, -0.3]]], np.float32)
+DEPTH = 0.5
+
+
+def losses_of(name: str, truth: np.ndarray, predicted: np.ndarray, depth: float = DEPTH) -> np.ndarray:
+    return loss_function(name)(tf.constant(truth), tf.constant(predicted), depth).numpy()
+
+
+def test_nme() -> None:
+    # Distances 0.05, 0.2, 0 and depths 0.02, 0, 0.3 at half weight: (0.06 + 0.2 + 0.15) / 3 / 0.4.
+    assert losses_of("nme", TRUTH, TRUTH + ERROR) == pytest.approx([0.41 / 3 / 0.4], rel=1e-3)
+
+
+def test_nme_is_the_metric() -> None:
+    expected = metrics.nme(TRUTH + ERROR, TRUTH) / 100.0
+    assert losses_of("nme", TRUTH, TRUTH + ERROR, 0.0) == pytest.approx(expected, rel=1e-3)
+
+
+def test_squared() -> None:
+    # 0.0009 + 0.0016 + 0.5 * 0.0004, 0.04, 0.5 * 0.09
+    assert losses_of("squared", TRUTH, TRUTH + ERROR) == pytest.approx(
+        [(0.0027 + 0.04 + 0.045) / 3], rel=1e-4
+    )
+
+
+def test_smooth_l1() -> None:
+    # e^2 / 0.06 below 0.03, else e - 0.015.
+    first = 0.015 + 0.025 + 0.5 * 0.0004 / 0.06
+    assert losses_of("smooth_l1", TRUTH, TRUTH + ERROR) == pytest.approx(
+        [(first + 0.185 + 0.5 * 0.285) / 3], rel=1e-3
+    )
+
+
+def test_wing() -> None:
+    # w ln(1 + e / epsilon) below w = 0.15, else e - w + w ln(1 + w / epsilon); w / epsilon = 5.
+    assert (WING_WIDTH, WING_CURVATURE) == (0.15, 0.03)
+    first = 0.15 * (math.log(2.0) + math.log(7.0 / 3.0) + 0.5 * math.log(5.0 / 3.0))
+    offset = 0.15 - 0.15 * math.log(6.0)
+    expected = (first + (0.2 - offset) + 0.5 * (0.3 - offset)) / 3
+    assert losses_of("wing", TRUTH, TRUTH + ERROR) == pytest.approx([expected], rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "bend"), [("wing", WING_WIDTH), ("smooth_l1", WING_CURVATURE)])
+def test_there_is_no_jump_at_the_bend(name: str, bend: float) -> None:
+    both = [
+        losses_of(name, TRUTH, TRUTH + np.array([bend + step, 0, 0], np.float32))[0] for step in (-1e-5, 1e-5)
+    ]
+    assert both[0] == pytest.approx(both[1], abs=5e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+class TestEveryLoss:
+    def test_one_value_for_each_face(self, name: str) -> None:
+        truth = np.concatenate([TRUTH, TRUTH])
+        values = losses_of(name, truth, truth + np.concatenate([ERROR, 2 * ERROR]))
+        assert values.shape == (2,)
+        assert values[0] == pytest.approx(losses_of(name, TRUTH, TRUTH + ERROR)[0])
+        assert values[1] > values[0] > 0.0
+
+    def test_unknown_depth_is_left_out(self, name: str) -> None:
+        flat = TRUTH.copy()
+        flat[..., 2] = np.nan
+        predicted = TRUTH + ERROR
+        assert losses_of(name, flat, predicted) == pytest.approx(losses_of(name, TRUTH, predicted, 0.0))
+
+        variable = tf.Variable(predicted)
+        with tf.GradientTape() as tape:
+            loss = loss_function(name)(tf.constant(flat), variable, DEPTH)
+        gradient = tape.gradient(loss, variable).numpy()
+        assert np.isfinite(gradient).all()
+        assert np.all(gradient[..., 2] == 0.0)
+        assert np.any(gradient[..., :2] != 0.0)
+
+    def test_one_unknown_depth_leaves_the_others(self, name: str) -> None:
+        holed = TRUTH.copy()
+        holed[0, 2, 2] = np.nan
+        error = ERROR.copy()
+        error[0, 2, 2] = 0.0
+        assert losses_of(name, holed, TRUTH + ERROR) == pytest.approx(losses_of(name, TRUTH, TRUTH + error))
+
+    def test_no_error(self, name: str) -> None:
+        variable = tf.Variable(TRUTH)
+        with tf.GradientTape() as tape:
+            loss = loss_function(name)(tf.constant(TRUTH), variable, DEPTH)
+        assert loss.numpy() == pytest.approx([0.0], abs=1e-3)
+        assert np.isfinite(tape.gradient(loss, variable).numpy()).all()
+
+    def test_the_gradient_is_the_slope(self, name: str) -> None:
+        function = loss_function(name)
+        variable = tf.Variable(TRUTH + ERROR)
+        with tf.GradientTape() as tape:
+            loss = function(tf.constant(TRUTH), variable, DEPTH)
+        gradient = tape.gradient(loss, variable).numpy()
+        step = np.zeros_like(ERROR)
+        step[0, 0, 0] = 1e-3
+        up, down = (losses_of(name, TRUTH, TRUTH + ERROR + sign * step)[0] for sign in (1.0, -1.0))
+        assert gradient[0, 0, 0] == pytest.approx((up - down) / 2e-3, rel=0.05)
+
+    def test_depth_without_weight(self, name: str) -> None:
+        deeper = TRUTH + ERROR + np.array([0.0, 0.0, 0.7], np.float32)
+        assert losses_of(name, TRUTH, deeper, 0.0) == pytest.approx(
+            losses_of(name, TRUTH, TRUTH + ERROR, 0.0)
+        )
+
+
+def test_masked_error() -> None:
+    truth = np.array([[[1.0, 2.0, np.nan]]], np.float32)
+    predicted = np.array([[[1.5, 1.0, 9.0]]], np.float32)
+    assert masked_error(truth, predicted).numpy().tolist() == [[[0.5, -1.0, 0.0]]]
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"loss: found 'l2', expected one of .*'squared'"):
+        loss_function("l2")

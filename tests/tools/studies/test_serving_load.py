@@ -1,0 +1,70 @@
+"""The load script: its numbers against a server and a model whose times are known."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.serving_double import ServingDouble
+from tests.tiny_models import write_tiny_model
+from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.server import ServerConfig
+from tools.studies.serving_load import LoadConfig, drive, measure_load, to_markdown
+
+
+def test_calls_and_their_times() -> None:
+    latencies, length = drive(lambda: time.sleep(0.02), 4, 0.5)
+    assert 0.4 < length < 0.8
+    assert min(latencies) >= 0.02
+    # 4 threads of 50 calls a second at most, for half a second.
+    assert 20 < len(latencies) <= 4 * length / 0.02
+
+
+def test_a_call_that_takes_longer_is_measured_all_the_same() -> None:
+    latencies, length = drive(lambda: time.sleep(0.2), 2, 0.05)
+    assert len(latencies) == 2
+    assert min(latencies) >= 0.2
+    assert length >= 0.2
+
+
+def test_tables() -> None:
+    table = pd.DataFrame({"signature": ["a", "b"], "batch": [1, 32], "ms": [0.01234, 1234.5]})
+    assert to_markdown(table) == (
+        "| signature | batch | ms |\n| --- | --- | --- |\n| a | 1 | 0.0123 |\n| b | 32 | 1234 |\n"
+    )
+
+
+def test_a_server_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_tiny_model(tmp_path / "tiny", quality=True)
+    double = ServingDouble({"tiny": folder}).start()
+    double.delay = 0.05
+    server = ServerConfig(f"127.0.0.1:{double.port}", "tiny", timeout=60.0)
+    try:
+        measure_load(
+            LoadConfig(server, tmp_path / "out", concurrency=(1, 2), batch=(1, 4), seconds=0.5, local=folder)
+        )
+    finally:
+        double.stop()
+    load = pd.read_csv(tmp_path / "out" / "load.csv")
+    assert list(load["signature"].unique()) == ["align_jpeg", "serving_default"]
+    assert len(load) == 8
+    assert (load["p50 ms"] >= 50).all()
+    assert (load["p50 ms"] <= load["p99 ms"]).all()
+    np.testing.assert_allclose(load["photos/s"], load["requests/s"] * load["batch"])
+    assert (load["requests/s"] < 1000 * load["concurrency"] / 50).all()
+    parts = (tmp_path / "out" / "load.md").read_text().split("\n\n")[1]
+    assert parts.startswith("| batch | p50 ms | network ms | decode and crop ms | model ms | network % |")
+    network = [float(line.split(" | ")[2]) for line in parts.splitlines()[2:]]
+    assert min(network) > 40
+    assert parts in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [{"seconds": 0.0}, {"concurrency": (0,)}, {"batch": (1, 64)}])
+def test_options_that_are_none(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        LoadConfig(ServerConfig("localhost:8500"), tmp_path, **options)

@@ -1,0 +1,455 @@
+"""An archive of photos in parts: its manifest, the faces of a part as Parquet, and how a part is redone.
+
+The manifest is copied once into blocks of so many rows, each of which makes one Parquet file, its
+part. So a part depends on nothing but its number and the job's settings, whoever aligns it, whenever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
+from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.images import Photo, read_photo
+
+BOX = ("x0", "y0", "x1", "y1")
+POSE = ("pitch", "yaw", "roll")
+MANIFEST_SUFFIXES = (".parquet", ".csv", ".csv.gz")
+READ_ROWS = 65536
+"""Rows of a Parquet manifest that are read at once."""
+
+MAX_DEATHS = 3
+"""Processes that may end at one photo before it is left out: a decoder can crash, or run out of memory."""
+
+NO_ROW = -1
+
+COUNTS = b"tf_dhm.counts"
+"""Key of a part's counts in its Parquet metadata."""
+
+BLOCK_SCHEMA = pa.schema(
+    [("row", pa.int64()), ("path", pa.string()), *((name, pa.float64()) for name in BOX)]
+)
+"""A row of the manifest as it is copied; no box: all four are null."""
+
+FACE_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        ("path", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("face", pa.int32()),
+        *((name, pa.float64()) for name in BOX),
+        ("score", pa.float32()),
+        ("confidence", pa.float32()),
+        *((name, pa.float32()) for name in POSE),
+        ("visibility", pa.list_(pa.float32())),
+        ("landmarks", pa.list_(pa.float32())),
+        ("error", pa.string()),
+    ]
+)
+"""A face, a photo without one (`face` is null), or a photo that could not be aligned (`error` is not)."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the parts of an output folder depend on; all of it must be the same to go on.
+
+    Attributes:
+        manifest_sha256: of the manifest's bytes.
+        rows: of the manifest.
+        part_rows: rows of the manifest in a part; the last has the rest.
+        photo_dir: what relative paths are below, absolute.
+        model: name of the model's file.
+        model_sha256: of the bytes of that file.
+        passes: see `Aligner`.
+    """
+
+    manifest_sha256: str
+    rows: int
+    part_rows: int
+    photo_dir: str
+    model: str
+    model_sha256: str
+    passes: int | None
+
+    @property
+    def parts(self) -> int:
+        return -(-self.rows // self.part_rows)
+
+    def size(self, part: int) -> int:
+        """Rows of the manifest in a part."""
+        return min(self.part_rows, self.rows - part * self.part_rows)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a part, or all of them, holds.
+
+    Attributes:
+        photos: rows of the manifest.
+        faces: found in them.
+        without: photos without a face.
+        failed: photos with an error.
+    """
+
+    photos: int = 0
+    faces: int = 0
+    without: int = 0
+    failed: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        mine, others = asdict(self), asdict(other)
+        return Counts(**{name: mine[name] + others[name] for name in mine})
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where things lie in an output folder."""
+
+    root: Path
+
+    @property
+    def job(self) -> Path:
+        return self.root / "job.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.arrow"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def parts(self) -> Path:
+        return self.root / "parts"
+
+    @property
+    def attempts(self) -> Path:
+        return self.root / "attempts"
+
+    def part(self, number: int) -> Path:
+        return self.parts / f"part-{number:08d}.parquet"
+
+    def attempt(self, number: int) -> Path:
+        return self.attempts / f"part-{number:08d}.txt"
+
+    def done(self) -> set[int]:
+        """Numbers of the parts that are finished."""
+        return {int(path.stem.removeprefix("part-")) for path in self.parts.glob("part-*.parquet")}
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes were writing; no process may be at work."""
+        for path in self.parts.glob(".part-*.tmp.parquet"):
+            path.unlink(missing_ok=True)
+
+
+class PhotoAligner(Protocol):
+    """`Aligner.align`."""
+
+    def align(self, image: Photo, boxes: list[list[float]] | None = None) -> list[Face]: ...
+
+
+def file_sha256(path: Path) -> str:
+    """Of the bytes of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_manifest(path: Path) -> None:
+    """Raise InputError where `path` cannot be a manifest."""
+    if not path.is_file():
+        raise InputError(f"manifest {path}: found no file, expected a table of photos")
+    if not path.name.lower().endswith(MANIFEST_SUFFIXES):
+        raise InputError(f"manifest {path}: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}")
+
+
+def read_manifest(path: Path) -> Iterator[pa.RecordBatch]:
+    """Stream a manifest as batches of BLOCK_SCHEMA without its `row`.
+
+    Args:
+        path: a Parquet or CSV file with a column `path` and, if boxes are given, `x0`, `y0`, `x1`
+            and `y1`, empty where a photo has none. Other columns are not read.
+
+    Raises:
+        InputError: no such file, no table, a missing column, or one of another type.
+    """
+    check_manifest(path)
+    name = f"manifest {path}"
+    try:
+        yield from (_normalise(batch, name) for batch in _read_batches(path, name))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"{name}: found no readable table: {error}") from error
+
+
+def _read_batches(path: Path, name: str) -> Iterator[pa.RecordBatch]:
+    if path.suffix.lower() == ".parquet":
+        with pq.ParquetFile(path) as file:
+            columns = _wanted_columns(file.schema_arrow.names, name)
+            yield from file.iter_batches(READ_ROWS, columns=columns)
+        return
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    with pa.csv.open_csv(path, parse_options=parse) as reader:
+        columns = _wanted_columns(reader.schema.names, name)
+    types = {column: BLOCK_SCHEMA.field(column).type for column in columns}
+    convert = pa.csv.ConvertOptions(column_types=types, include_columns=columns)
+    with pa.csv.open_csv(path, parse_options=parse, convert_options=convert) as reader:
+        yield from reader
+
+
+def _wanted_columns(found: list[str], name: str) -> list[str]:
+    columns = ["path", *BOX] if any(column in found for column in BOX) else ["path"]
+    missing = [column for column in columns if column not in found]
+    if missing:
+        raise InputError(
+            f"{name}: found no column {', '.join(missing)} among {', '.join(found)[:200]}, "
+            "expected path and, for boxes, all of x0, y0, x1, y1"
+        )
+    return columns
+
+
+def _normalise(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    """A batch with the columns and types of BLOCK_SCHEMA, but `row`; no number is null."""
+    columns = []
+    for field in list(BLOCK_SCHEMA)[1:]:
+        if field.name not in batch.schema.names:
+            columns.append(pa.nulls(len(batch), field.type))
+            continue
+        column = batch.column(field.name)
+        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        if isinstance(column.type, pa.DictionaryType):
+            is_text = pa.types.is_string(column.type.value_type)
+        if pa.types.is_null(column.type):
+            pass
+        elif field.name == "path" and not is_text:
+            raise InputError(f"{name}: column path: found {column.type}, expected text")
+        elif field.name in BOX and not (
+            pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+        ):
+            raise InputError(f"{name}: column {field.name}: found {column.type}, expected numbers")
+        column = column.cast(field.type)
+        if field.name in BOX:
+            column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, names=BLOCK_SCHEMA.names[1:])
+
+
+def copy_manifest(path: Path, target: Path, part_rows: int) -> int:
+    """Write a manifest as an Arrow file of one batch for each part; returns how many rows it has.
+
+    No more than one batch of each is in memory.
+
+    Raises:
+        InputError: as `read_manifest`, or there is no row.
+    """
+    rows = 0
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with atomic_write(target) as temporary, pa.ipc.new_file(temporary, BLOCK_SCHEMA, options=options) as file:
+        for block in _blocks(read_manifest(path), part_rows):
+            numbers = pa.array(np.arange(rows, rows + len(block)), pa.int64())
+            arrays = [numbers, *block.columns]
+            file.write_batch(pa.RecordBatch.from_arrays(arrays, schema=BLOCK_SCHEMA))
+            rows += len(block)
+        if not rows:
+            raise InputError(f"manifest {path}: found no row, expected one for each photo")
+    return rows
+
+
+def _blocks(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of `size`, the last one with the rest."""
+    held: list[pa.RecordBatch] = []
+    missing = size
+    for batch in batches:
+        while len(batch):
+            head, batch = batch.slice(0, missing), batch.slice(missing)
+            held.append(head)
+            missing -= len(head)
+            if not missing:
+                yield pa.concat_batches(held)
+                held, missing = [], size
+    if held:
+        yield pa.concat_batches(held)
+
+
+def read_block(manifest: Path, part: int) -> list[dict[str, Any]]:
+    """The rows of a part, of BLOCK_SCHEMA, from what `copy_manifest` wrote."""
+    with pa.memory_map(str(manifest)) as source:
+        return pa.ipc.open_file(source).get_batch(part).to_pylist()
+
+
+class Attempts:
+    """A file that tells at which photo each process that worked at a part was.
+
+    Only appended to, a line before each photo, so that it is right however a process ends.
+
+    Attributes:
+        deaths: of each row, the processes that ended at it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.deaths: Counter[int] = Counter()
+
+    def __enter__(self) -> Attempts:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Unbuffered: what is not yet with the kernel dies with the process.
+        self._file = self.path.open("ab+", buffering=0)
+        self._file.seek(0)
+        for attempt in self._file.read().split(b"start\n"):
+            # A line that was cut off was never begun with.
+            if lines := attempt.split(b"\n")[:-1]:
+                self.deaths[int(lines[-1])] += 1
+        self._file.write(b"start\n")
+        return self
+
+    def begin(self, row: int) -> None:
+        self._file.write(b"%d\n" % row)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.path.unlink(missing_ok=True)
+        else:
+            # An error that was raised, such as that of a full disk, is no photo's fault.
+            self.begin(NO_ROW)
+        self._file.close()
+
+
+def align_part(aligner: PhotoAligner, folder: Folder, job: Job, part: int) -> Counts:
+    """Write the faces of a part, unless that is done; returns what it holds.
+
+    A photo that cannot be aligned gives a row with an `error`. So does one at which MAX_DEATHS
+    processes ended. The file's bytes depend on nothing but the job and the photos.
+
+    Raises:
+        OSError: the part cannot be written.
+    """
+    path = folder.part(part)
+    if path.exists():
+        return read_counts(path)
+    rows: list[dict[str, Any]] = []
+    with Attempts(folder.attempt(part)) as attempts:
+        for entry in read_block(folder.manifest, part):
+            attempts.begin(entry["row"])
+            if attempts.deaths[entry["row"]] < MAX_DEATHS:
+                rows += align_entry(aligner, Path(job.photo_dir), entry)
+            else:
+                rows.append(_row(entry, error=f"{MAX_DEATHS} processes ended while they aligned this photo"))
+        write_part(path, rows)
+    return read_counts(path)
+
+
+def align_entry(aligner: PhotoAligner, photo_dir: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows, by the columns of FACE_SCHEMA, of one row of the manifest: one at least."""
+    try:
+        boxes = _given_box(entry)
+        if not entry["path"]:
+            raise InputError("path: found none, expected that of a photo")
+        photo = read_photo(photo_dir / entry["path"])
+        faces = aligner.align(photo, boxes)
+    except InputError as error:
+        return [_row(entry, error=str(error))]
+    except Exception as error:
+        # One photo among millions must not stop the others; which it was, and why, is kept.
+        log.exception("row %d of the manifest", entry["row"])
+        return [_row(entry, error=f"unexpected {type(error).__name__}: {error}")]
+    size = {"width": photo.width, "height": photo.height}
+    return [_row(entry, face=number, **size, **_columns(face)) for number, face in enumerate(faces)] or [
+        _row(entry, **size)
+    ]
+
+
+def _given_box(entry: dict[str, Any]) -> list[list[float]] | None:
+    box = [entry[name] for name in BOX]
+    if all(value is None for value in box):
+        return None
+    if any(value is None for value in box):
+        raise InputError(f"box: found {box}, expected four numbers or none")
+    return [box]
+
+
+def _row(entry: dict[str, Any], **columns: Any) -> dict[str, Any]:
+    return {"row": entry["row"], "path": entry["path"], **columns}
+
+
+def _columns(face: Face) -> dict[str, Any]:
+    return {
+        **dict(zip(BOX, face.box.tolist(), strict=True)),
+        **dict(zip(POSE, face.pose.tolist(), strict=True)),
+        "score": face.score,
+        "confidence": face.confidence,
+        "visibility": face.visibility,
+        "landmarks": face.landmarks.ravel(),
+    }
+
+
+def write_part(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows as Parquet, with their counts, so that `path` is there only when all of it is on disk."""
+    arrays: list[pa.Array] = [
+        pa.array([row.get(field.name) for row in rows], field.type) for field in FACE_SCHEMA
+    ]
+    counts = Counts(
+        photos=len({row["row"] for row in rows}),
+        faces=sum("face" in row for row in rows),
+        without=sum("face" not in row and "error" not in row for row in rows),
+        failed=sum("error" in row for row in rows),
+    )
+    schema = FACE_SCHEMA.with_metadata({COUNTS: json.dumps(asdict(counts))})
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file, compression="zstd")
+        file.flush()
+        # Renamed before its bytes are on disk, it could be empty after a failure of power.
+        os.fsync(file.fileno())
+
+
+def first_errors(parts: Iterable[Path], number: int) -> Iterator[tuple[int, str, str]]:
+    """Row, path and error of the first photos that failed, `number` at most.
+
+    No more parts are read than that takes.
+    """
+    left = number
+    for part in parts:
+        # Without threads: one of Arrow's that is still on its way up when the process ends aborts it.
+        table = pq.read_table(part, columns=["row", "path", "error"], use_threads=False)
+        for found in table.filter(pc.field("error").is_valid()).slice(0, left).to_pylist():
+            left -= 1
+            yield found["row"], found["path"], found["error"]
+        if not left:
+            return
+
+
+def read_counts(path: Path) -> Counts:
+    """What a part holds.
+
+    Raises:
+        InputError: it is no part.
+    """
+    try:
+        return Counts(**json.loads(pq.read_schema(path).metadata[COUNTS]))
+    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: found no part of an archive, expected one; without the file it is made again"
+        ) from error

@@ -1,0 +1,254 @@
+"""The faces of many photos and videos as JSON Lines and CSV, written as they are found.
+
+`pandas.read_json(path, lines=True)` and `pandas.read_csv(path)` read them.
+
+While a run goes on, its lines go to FILE.part; at its end FILE.part becomes FILE. A run that was
+interrupted leaves FILE.part behind, and the next one can resume from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Collection, Container, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, TextIO
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
+from tf_dhm.face.geometry import NUM_LANDMARKS
+
+Record = dict[str, Any]
+"""The fields of one photo or frame: `file`, then `width`, `height` and `faces` (`Face.as_dict`), for a
+frame also `frame` and `time`; or `file` and `error`."""
+
+TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+"""How the files are opened: names of files need not be valid UTF-8."""
+
+STDOUT = Path("-")
+"""In place of a file: standard output."""
+
+CSV_COLUMNS = (
+    ["file", "frame", "time", "width", "height", "face", "id", "score", "confidence", "x0", "y0", "x1", "y1"]
+    + ["pitch", "yaw", "roll"]
+    + [f"{axis}_{point}" for point in range(NUM_LANDMARKS) for axis in "xyz"]
+    + [f"visibility_{point}" for point in range(NUM_LANDMARKS)]
+    + ["error"]
+)
+"""One row for each face; a photo or frame without a face has one row with an empty `face`."""
+
+
+class Format(Protocol):
+    """How records stand in a file."""
+
+    header: str
+
+    def encode(self, record: Record) -> str:
+        """The lines of a record."""
+        ...
+
+    def decode(self, file: TextIO, name: str) -> Iterator[tuple[str, bool, str]]:
+        """Of each entry its `file`, whether that failed, and its lines; a cut-off end is left out."""
+        ...
+
+
+class JsonLines:
+    """One line for each photo or frame."""
+
+    header = ""
+
+    def encode(self, record: Record) -> str:
+        return json.dumps(record, allow_nan=False) + "\n"
+
+    def decode(self, file: TextIO, name: str) -> Iterator[tuple[str, bool, str]]:
+        for number, line in enumerate(file, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                record = json.loads(line)
+                yield record["file"], "error" in record, line
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(
+                    f"{name}: line {number}: found no record of this program, expected one to resume from"
+                ) from error
+
+
+class Csv:
+    """One row for each face."""
+
+    header = ",".join(CSV_COLUMNS) + "\n"
+
+    def encode(self, record: Record) -> str:
+        lines = io.StringIO()
+        csv.DictWriter(lines, CSV_COLUMNS, lineterminator="\n").writerows(csv_rows(record))
+        return lines.getvalue()
+
+    def decode(self, file: TextIO, name: str) -> Iterator[tuple[str, bool, str]]:
+        header = file.readline()
+        if header != self.header:
+            raise InputError(
+                f"{name}: found the columns {header.strip()[:80]}, expected those of this program"
+            )
+        for row in csv.reader(file):
+            if len(row) != len(CSV_COLUMNS):
+                return
+            line = io.StringIO()
+            csv.writer(line, lineterminator="\n").writerow(row)
+            yield row[0], bool(row[-1]), line.getvalue()
+
+
+def csv_rows(record: Record) -> list[dict[str, Any]]:
+    """The rows of a record."""
+    common = {name: record[name] for name in CSV_COLUMNS if name in record}
+    rows = []
+    for number, face in enumerate(record.get("faces", [])):
+        row = {**common, "face": number, "id": face.get("id"), "score": face["score"], **face["pose"]}
+        row["confidence"] = face.get("confidence")
+        row.update(zip(("x0", "y0", "x1", "y1"), face["box"], strict=True))
+        row.update({f"visibility_{point}": value for point, value in enumerate(face.get("visibility", ()))})
+        for point, values in enumerate(face["landmarks"]):
+            row.update(zip((f"x_{point}", f"y_{point}", f"z_{point}"), values, strict=True))
+        rows.append(row)
+    return rows or [common]
+
+
+class RecordStream:
+    """Records that go to standard output as they come; there is nothing to resume from."""
+
+    def __init__(self, form: Format) -> None:
+        self.form = form
+
+    def done(self) -> set[str]:
+        return set()
+
+    def open(self, keep: Container[str]) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors=TEXT["errors"])
+        sys.stdout.write(self.form.header)
+
+    def write(self, record: Record) -> None:
+        sys.stdout.write(self.form.encode(record))
+        sys.stdout.flush()
+
+    def close(self, finished: bool) -> None:
+        sys.stdout.flush()
+
+
+class RecordFile:
+    """One file of records under way.
+
+    Raises:
+        InputError: at the path is something that is no file.
+    """
+
+    def __init__(self, path: Path, form: Format) -> None:
+        if path.exists() and not path.is_file():
+            found = "a folder" if path.is_dir() else "a device or pipe"
+            raise InputError(f"{path}: found {found}, expected a file to write, or - for standard output")
+        self.path, self.form = path, form
+        self.part = path.with_name(path.name + ".part")
+        self._file: TextIO | None = None
+
+    def earlier(self) -> Iterator[tuple[str, bool, str]]:
+        """What an earlier run wrote: of FILE.part where there is one, else of FILE."""
+        path = self.part if self.part.exists() else self.path
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(path.open(**TEXT))
+            except FileNotFoundError:
+                return
+            yield from self.form.decode(file, str(path))
+
+    def done(self) -> set[str]:
+        """Files that an earlier run finished without an error."""
+        names: set[str] = set()
+        failed: set[str] = set()
+        last = None
+        for name, error, _ in self.earlier():
+            names.add(name)
+            if error:
+                failed.add(name)
+            last = name
+        # The last file of an interrupted run may have been interrupted itself.
+        unfinished = {last} if self.part.exists() else set()
+        return names - failed - unfinished
+
+    def open(self, keep: Container[str]) -> None:
+        """Begin FILE.part with the entries of the files in `keep`."""
+        with atomic_write(self.part) as temporary, temporary.open("w", **TEXT) as file:
+            file.write(self.form.header)
+            file.writelines(line for name, _, line in self.earlier() if name in keep)
+        self._file = self.part.open("a", **TEXT)
+
+    def write(self, record: Record) -> None:
+        assert self._file is not None
+        self._file.write(self.form.encode(record))
+        self._file.flush()
+
+    def close(self, finished: bool) -> None:
+        if self._file is not None:
+            self._file.close()
+            if finished:
+                os.replace(self.part, self.path)
+
+
+class FaceRecords:
+    """Writes records to a JSON Lines file, a CSV file, both or none.
+
+    Leaving the `with` block gives the files their names; leaving it by an exception leaves the
+    .part files to resume from.
+
+    Args:
+        json, csv: the files; STDOUT for standard output; or None.
+
+    Attributes:
+        paths: of the files.
+    """
+
+    def __init__(self, json: Path | None, csv: Path | None) -> None:
+        forms: list[tuple[Path | None, Format]] = [(json, JsonLines()), (csv, Csv())]
+        self._files: list[RecordFile | RecordStream] = [
+            RecordStream(form) if path == STDOUT else RecordFile(path, form)
+            for path, form in forms
+            if path is not None
+        ]
+        self._keep: set[str] = set()
+        self.paths = [file.path for file in self._files if isinstance(file, RecordFile)]
+
+    def resume(self, wanted: Collection[str]) -> set[str]:
+        """Keep what an earlier run wrote, in every file, about photos and videos that it finished.
+
+        Args:
+            wanted: files that are to be recorded. What was written about others is kept, too.
+
+        Returns:
+            those of `wanted` that are finished; what was written about the rest is dropped.
+        """
+        if not self._files:
+            return set(wanted)
+        self._keep = set.intersection(*(file.done() for file in self._files))
+        return self._keep & set(wanted)
+
+    def drop(self, names: Collection[str]) -> None:
+        """Do not keep what was written about these files."""
+        self._keep -= set(names)
+
+    def __enter__(self) -> FaceRecords:
+        for file in self._files:
+            file.open(self._keep)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files:
+            file.close(finished=kind is None)
+
+    def write(self, record: Record) -> None:
+        for file in self._files:
+            file.write(record)

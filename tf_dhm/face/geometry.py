@@ -1,0 +1,255 @@
+"""Rotations, weak perspective, boxes, crops and the mirror map of the 68 landmarks.
+
+Coordinates are 0-based pixels with pixel centres at integers, x right, y down, z in pixels and
+larger nearer to the camera. Angles are radians unless a name says otherwise. Every function is
+pure and works on NumPy arrays with any number of leading dimensions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_dhm.core.errors import InputError
+
+Array = NDArray[np.floating]
+
+NUM_LANDMARKS = 68
+CROP_SCALE = float(np.sqrt(2.0))
+"""Side of the square crop over the longer side of the landmark box."""
+
+MIRROR_68: NDArray[np.intp] = np.concatenate(
+    [
+        np.arange(16, -1, -1),  # jaw
+        np.arange(26, 16, -1),  # brows
+        np.arange(27, 31),  # bridge of the nose
+        np.arange(35, 30, -1),  # nostrils
+        [45, 44, 43, 42, 47, 46],  # eyes
+        [39, 38, 37, 36, 41, 40],
+        np.arange(54, 47, -1),  # outer lips
+        np.arange(59, 54, -1),
+        np.arange(64, 59, -1),  # inner lips
+        [67, 66, 65],
+    ]
+)
+"""Landmark i of a mirrored face is landmark MIRROR_68[i] of the face."""
+
+
+def rotation_matrix(pitch: ArrayLike, yaw: ArrayLike, roll: ArrayLike) -> Array:
+    """R = Rx(pitch) Ry(yaw) Rz(roll) of Eq. 2 in the convention of 300W-LP's `Pose_Para`.
+
+    Args:
+        pitch, yaw, roll: radians, any broadcastable shapes (...).
+
+    Returns:
+        (..., 3, 3) float64, acting on columns of a y-up, z-to-the-viewer frame.
+
+    >>> rotation_matrix(0.0, np.pi / 2, 0.0).round(6)[0].tolist()
+    [0.0, 0.0, -1.0]
+    """
+    p, y, r = np.broadcast_arrays(*(np.asarray(angle, np.float64) for angle in (pitch, yaw, roll)))
+    one, zero = np.ones_like(p), np.zeros_like(p)
+
+    def matrix(rows: list[list[Array]]) -> Array:
+        return np.stack([np.stack(row, -1) for row in rows], -2)
+
+    cos, sin = np.cos, np.sin
+    rx = matrix([[one, zero, zero], [zero, cos(p), sin(p)], [zero, -sin(p), cos(p)]])
+    ry = matrix([[cos(y), zero, -sin(y)], [zero, one, zero], [sin(y), zero, cos(y)]])
+    rz = matrix([[cos(r), sin(r), zero], [-sin(r), cos(r), zero], [zero, zero, one]])
+    return rx @ ry @ rz
+
+
+def euler_angles(rotation: ArrayLike) -> Array:
+    """Pitch, yaw, roll of a rotation matrix: the inverse of `rotation_matrix`.
+
+    Yaw is in [-pi/2, pi/2]; there (gimbal lock) roll is set to 0.
+
+    Args:
+        rotation: (..., 3, 3).
+
+    Returns:
+        (..., 3) float64 radians (pitch, yaw, roll).
+    """
+    m = np.asarray(rotation, np.float64)
+    yaw = np.arcsin(np.clip(-m[..., 0, 2], -1.0, 1.0))
+    locked = np.abs(m[..., 0, 2]) > 1.0 - 1e-9
+    pitch = np.where(
+        locked,
+        np.arctan2(-m[..., 2, 1], m[..., 1, 1]),
+        np.arctan2(m[..., 1, 2], m[..., 2, 2]),
+    )
+    roll = np.where(locked, 0.0, np.arctan2(m[..., 0, 1], m[..., 0, 0]))
+    return np.stack([pitch, yaw, roll], -1)
+
+
+def weak_perspective(
+    shape: ArrayLike, scale: ArrayLike, rotation: ArrayLike, translation: ArrayLike
+) -> Array:
+    """F(p) = f M R S + t_2d (Eq. 2), with z kept as f (R S)_z.
+
+    Args:
+        shape: (..., N, 3) points of the model, y up.
+        scale: (...) f.
+        rotation: (..., 3, 3).
+        translation: (..., 2) t_2d.
+
+    Returns:
+        (..., N, 3) float64, y up.
+    """
+    points = np.asarray(shape, np.float64) @ np.swapaxes(np.asarray(rotation, np.float64), -1, -2)
+    points = points * np.asarray(scale, np.float64)[..., None, None]
+    points[..., :2] += np.asarray(translation, np.float64)[..., None, :]
+    return points
+
+
+def bfm_to_pixels(points: ArrayLike, height: ArrayLike) -> Array:
+    """From 300W-LP's 1-based y-up plane to 0-based y-down pixels: x = X - 1, y = h - Y.
+
+    Args:
+        points: (..., N, 2 or 3).
+        height: (...) height of the image in pixels.
+    """
+    pixels = np.array(points, np.float64)
+    pixels[..., 0] -= 1.0
+    pixels[..., 1] = np.asarray(height, np.float64)[..., None] - pixels[..., 1]
+    return pixels
+
+
+def landmark_box(landmarks: ArrayLike) -> Array:
+    """The box (x0, y0, x1, y1) of landmarks, float and unclipped.
+
+    Args:
+        landmarks: (..., N, 2 or 3) pixels.
+
+    Raises:
+        InputError: a landmark is NaN or infinite, or the box has no area.
+    """
+    xy = np.asarray(landmarks, np.float64)[..., :2]
+    if not np.isfinite(xy).all():
+        raise InputError("landmarks: found NaN or infinite coordinates, expected finite pixels")
+    box = np.concatenate([xy.min(-2), xy.max(-2)], -1)
+    check_box(box)
+    return box
+
+
+def check_box(box: ArrayLike) -> Array:
+    """Return `box` as (..., 4) float64, or raise InputError where it has no area."""
+    array = np.asarray(box, np.float64)
+    if array.shape[-1:] != (4,):
+        raise InputError(f"box: found shape {array.shape}, expected (..., 4) as x0, y0, x1, y1")
+    bad = ~(np.isfinite(array).all(-1) & (array[..., 2] > array[..., 0]) & (array[..., 3] > array[..., 1]))
+    if bad.any():
+        first = array.reshape(-1, 4)[np.flatnonzero(bad)[0]]
+        raise InputError(f"box: found {first.tolist()}, expected finite x0 < x1 and y0 < y1")
+    return array
+
+
+def box_size(box: ArrayLike) -> Array:
+    """sqrt(w h) of a box, the normaliser of NME. (..., 4) -> (...)."""
+    b = np.asarray(box, np.float64)
+    return np.sqrt((b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1]))
+
+
+def crop_square(box: ArrayLike) -> Array:
+    """The crop of a box: (..., 3) centre x, centre y and side = sqrt(2) x the longer side.
+
+    >>> crop_square([10.0, 20.0, 30.0, 30.0]).round(3).tolist()
+    [20.0, 25.0, 28.284]
+    """
+    b = np.asarray(box, np.float64)
+    side = CROP_SCALE * np.maximum(b[..., 2] - b[..., 0], b[..., 3] - b[..., 1])
+    return np.stack([(b[..., 0] + b[..., 2]) / 2, (b[..., 1] + b[..., 3]) / 2, side], -1)
+
+
+def crop_to_image(square: ArrayLike, size: int, roll: ArrayLike = 0.0) -> Array:
+    """The affine map from pixels of a `size` x `size` crop to pixels of the image.
+
+    Crop pixel u has its centre at (u + 0.5) / size of the side, so that mirroring the crop
+    (x' = size - 1 - x) mirrors the square exactly.
+
+    Args:
+        square: (..., 3) centre x, centre y, side in image pixels.
+        size: side of the crop in pixels.
+        roll: (...) radians; the crop is turned clockwise on the screen by it about its centre.
+
+    Returns:
+        (..., 2, 3) float64 affine matrix.
+    """
+    s = np.asarray(square, np.float64)
+    scale = s[..., 2] / size
+    c, n = scale * np.cos(roll), scale * np.sin(roll)
+    half = (size - 1) / 2.0
+    row_x = np.stack([c, -n, s[..., 0] - (c - n) * half], -1)
+    row_y = np.stack([n, c, s[..., 1] - (n + c) * half], -1)
+    return np.stack([row_x, row_y], -2)
+
+
+def invert_affine(matrix: ArrayLike) -> Array:
+    """The inverse of (..., 2, 3) affine maps."""
+    m = np.asarray(matrix, np.float64)
+    linear = np.linalg.inv(m[..., :2])
+    return np.concatenate([linear, -linear @ m[..., 2:]], -1)
+
+
+def transform_landmarks(matrix: ArrayLike, landmarks: ArrayLike) -> Array:
+    """Apply similarity maps to landmarks; z, where there, is scaled by their scale.
+
+    Args:
+        matrix: (..., 2, 3), a scaled rotation and a shift.
+        landmarks: (..., N, 2 or 3) pixels.
+    """
+    m = np.asarray(matrix, np.float64)
+    points = np.asarray(landmarks, np.float64)
+    moved = points[..., :2] @ np.swapaxes(m[..., :2], -1, -2) + m[..., None, :, 2]
+    if points.shape[-1] == 2:
+        return moved
+    scale = np.sqrt(np.abs(np.linalg.det(m[..., :2])))
+    return np.concatenate([moved, points[..., 2:] * scale[..., None, None]], -1)
+
+
+def mirror_landmarks(landmarks: ArrayLike, width: float) -> Array:
+    """Landmarks of the mirrored image: x' = width - 1 - x, and left is renamed right.
+
+    Args:
+        landmarks: (..., 68, 2 or 3) pixels.
+        width: width of the image in pixels.
+    """
+    mirrored = np.array(landmarks, np.float64)[..., MIRROR_68, :]
+    mirrored[..., 0] = width - 1 - mirrored[..., 0]
+    return mirrored
+
+
+def pixels_to_unit(landmarks: ArrayLike, size: int) -> Array:
+    """Crop pixels to the network's unit: the crop spans [-1, 1] in x and y; z is scaled alike."""
+    unit = np.array(landmarks, np.float64) * (2.0 / size)
+    unit[..., :2] += 1.0 / size - 1.0
+    return unit
+
+
+def unit_to_pixels(landmarks: ArrayLike, size: int) -> Array:
+    """The inverse of `pixels_to_unit`."""
+    pixels = np.array(landmarks, np.float64) * (size / 2.0)
+    pixels[..., :2] += (size - 1) / 2.0
+    return pixels
+
+
+def pose_from_landmarks(landmarks: ArrayLike, reference: ArrayLike) -> Array:
+    """Pitch, yaw, roll of the similarity (Procrustes) that turns `reference` into `landmarks`.
+
+    Args:
+        landmarks: (..., N, 3) pixels, y down, z nearer larger.
+        reference: (N, 3) a frontal face in the same axes and any scale.
+
+    Returns:
+        (..., 3) float64 radians in the signs of 300W-LP's `Pose_Para`.
+    """
+    flip = np.array([1.0, -1.0, 1.0])
+    target = np.asarray(landmarks, np.float64) * flip
+    source = np.asarray(reference, np.float64) * flip
+    target = target - target.mean(-2, keepdims=True)
+    source = source - source.mean(-2, keepdims=True)
+    u, _, vt = np.linalg.svd(np.swapaxes(target, -1, -2) @ source)
+    sign = np.sign(np.linalg.det(u @ vt))
+    u = np.concatenate([u[..., :2], u[..., 2:] * sign[..., None, None]], -1)
+    return euler_angles(u @ vt)

@@ -1,0 +1,147 @@
+"""NME, yaw bins, CED, AUC and failure rate: the protocol of the accuracy tables, in NumPy.
+
+Errors and thresholds are percent; shares (CED, AUC, failure rate) are in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.face.geometry import box_size, landmark_box
+
+Array = NDArray[np.floating]
+
+FAILURE_THRESHOLD = 6.0
+"""NME in percent above which a face counts as failed; CED and AUC end there."""
+YAW_EDGES = (30.0, 60.0)
+"""Upper edges in degrees of |yaw|, each inside its bin: [0, 30], (30, 60], (60, ...)."""
+YAW_BINS = ("0_30", "30_60", "60_90")
+"""Names of the bins as in the keys of `summarize`."""
+UNKNOWN_BIN = -1
+
+
+def nme(predicted: ArrayLike, truth: ArrayLike) -> Array:
+    """Normalised mean error of each face in percent.
+
+    The mean over the landmarks of the plain distance in x and y, divided by sqrt(w h) of the box
+    of the true landmarks. z is left out.
+
+    Args:
+        predicted: (..., N, 2 or 3) pixels.
+        truth: (..., N, 2 or 3) pixels of the same image.
+
+    Returns:
+        (...) float64 percent; NaN where a predicted landmark is NaN.
+
+    Raises:
+        InputError: numbers of faces or landmarks differ, or a true box has no area.
+
+    >>> nme([[0, 0], [4, 3], [4, 4]], [[0, 0], [4, 0], [4, 4]]).item()
+    25.0
+    """
+    p, t = np.asarray(predicted, np.float64)[..., :2], np.asarray(truth, np.float64)[..., :2]
+    if p.shape != t.shape:
+        raise InputError(
+            f"landmarks: found {p.shape} predicted against {t.shape} true, expected equal shapes"
+        )
+    distance = np.linalg.norm(p - t, axis=-1)
+    return 100.0 * distance.mean(-1) / box_size(landmark_box(t))
+
+
+def yaw_bins(yaw: ArrayLike) -> NDArray[np.intp]:
+    """The bin of each |yaw|: 0, 1, 2 as in YAW_BINS, UNKNOWN_BIN where yaw is NaN.
+
+    Args:
+        yaw: (...) degrees, as labelled: not wrapped.
+
+    >>> yaw_bins([-30.0, 30.5, 60.0, -75.0, float("nan")]).tolist()
+    [0, 1, 1, 2, -1]
+    """
+    degrees = np.abs(np.asarray(yaw, np.float64))
+    return np.where(np.isnan(degrees), UNKNOWN_BIN, np.searchsorted(YAW_EDGES, degrees, side="left"))
+
+
+def ced(errors: ArrayLike, thresholds: ArrayLike) -> Array:
+    """Cumulative error distribution: the share of errors at or below each threshold.
+
+    Args:
+        errors: (N,) percent, N >= 1.
+        thresholds: (T,) percent.
+
+    Returns:
+        (T,) float64 in [0, 1].
+
+    >>> ced([1.0, 2.0, 2.0, 9.0], [0.5, 1.0, 2.0, 6.0]).tolist()
+    [0.0, 0.25, 0.75, 0.75]
+    """
+    ordered = np.sort(check_errors(errors))
+    return np.searchsorted(ordered, np.asarray(thresholds, np.float64), side="right") / ordered.size
+
+
+def auc(errors: ArrayLike, threshold: float = FAILURE_THRESHOLD) -> float:
+    """Area under the CED from 0 to `threshold`, divided by `threshold`; exact, in [0, 1].
+
+    The CED is a staircase: an error e adds a step that is `threshold` - e long.
+
+    >>> auc([0.0, 3.0, 7.0, 6.0])
+    0.375
+    """
+    return float(np.maximum(1.0 - check_errors(errors) / threshold, 0.0).mean())
+
+
+def failure_rate(errors: ArrayLike, threshold: float = FAILURE_THRESHOLD) -> float:
+    """Share of errors above `threshold`, in [0, 1].
+
+    >>> failure_rate([1.0, 6.0, 6.1, 20.0])
+    0.5
+    """
+    return float((check_errors(errors) > threshold).mean())
+
+
+def summarize(errors: ArrayLike, yaw: ArrayLike) -> dict[str, float | int | None]:
+    """One entry of `metrics.json`: means per yaw bin and over all, AUC, failure rate.
+
+    Args:
+        errors: (N,) NME in percent, N >= 1.
+        yaw: (N,) degrees, NaN where unknown.
+
+    Returns:
+        nme_0_30, nme_30_60, nme_60_90 (None for a bin without a face), nme_mean_of_bins (None
+        unless every bin has one), nme_mean, auc_6, failure_rate_6, images.
+    """
+    values, bins = check_errors(errors), yaw_bins(yaw)
+    if bins.shape != values.shape:
+        raise InputError(f"yaw: found shape {bins.shape}, expected {values.shape}, one for each error")
+    means: list[float | None] = []
+    for index in range(len(YAW_BINS)):
+        inside = bins == index
+        means.append(float(values[inside].mean()) if inside.any() else None)
+    known = [mean for mean in means if mean is not None]
+    summary: dict[str, float | int | None]
+    summary = {f"nme_{name}": mean for name, mean in zip(YAW_BINS, means, strict=True)}
+    summary["nme_mean_of_bins"] = float(np.mean(known)) if len(known) == len(YAW_BINS) else None
+    summary["nme_mean"] = float(values.mean())
+    summary["auc_6"] = auc(values)
+    summary["failure_rate_6"] = failure_rate(values)
+    summary["images"] = int(values.size)
+    return summary
+
+
+def headline(summary: Mapping[str, Any]) -> float:
+    """The one figure of a `summarize`d set, percent: mean of the bins, of all faces where a bin is empty."""
+    mean = summary["nme_mean_of_bins"]
+    return float(summary["nme_mean"] if mean is None else mean)
+
+
+def check_errors(errors: ArrayLike) -> Array:
+    """Return `errors` as (N,) float64; InputError where there is none or one is not a number."""
+    array = np.asarray(errors, np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        found = f"shape {array.shape}" + (" with NaN or infinity" if not np.isfinite(array).all() else "")
+        raise InputError(f"errors: found {found}, expected (N,) finite percentages, N >= 1")
+    return array

@@ -1,0 +1,108 @@
+"""Configuration of a network."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tf_dhm.core.configuration import check_positive, check_range
+from tf_dhm.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A network of the DHM family.
+
+    Attributes:
+        input_size: side of the square crop in pixels.
+        stem_channels: channels of the first convolution (3 x 3 with stride 2; of "vgg" 3 x 3
+            with stride 1 and pooling behind it; of "hourglass" 7 x 7 with stride 2).
+        stage_channels: channels of the stages. "separable": each begins with a stride-2 block;
+            "vgg": each ends with pooling; "hourglass": two, of the residual modules before the
+            pooling and of the hourglasses.
+        stage_blocks: blocks behind the first one of each stage: residual separable blocks,
+            convolutions, or residual modules (in the second stage of "hourglass", at each place
+            of an hourglass).
+        cnn_multiplier: multiplies stem_channels and stage_channels ("x n" of the paper).
+        recurrent_channels: channels of F and h in the recurrent module (Eq. 7), or units of h
+            (Eq. 4, LSTM).
+        rnn_multiplier: multiplies recurrent_channels ("RNN x n").
+        recurrent_steps: steps of the recurrent module; 0 leaves it out.
+        hidden_units: width of a hidden dense layer before the output; 0 for none.
+        heatmap_input: stack the DHM channels on the image.
+        family: "fast_dhm", where the recurrent module evolves the features of one pass of the
+            CNN (Eq. 7), or "dhm", where it evolves a state, of which the heat map of the next
+            step is drawn (Algorithm 1). The options below are for "dhm" alone.
+        backbone: the CNN: "separable" (that of Fast DHM), "vgg" or "hourglass".
+        cell: the recurrent cell: "vanilla" (Eq. 4) or "lstm"; "fast" is that of Fast DHM.
+        state: what evolves: the 234 "parameters" of Eq. 2 or the 204 coordinates of the
+            "landmarks".
+        landmarks_input: give x and y of the present landmarks to the cell.
+        hourglasses: how many are stacked.
+        hourglass_depth: times that an hourglass halves the size.
+        morphable: the 3-D face of the state "parameters": "open_face", a file of
+            `MorphableModel.save`, or a folder with a Basel Face Model.
+    """
+
+    input_size: int = 96
+    stem_channels: int = 16
+    stage_channels: tuple[int, ...] = (32, 64, 128)
+    stage_blocks: tuple[int, ...] = (0, 3, 4)
+    cnn_multiplier: float = 1.0
+    recurrent_channels: int = 128
+    rnn_multiplier: float = 1.0
+    recurrent_steps: int = 3
+    hidden_units: int = 272
+    heatmap_input: bool = True
+    family: Literal["fast_dhm", "dhm"] = "fast_dhm"
+    backbone: Literal["separable", "vgg", "hourglass"] = "separable"
+    cell: Literal["fast", "vanilla", "lstm"] = "fast"
+    state: Literal["parameters", "landmarks"] = "parameters"
+    landmarks_input: bool = False
+    hourglasses: int = 3
+    hourglass_depth: int = 4
+    morphable: str = "open_face"
+
+    def __post_init__(self) -> None:
+        if len(self.stage_channels) != len(self.stage_blocks) or not self.stage_channels:
+            raise InputError(
+                f"stage_blocks: found {self.stage_blocks}, expected one number for each of "
+                f"stage_channels {self.stage_channels}"
+            )
+        if min(self.stage_channels) < 1 or min(self.stage_blocks) < 0:
+            raise InputError(
+                f"stage_channels, stage_blocks: found {self.stage_channels}, {self.stage_blocks}, "
+                "expected 1 or more channels and 0 or more blocks"
+            )
+        if self.backbone == "hourglass" and len(self.stage_channels) != 2:
+            raise InputError(f"stage_channels: found {self.stage_channels}, expected two for hourglasses")
+        check_positive(self, "cnn_multiplier", "rnn_multiplier", "stem_channels", "recurrent_channels")
+        check_positive(self, "hourglasses", "hourglass_depth")
+        check_range(self, 0, math.inf, "recurrent_steps", "hidden_units")
+        halvings = 2 + self.hourglass_depth if self.backbone == "hourglass" else 1 + len(self.stage_channels)
+        stride = 2**halvings
+        if self.input_size < stride or self.input_size % stride:
+            raise InputError(f"input_size: found {self.input_size}, expected a multiple of {stride}")
+        if self.family == "fast_dhm":
+            for option in dataclasses.fields(self):
+                value = getattr(self, option.name)
+                if option.name in DHM_OPTIONS and value != option.default:
+                    raise InputError(
+                        f"{option.name}: found {value}, expected {option.default} in the family fast_dhm"
+                    )
+        elif self.cell == "fast" and self.recurrent_steps:
+            raise InputError("cell: found fast, expected vanilla or lstm in the family dhm")
+
+
+DHM_OPTIONS = (
+    "backbone",
+    "cell",
+    "state",
+    "landmarks_input",
+    "hourglasses",
+    "hourglass_depth",
+    "morphable",
+)
+"""Options of `ModelConfig` that the family "dhm" alone has."""

@@ -1,0 +1,258 @@
+"""Keras layers of the DHM family: heat map, separable blocks, recurrent cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_dhm.face import heatmap
+
+Tensor = Any
+register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
+
+
+@tf.custom_gradient
+def largest_of_each(updates: Tensor, places: Tensor, count: Tensor) -> Any:
+    """The maximum of 0 and of the updates (M, C) that fall on each of `count` places (M,): (count, C).
+
+    The gradient goes to the largest update, and whole to each of several equal ones; TensorFlow's own,
+    which shares it among them, takes three times as long.
+    """
+    drawn = tf.maximum(tf.math.unsorted_segment_max(updates, places, count), 0.0)
+
+    def gradient(upstream: Tensor) -> tuple[Tensor, None, None]:
+        kept = (updates > 0.0) & (updates >= tf.gather(drawn, places))
+        return tf.where(kept, tf.gather(upstream, places), 0.0), None, None
+
+    return drawn, gradient
+
+
+@register
+class DiffusionHeatMap(tf.keras.layers.Layer):
+    """The DHM of Eq. 3 / Algorithm 1 drawn in the graph, differentiable in the landmarks.
+
+    Landmarks (B, N, 3) in pixels -> maps (B, size, size, 3) in [0, 1]. The values are those of
+    `tf_dhm.face.heatmap.diffusion_heatmap`.
+    """
+
+    def __init__(self, size: int, **kwargs: Any) -> None:
+        # Maps are drawn in float32 under mixed precision too: float16 cannot hold pixel indices,
+        # so Keras must not round the landmarks before `call`.
+        super().__init__(autocast=False, **kwargs)
+        self.size = size
+
+    def call(self, landmarks: Tensor) -> Tensor:
+        points = tf.cast(landmarks, tf.float32)  # (B, N, 3)
+        low = tf.reduce_min(points, 1, keepdims=True)
+        high = tf.reduce_max(points, 1, keepdims=True)
+        span = tf.where(high > low, high - low, 1.0)
+        values = (points - low) / span
+        # A Gaussian is the product of one along each axis: those are drawn, on the axes of the patch.
+        axis = tf.range(-heatmap.RADIUS, heatmap.RADIUS + 1, dtype=tf.float32)
+        pixels = tf.stop_gradient(tf.round(points[:, :, :2, None])) + axis  # (B, N, 2, 2 RADIUS + 1)
+        gaussian = tf.exp(-((pixels - points[:, :, :2, None]) ** 2) / (2.0 * heatmap.SIGMA**2))
+        limit = float(self.size - 1)
+        gaussian = tf.where((pixels >= 0.0) & (pixels <= limit), gaussian, 0.0)
+        pixels = tf.cast(tf.clip_by_value(pixels, 0.0, limit), tf.int32)
+        batch = tf.range(tf.shape(points)[0])[:, None, None, None]
+        flat = (batch * self.size + pixels[:, :, 1, :, None]) * self.size + pixels[:, :, 0, None, :]
+        patches = gaussian[:, :, 1, :, None] * gaussian[:, :, 0, None, :]
+        updates = patches[..., None] * values[:, :, None, None, :]  # (B, N, 2 RADIUS + 1, same, 3)
+        area = tf.shape(points)[0] * self.size * self.size
+        drawn = largest_of_each(tf.reshape(updates, [-1, 3]), tf.reshape(flat, [-1]), area)
+        drawn = tf.reshape(drawn, [-1, self.size, self.size, 3])
+        return tf.cast(drawn, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape([input_shape[0], self.size, self.size, 3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size}
+
+
+@register
+class StemConvolution(tf.keras.layers.Layer):
+    """The first convolution, over the image with the DHM stacked on it.
+
+    [image (B, H, W, 3) in [0, 255], heatmap (B or 1, H, W, 3)] -> (B, H / strides, W / strides,
+    filters). Image and map are convolved apart and added, which is the convolution of the six
+    stacked channels: the share of a constant map is then a constant that an exporter folds, and
+    one map serves a whole batch.
+    """
+
+    def __init__(
+        self, filters: int, use_heatmap: bool = True, kernel_size: int = 3, strides: int = 2, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.use_heatmap = use_heatmap
+        self.kernel_size = kernel_size
+        self.strides = strides
+
+    def build(self, input_shape: Any) -> None:
+        channels = 6 if self.use_heatmap else 3
+        shape = (self.kernel_size, self.kernel_size, channels, self.filters)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="he_normal")
+        super().build(input_shape)
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        image, drawn = inputs
+        image = tf.cast(image, self.compute_dtype) * (1.0 / 127.5) - 1.0
+        outputs = tf.nn.conv2d(image, self.kernel[:, :, :3], self.strides, "SAME")
+        if self.use_heatmap:
+            drawn = tf.cast(drawn, self.compute_dtype)
+            outputs += tf.nn.conv2d(drawn, self.kernel[:, :, 3:], self.strides, "SAME")
+        return outputs
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        batch, height, width, _ = tf.TensorShape(input_shape[0])
+        sides = [None if side is None else -(-side // self.strides) for side in (height, width)]
+        return tf.TensorShape([batch, *sides, self.filters])
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"filters": self.filters, "use_heatmap": self.use_heatmap}
+        own |= {"kernel_size": self.kernel_size, "strides": self.strides}
+        return {**super().get_config(), **own}
+
+
+@register
+class SeparableBlock(tf.keras.layers.Layer):
+    """Depthwise-separable convolution, batch normalisation, ReLU (Fig. 2b).
+
+    (B, H, W, C) -> (B, H / stride, W / stride, filters); with `residual` the input is added
+    before the ReLU wherever the shapes agree.
+    """
+
+    def __init__(self, filters: int, stride: int = 1, residual: bool = True, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.stride = stride
+        self.residual = residual
+        self.convolution = tf.keras.layers.SeparableConv2D(
+            filters, 3, stride, padding="same", use_bias=False, dtype=self.dtype_policy, name="convolution"
+        )
+        self.normalization = tf.keras.layers.BatchNormalization(
+            momentum=0.9, dtype=self.dtype_policy, name="normalization"
+        )
+
+    def build(self, input_shape: Any) -> None:
+        self.convolution.build(input_shape)
+        self.normalization.build(self.convolution.compute_output_shape(input_shape))
+        self.add_input = self.residual and self.stride == 1 and input_shape[-1] == self.filters
+        super().build(input_shape)
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        outputs = self.normalization(self.convolution(inputs), training=training)
+        return tf.nn.relu(outputs + inputs if self.add_input else outputs)
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return self.convolution.compute_output_shape(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"filters": self.filters, "stride": self.stride, "residual": self.residual}
+        return {**super().get_config(), **own}
+
+
+@register
+class FastRecurrentCell(tf.keras.layers.Layer):
+    """The fast recurrent cell of Eq. 7.
+
+    F_{t+1} = F_t + tanh(D_i * F_t + D_h * W_hh * h_t),  h_{t+1} = D_h * W_hh * h_t, with D
+    depthwise 3 x 3 and W_hh pointwise convolutions, the same at every step. The state is
+    [F, h], both (B, H, W, C); the output is F_{t+1}. The input of a step is ignored, as in
+    Eq. 7: all that the cell sees comes in by the initial state.
+    """
+
+    def __init__(self, height: int, width: int, channels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.height, self.width, self.channels = height, width, channels
+        shape = tf.TensorShape([height, width, channels])
+        self.state_size = [shape, shape]
+        self.output_size = shape
+        self.input_depthwise = tf.keras.layers.DepthwiseConv2D(
+            3, padding="same", use_bias=False, dtype=self.dtype_policy, name="input_depthwise"
+        )
+        self.hidden_pointwise = tf.keras.layers.Conv2D(
+            channels, 1, use_bias=False, dtype=self.dtype_policy, name="hidden_pointwise"
+        )
+        self.hidden_depthwise = tf.keras.layers.DepthwiseConv2D(
+            3, padding="same", use_bias=False, dtype=self.dtype_policy, name="hidden_depthwise"
+        )
+
+    def build(self, input_shape: Any) -> None:
+        state = [None, self.height, self.width, self.channels]
+        for layer in (self.input_depthwise, self.hidden_pointwise, self.hidden_depthwise):
+            layer.build(state)
+        super().build(input_shape)
+
+    def call(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        features, hidden = states
+        hidden = self.hidden_depthwise(self.hidden_pointwise(hidden))
+        features = features + tf.tanh(self.input_depthwise(features) + hidden)  # Eq. 7
+        return features, [features, hidden]
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"height": self.height, "width": self.width, "channels": self.channels}
+        return {**super().get_config(), **own}
+
+
+@register
+class Evolution(tf.keras.layers.Layer):
+    """Run a recurrent cell for a fixed number of steps from an initial state, unrolled.
+
+    What `tf.keras.layers.RNN` does over a sequence of equal inputs, without the sequence and
+    without a loop in the graph, so that it converts to TFLite. [F_0, h_0] -> F_steps.
+    """
+
+    def __init__(self, cell: tf.keras.layers.Layer, steps: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.steps = steps
+
+    def build(self, input_shape: Any) -> None:
+        if not self.cell.built:  # a cell used elsewhere or loaded keeps its weights
+            self.cell.build(input_shape[0])
+        super().build(input_shape)
+
+    def call(self, states: list[Tensor]) -> Tensor:
+        output = states[0]
+        states = list(states)
+        for _ in range(self.steps):
+            output, states = self.cell(output, states)
+        return output
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape(input_shape[0])
+
+    def get_config(self) -> dict[str, Any]:
+        cell = tf.keras.layers.serialize(self.cell)
+        return {**super().get_config(), "cell": cell, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Evolution:
+        cell = tf.keras.layers.deserialize(config["cell"])
+        return cls(**{**config, "cell": cell})
+
+
+@register
+class InitialState(tf.keras.layers.Layer):
+    """The state before the first step, the same for every face: (B, ...) -> (B, N).
+
+    The input gives the size of the batch alone.
+    """
+
+    def __init__(self, values: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.values = [float(value) for value in values]
+
+    def call(self, inputs: Tensor) -> Tensor:
+        state = tf.constant(self.values, self.compute_dtype)
+        return tf.broadcast_to(state, [tf.shape(inputs)[0], len(self.values)])
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape([input_shape[0], len(self.values)])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "values": self.values}

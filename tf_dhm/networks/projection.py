@@ -1,0 +1,134 @@
+"""The morphable face model in TensorFlow: differentiable twins of `tf_dhm.face.morphable`.
+
+The functions take a `MorphableModel` and parameters p; the layer `Projection` draws landmarks
+from standardised parameters, for networks that carry p from step to step.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from tf_dhm.face.geometry import NUM_LANDMARKS
+from tf_dhm.face.morphable import (
+    ANGLE_STD,
+    ANGLES,
+    NUM_PARAMETERS,
+    SCALE,
+    SCALE_STD,
+    TRANSLATION,
+    TRANSLATION_STD,
+    MorphableModel,
+    Parameters,
+    StandardisedModel,
+    decompose,
+)
+
+Tensor = Any
+register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
+
+
+def rotation_matrix(angles: Tensor) -> Tensor:
+    """R = Rx(pitch) Ry(yaw) Rz(roll): (..., 3) radians -> (..., 3, 3); see `geometry`."""
+    cos, sin = tf.unstack(tf.cos(angles), axis=-1), tf.unstack(tf.sin(angles), axis=-1)
+    (cp, cy, cr), (sp, sy, sr) = cos, sin
+    rows = [
+        [cy * cr, cy * sr, -sy],
+        [sp * sy * cr - cp * sr, sp * sy * sr + cp * cr, sp * cy],
+        [cp * sy * cr + sp * sr, cp * sy * sr - sp * cr, cp * cy],
+    ]
+    return tf.stack([tf.stack(row, -1) for row in rows], -2)
+
+
+def weak_perspective(shape: Tensor, scale: Tensor, angles: Tensor, translation: Tensor) -> Tensor:
+    """F(p) of Eq. 2 with depth: (..., N, 3), (...), (..., 3), (..., 2) -> (..., N, 3)."""
+    turned = tf.linalg.matmul(shape, rotation_matrix(angles), transpose_b=True)
+    moved = tf.concat([translation, tf.zeros_like(translation[..., :1])], -1)
+    return turned * scale[..., None, None] + moved[..., None, :]
+
+
+def compose(fields: Parameters) -> Tensor:
+    """p (..., 234) of its fields; `tf_dhm.face.morphable.decompose` is the inverse for tensors too."""
+    rest = [fields.angles, fields.translation, fields.identity, fields.expression]
+    return tf.concat([fields.scale[..., None], *rest], -1)
+
+
+def vertices(model: MorphableModel, p: Tensor, image_height: float | None = None) -> Tensor:
+    """All vertices (..., V, 3) of p (..., 234), as `MorphableModel.vertices` gives them."""
+    basis = np.concatenate([model.identity, model.expression])
+    return _project(p, _shape(p, model.mean, basis), image_height)
+
+
+def project(model: MorphableModel, p: Tensor, image_height: float | None = None) -> Tensor:
+    """The 68 landmarks (..., 68, 3) of p (..., 234), as `MorphableModel.project` gives them."""
+    return _project(p, _shape(p, model.landmark_mean, model.landmark_basis), image_height)
+
+
+def _shape(p: Tensor, mean: NDArray[np.floating], basis: NDArray[np.floating]) -> Tensor:
+    """S of Eq. 1, (..., V, 3), from a mean (V, 3) and components (228, V, 3)."""
+    columns = tf.constant(basis.reshape(len(basis), -1), p.dtype)
+    flat = tf.tensordot(p[..., 6:], columns, 1)  # (..., 3 V)
+    return tf.reshape(flat, tf.concat([tf.shape(flat)[:-1], mean.shape], 0)) + tf.constant(mean, p.dtype)
+
+
+def _project(p: Tensor, shape: Tensor, image_height: float | None) -> Tensor:
+    fields = decompose(p)
+    points = weak_perspective(shape, fields.scale, fields.angles, fields.translation)
+    if image_height is None:
+        return points
+    x, y, z = tf.unstack(points, axis=-1)
+    return tf.stack([x - 1.0, tf.cast(image_height, y.dtype) - y, z], -1)
+
+
+@register
+class Projection(tf.keras.layers.Layer):
+    """Landmarks in pixels of a crop from standardised parameters, differentiable.
+
+    States (B, 234) -> (B, 68, 3) float32, the values of `StandardisedModel.project`. The model is
+    a constant of the layer, 187 kB; it has no weights. Make it with `projection_layer`.
+    """
+
+    def __init__(self, size: int, model: str, **kwargs: Any) -> None:
+        """
+        Args:
+            size: side of the crop in pixels.
+            model: base64 of float32 numbers: the place of the mean face (2), its landmarks
+                (68, 3), and the 228 components (228, 68, 3) of a `StandardisedModel`.
+        """
+        # Float16 cannot hold a place in a crop to a tenth of a pixel: no casts here.
+        super().__init__(autocast=False, **kwargs)
+        self.size = size
+        self.model = model
+        numbers = np.frombuffer(base64.b64decode(model), "<f4")
+        landmarks = NUM_LANDMARKS * 3
+        self._origin = numbers[:2]
+        self._mean = numbers[2 : 2 + landmarks].reshape(NUM_LANDMARKS, 3)
+        self._basis = numbers[2 + landmarks :].reshape(NUM_PARAMETERS - 6, NUM_LANDMARKS, 3)
+
+    def call(self, states: Tensor) -> Tensor:
+        u = tf.cast(states, tf.float32)
+        shape = _shape(u, self._mean, self._basis)
+        scale = 1.0 + SCALE_STD * u[..., SCALE]
+        angles = u[..., ANGLES] * tf.constant(ANGLE_STD, tf.float32)
+        place = u[..., TRANSLATION] * tf.constant(TRANSLATION_STD, tf.float32) + self._origin
+        points = weak_perspective(shape, scale, angles, place)
+        # The network's unit with y up -> pixels with y down, as `geometry.unit_to_pixels`.
+        half, middle = self.size / 2.0, (self.size - 1) / 2.0
+        return points * (half, -half, half) + (middle, middle, 0.0)
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape([input_shape[0], NUM_LANDMARKS, 3])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": self.size, "model": self.model}
+
+
+def projection_layer(model: StandardisedModel, size: int, **kwargs: Any) -> Projection:
+    """The `Projection` of a model for crops of `size` pixels."""
+    parts = (model.origin, model.mean, model.basis)
+    numbers = np.concatenate([np.asarray(part, "<f4").reshape(-1) for part in parts])
+    return Projection(size, base64.b64encode(numbers.tobytes()).decode("ascii"), **kwargs)

@@ -1,0 +1,225 @@
+"""Visibility and confidence: a small head on the last features of a trained network.
+
+The head is fitted behind the training, on the features that the finished network gives of crops
+with and without a face. The network itself is not touched: its landmarks stay what they were.
+
+- visibility (B, 68) in [0, 1]: how likely each point is to be seen, neither turned away nor covered;
+  left out where no flag of the dataset says which points are.
+- confidence (B,) in [0, 1]: how likely the crop is to hold a face whose landmarks are right, within
+  a mean error of GOOD_NME percent of its box; it falls where there is no face, and where there is
+  one that is framed so badly that the network does not find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from tf_dhm.face.geometry import NUM_LANDMARKS
+
+Tensor = Any
+Floats = NDArray[np.float32]
+
+GOOD_NME = 10.0
+"""NME in percent up to which landmarks count as right."""
+VISIBLE, UNLABELLED = 2, 255
+"""Flags of visibility as datasets have them: visible, and not known; others are not visible."""
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """How a head is fitted.
+
+    Attributes:
+        narrow: units of the layer between the features and the visibility of the points.
+        epochs: passes over the crops.
+        batch_size: crops in a step.
+        learning_rate: the first rate of Adam; half a cosine takes it to 0.
+        weight_decay: of the kernels.
+        seed: of the weights at first, and of the order.
+    """
+
+    narrow: int = 16
+    epochs: int = 40
+    batch_size: int = 512
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class QualityHead:
+    """The weights of a head: F features, N narrow units, float32.
+
+    narrow_kernel (F, N), narrow_bias (N,), confidence_kernel (F + N, 1), confidence_bias (1,), and, of a
+    head that was fitted to flags of visibility, visibility_kernel (N, 68), visibility_bias (68,).
+    """
+
+    narrow_kernel: Any
+    narrow_bias: Any
+    visibility_kernel: Any | None
+    visibility_bias: Any | None
+    confidence_kernel: Any
+    confidence_bias: Any
+
+    @classmethod
+    def of(cls, weights: Sequence[Any]) -> QualityHead:
+        """The head that has these `weights`."""
+        narrow, confidence = weights[:2], weights[-2:]
+        visibility = weights[2:-2] or (None, None)
+        return cls(*narrow, *visibility, *confidence)
+
+    @property
+    def weights(self) -> tuple[Any, ...]:
+        """Those it has, in the order of the fields."""
+        every = (getattr(self, field.name) for field in fields(self))  # not copies, as of `astuple`
+        return tuple(weight for weight in every if weight is not None)
+
+    @property
+    def measures(self) -> str:
+        """What it gives, in words."""
+        return "confidence" if self.visibility_kernel is None else "visibility and confidence"
+
+    @property
+    def count(self) -> int:
+        """Number of weights."""
+        return sum(int(np.prod(weight.shape)) for weight in self.weights)
+
+    def logits(self, features: Tensor) -> dict[str, Tensor]:
+        """(B, F) -> logits of `visibility` (B, 68), where it gives them, and of `confidence` (B,)."""
+        narrow = tf.nn.relu(features @ self.narrow_kernel + self.narrow_bias)
+        both = tf.concat([features, narrow], -1)
+        found = {"confidence": (both @ self.confidence_kernel + self.confidence_bias)[:, 0]}
+        if self.visibility_kernel is not None:
+            found["visibility"] = narrow @ self.visibility_kernel + self.visibility_bias
+        return found
+
+    def answer(self, features: Tensor) -> dict[str, Tensor]:
+        """(B, F) -> `visibility` (B, 68), where it gives it, and `confidence` (B,) in [0, 1]."""
+        return {name: tf.sigmoid(logits) for name, logits in self.logits(features).items()}
+
+
+def network_with_features(network: tf.keras.Model) -> tf.keras.Model:
+    """A network of `build_model` that shows its last features, too; it shares the weights.
+
+    They are the pooled features of Fast DHM, in front of its dense layers, where more is left of
+    what is no face than behind the hidden one; of a network that evolves a state, what the last
+    increment is made of.
+
+    Returns:
+        A model of the same inputs: `landmarks` (B, 68, 3) in the network's unit, `features` (B, F).
+    """
+    names = [layer.name for layer in network.layers]
+    if "flatten" in names:
+        features = network.get_layer("flatten").output
+    else:
+        increment = network.get_layer("increment")
+        features = increment.get_input_at(len(increment.inbound_nodes) - 1)
+    return tf.keras.Model(network.input, {"landmarks": network.output, "features": features})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network gave of crops, and what is known of them: N crops, F features.
+
+    features (N, F) float32; visibility (N, 68) uint8 flags; right (N,) bool: whether the crop holds a
+    face whose landmarks are right; kind (N,) of the crops, for a report.
+    """
+
+    features: Floats
+    visibility: NDArray[np.uint8]
+    right: NDArray[np.bool_]
+    kind: NDArray[np.str_]
+
+    @classmethod
+    def join(cls, parts: Iterable[Answers]) -> Answers:
+        found = zip(*([getattr(part, f.name) for f in fields(cls)] for part in parts), strict=True)
+        return cls(*(np.concatenate(columns) for columns in found))
+
+
+def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
+    """Fit a head to features by the cross entropy of flags and of rightness.
+
+    The features are standardised for the fit; the result takes them as they are. It gives no
+    visibility where no flag is known.
+    """
+    tf.keras.utils.set_random_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    mean, deviation = answers.features.mean(0), answers.features.std(0) + 1e-3
+    scaled = tf.constant((answers.features - mean) / deviation)
+    labelled = tf.constant((answers.visibility != UNLABELLED).astype(np.float32))
+    visible = tf.constant((answers.visibility == VISIBLE).astype(np.float32))
+    right = tf.constant(answers.right.astype(np.float32))
+    count, features = answers.features.shape
+    shapes = ((features, config.narrow), (config.narrow, NUM_LANDMARKS), (features + config.narrow, 1))
+    kernels = [
+        tf.Variable(rng.normal(0.0, (1.0 / shape[0]) ** 0.5, shape).astype(np.float32)) for shape in shapes
+    ]
+    biases = [tf.Variable(tf.zeros(shape[1])) for shape in shapes]
+    head = QualityHead.of([part for pair in zip(kernels, biases, strict=True) for part in pair])
+    batch = min(config.batch_size, count)
+    steps = count // batch
+    rate = tf.keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps)
+    optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+    optimizer.build([*kernels, *biases])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    def step(rows: Tensor) -> None:
+        with tf.GradientTape() as tape:
+            found = head.logits(tf.gather(scaled, rows))
+            weight = tf.gather(labelled, rows)
+            entropy = tf.nn.sigmoid_cross_entropy_with_logits
+            loss = tf.reduce_sum(weight * entropy(tf.gather(visible, rows), found["visibility"]))
+            loss /= tf.maximum(tf.reduce_sum(weight), 1.0)
+            loss += tf.reduce_mean(entropy(tf.gather(right, rows), found["confidence"]))
+        variables = [*kernels, *biases]
+        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    for _ in range(config.epochs):
+        order = rng.permutation(count)[: steps * batch].reshape(steps, batch)
+        for rows in order:
+            step(tf.constant(rows))
+    narrow, visibility, confidence = (kernel.numpy() for kernel in kernels)
+    narrow_bias, visibility_bias, confidence_bias = (bias.numpy() for bias in biases)
+    confidence[:features] /= deviation[:, None]
+    fitted = QualityHead(
+        narrow / deviation[:, None],
+        narrow_bias - (mean / deviation) @ narrow,
+        visibility,
+        visibility_bias,
+        confidence,
+        confidence_bias - mean @ confidence[:features],
+    )
+    if (answers.visibility == UNLABELLED).all():
+        return replace(fitted, visibility_kernel=None, visibility_bias=None)
+    return fitted
+
+
+def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
+    """Area under the ROC curve: how often a positive scores above a negative, a tie counting half.
+
+    None where there are no positives or no negatives.
+
+    >>> roc_auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
+    0.75
+    """
+    chosen = np.asarray(positive, bool).ravel()
+    ranks = rankdata(np.asarray(scores, np.float64).ravel())
+    above, below = int(chosen.sum()), int((~chosen).sum())
+    if not above or not below:
+        return None
+    return float((ranks[chosen].sum() - above * (above + 1) / 2) / (above * below))
+
+
+def balanced_accuracy(scores: ArrayLike, positive: ArrayLike) -> float | None:
+    """Mean share of positives at 0.5 or above and of negatives below; None as for `roc_auc`."""
+    chosen, found = np.asarray(positive, bool).ravel(), np.asarray(scores).ravel() >= 0.5
+    if chosen.all() or not chosen.any():
+        return None
+    return float((found[chosen].mean() + (~found[~chosen]).mean()) / 2)

@@ -1,0 +1,221 @@
+"""`Aligner`: the faces of photos, with landmarks, box, pose, visibility and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.face import geometry
+from tf_dhm.face.geometry import Array
+from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.runtime.detector import FaceDetector
+from tf_dhm.runtime.images import Photo, Source, read_photo
+from tf_dhm.runtime.predictor import (
+    DEFAULT_MODEL,
+    MAX_PASSES,
+    LandmarkModel,
+    Prediction,
+    Predictor,
+    find_faces,
+)
+from tf_dhm.runtime.tflite import TFLitePredictor
+
+Backend = Literal["tflite", "saved_model"]
+"""What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face of a photo or of a frame.
+
+    Attributes:
+        landmarks: (68, 3) float32, x and y in 0-based pixels of the photo, turned as its EXIF
+            orientation says; z in pixels, larger is nearer to the camera.
+        box: (4,) float64 landmark box x0, y0, x1, y1 in photo pixels, given or detected.
+        score: of the detection, 0.5 to 1; None where the box was given or followed.
+        pose: (3,) float32 pitch, yaw, roll in degrees, in the signs of 300W-LP's `Pose_Para`:
+            roll is positive where the head is turned clockwise in the picture.
+        id: in a video, of the face over its frames; None in a photo.
+        visibility: (68,) float32 in [0, 1]: how likely each point is to be seen, neither turned away
+            nor covered; None of a model that does not say.
+        confidence: in [0, 1]: how likely the landmarks are right; it falls where the box holds no
+            face. None of a model that does not say.
+    """
+
+    landmarks: NDArray[np.float32]
+    box: Array
+    score: float | None
+    pose: NDArray[np.float32]
+    id: int | None = None
+    visibility: NDArray[np.float32] | None = None
+    confidence: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The face as JSON types; pixels to 1/1000, angles to 1/100.
+
+        `id`, `visibility` and `confidence` only where there are such.
+        """
+        pose = zip(("pitch", "yaw", "roll"), self.pose.tolist(), strict=True)
+        seen = [] if self.visibility is None else [round(value, 3) for value in self.visibility.tolist()]
+        return {
+            **({} if self.id is None else {"id": self.id}),
+            "box": [round(value, 3) for value in self.box.tolist()],
+            "score": None if self.score is None else round(self.score, 4),
+            "pose": {name: round(angle, 2) for name, angle in pose},
+            **({} if self.confidence is None else {"confidence": round(self.confidence, 4)}),
+            "landmarks": [[round(value, 3) for value in point] for point in self.landmarks.tolist()],
+            **({} if self.visibility is None else {"visibility": seen}),
+        }
+
+
+class Aligner:
+    """Finds faces and their landmarks.
+
+    >>> faces = Aligner().align("photo.jpg")  # doctest: +SKIP
+    >>> faces[0].landmarks.shape  # doctest: +SKIP
+    (68, 3)
+
+    Args:
+        model: a model's name, its folder or version folder, a `.tflite` file, or a loaded model.
+        passes: 2 runs the model once more on a crop normalised by the first landmarks. None: 2 for
+            faces that are detected here, whose boxes are inexact, and 1 where boxes are given; always
+            1 if the model cannot run more.
+        backend: what runs it; not for a loaded model.
+        threads: of TFLite; TensorFlow takes its own.
+
+    Raises:
+        InputError: no such model or file of it, or one that cannot run `passes` passes.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | LandmarkModel = DEFAULT_MODEL,
+        passes: int | None = None,
+        backend: Backend = "tflite",
+        threads: int = 1,
+    ) -> None:
+        self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
+        if passes is not None and not 1 <= passes <= MAX_PASSES:
+            raise InputError(f"passes: found {passes}, expected 1 to {MAX_PASSES}")
+        if (passes or 1) > 1 and not self.predictor.can_refine:
+            raise InputError(f"model {self.predictor.name}: has no signature refine, so passes must be 1")
+        detected = 2 if self.predictor.can_refine else 1
+        self.passes_given, self.passes_detected = (1, detected) if passes is None else (passes, passes)
+
+    @cached_property
+    def detector(self) -> FaceDetector:
+        return FaceDetector()
+
+    def align(self, image: Source | Photo, boxes: ArrayLike | None = None) -> list[Face]:
+        """Find the landmarks of the faces of a photo.
+
+        Args:
+            image: path, encoded bytes, uint8 array (H, W, 3) RGB (others see `read_photo`), or
+                what `read_photo` returned.
+            boxes: (N, 4) landmark boxes x0, y0, x1, y1 in pixels of the photo; None: detected.
+
+        Returns:
+            the faces in the order of `boxes`, or by falling score; none is found: an empty list.
+
+        Raises:
+            InputError: an unreadable photo, or a box that is not finite, has no area or lies
+                outside the photo.
+        """
+        return self.align_all([image], [boxes])[0]
+
+    def align_all(
+        self, images: Sequence[Source | Photo], boxes: Sequence[ArrayLike | None] | None = None
+    ) -> list[list[Face]]:
+        """Find the landmarks of the faces of several photos, all those with given boxes at once, and all
+        those without.
+
+        Args:
+            images: as that of `align`; all of them are held in memory.
+            boxes: of each photo, as those of `align`; None: detected in all of them.
+
+        Returns:
+            the faces of each photo.
+
+        Raises:
+            InputError: as `align`, or other numbers of photos and boxes.
+        """
+        photos = [image if isinstance(image, Photo) else read_photo(image) for image in images]
+        given = [None] * len(photos) if boxes is None else list(boxes)
+        if len(given) != len(photos):
+            raise InputError(f"boxes: found those of {len(given)} photos, expected of {len(photos)}")
+        found: list[list[Face]] = [[] for _ in photos]
+        for passes, is_detected in ((self.passes_given, False), (self.passes_detected, True)):
+            rows = [row for row, box in enumerate(given) if (box is None) == is_detected]
+            places = [self._places(photos[row], given[row]) for row in rows]
+            pixels, boxes_of = [photos[row].pixels for row in rows], [box for box, _ in places]
+            predictions = find_faces(self.predictor, pixels, boxes_of, passes)
+            for row, place, prediction in zip(rows, places, predictions, strict=True):
+                found[row] = make_faces(photos[row], *place, prediction)
+        return found
+
+    def _places(self, photo: Photo, boxes: ArrayLike | None) -> tuple[Array, list[float | None]]:
+        """Boxes (N, 4) in the pixels that were decoded, and the scores of their detection."""
+        if boxes is not None:
+            given = check_boxes(boxes, photo)
+            return photo.boxes_to_pixels(given), [None] * len(given)
+        detections = self.detector.detect(photo.pixels)
+        places = np.array([detection.box for detection in detections]).reshape(-1, 4)
+        return places, [detection.score for detection in detections]
+
+
+def load_model(model: str | Path, backend: Backend, threads: int = 1) -> LandmarkModel:
+    """Load a model by the name of its backend; a `.tflite` file is run by TFLite in any case.
+
+    Raises:
+        InputError: no such backend, model or file of it.
+    """
+    if backend not in get_args(Backend):
+        raise InputError(f"backend: found {backend!r}, expected one of {', '.join(get_args(Backend))}")
+    if backend == "tflite" or Path(model).suffix == ".tflite":
+        return TFLitePredictor(model, threads=threads)
+    return Predictor(model)
+
+
+def make_faces(photo: Photo, places: Array, scores: Sequence[float | None], found: Prediction) -> list[Face]:
+    """The faces of a photo from what was found in its decoded pixels."""
+    landmarks = photo.to_original(found.landmarks).astype(np.float32)
+    # A box is two points.
+    boxes = photo.to_original(places.reshape(-1, 2, 2)).reshape(-1, 4)
+    poses = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape())).astype(np.float32)
+    return [
+        Face(
+            points,
+            boxes[number],
+            scores[number],
+            poses[number],
+            visibility=None if found.visibility is None else found.visibility[number],
+            confidence=None if found.confidence is None else float(found.confidence[number]),
+        )
+        for number, points in enumerate(landmarks)
+    ]
+
+
+def check_boxes(boxes: ArrayLike, photo: Photo) -> Array:
+    """Boxes as (N, 4) float64, each with a part inside the photo, or InputError."""
+    array = np.asarray(boxes, np.float64)
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2:
+        raise InputError(f"boxes: found shape {array.shape}, expected (N, 4)")
+    checked = geometry.check_box(array)
+    x0, y0, x1, y1 = checked.T
+    outside = (x0 >= photo.width) | (y0 >= photo.height) | (x1 <= 0) | (y1 <= 0)
+    if outside.any():
+        first = checked[np.flatnonzero(outside)[0]]
+        raise InputError(
+            f"box: found {first.tolist()}, expected a part of it inside the photo of "
+            f"{photo.width} x {photo.height} pixels"
+        )
+    return checked

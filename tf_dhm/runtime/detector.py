@@ -1,0 +1,221 @@
+"""Faces in a photo: BlazeFace, and its boxes as landmark boxes.
+
+The network is MediaPipe's (Bazarevsky et al., "BlazeFace: Sub-millisecond neural face detection on
+mobile GPUs", 2019), a TFLite file that the interpreter of the landmark models runs: nothing here
+needs TensorFlow. Its box is not the landmark box, so it is mapped to it here, once. See
+docs/detector.md for how the map and the figures below were measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_dhm.face.geometry import Array
+from tf_dhm.runtime.tflite import load_runtime
+
+NETWORK = Path(__file__).parents[1] / "assets" / "face_detection_back.tflite"
+"""MediaPipe's network for the back camera; assets/FACE_DETECTION.md has its licence."""
+SIZE = 256
+"""Side of its input in pixels."""
+ANCHORS = ((16, 2), (8, 6))
+"""Its answers: (cells on a side of a grid, answers for a cell)."""
+MIN_SCORE = 0.5
+SAME_FACE = 0.3
+"""Answers whose boxes overlap by more than this (IoU) are of one face."""
+
+KEYPOINTS = ("left eye", "right eye", "nose tip", "mouth", "left ear", "right ear")
+"""Keypoints of a detection; left is left in the picture of a frontal face."""
+
+SECOND_LOOK = 2.0
+"""Where no face is found, the photo is searched again at 1 / SECOND_LOOK of its size: a face that
+fills the photo is found only then (60-90 degrees of yaw: 81 % of tight crops found, then 99 %)."""
+
+# The landmark box from the keypoints, all in units of the side of the network's square box and
+# relative to its centre. Least squares (soft L1) on 2,085 detections on wild68.
+CENTRE_X = np.array([0.186, -0.152, -0.153])
+"""Centre x = CENTRE_X . (x of the middle of the eyes, of the nose tip, of the middle of the ears)."""
+CENTRE_Y_AND_SIZE = np.array(
+    [
+        [0.083, 1.035, 1.253],
+        [-0.546, 1.488, 1.400],
+        [0.610, -0.988, -1.214],
+        [0.421, -0.345, -0.332],
+        [-0.089, 0.221, 0.259],
+        [-0.126, 0.231, -0.072],
+    ]
+)
+"""(centre y, width, height) = (1, y of the middle of the eyes, of the nose tip, of the middle of the
+ears, |x of the nose tip - x of the middle of the eyes|, distance of the ears) @ CENTRE_Y_AND_SIZE."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A face that was found.
+
+    Attributes:
+        box: (4,) float64 landmark box in photo pixels.
+        score: 0.5 to 1.
+        keypoints: (6, 2) float64 photo pixels, in the order of KEYPOINTS.
+    """
+
+    box: Array
+    score: float
+    keypoints: Array
+
+
+class FaceDetector:
+    """BlazeFace at 256 x 256 (its back-camera model): faces down to 1/20 of the longer side.
+
+    Args:
+        runtime: see `tflite.load_runtime`.
+    """
+
+    def __init__(self, runtime: str | None = None) -> None:
+        _, interpreter = load_runtime(runtime)
+        self._interpreter: Any = interpreter(model_path=str(NETWORK), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        # By the last dimension: 16 coordinates, or 1 score.
+        outputs = {tensor["shape"][-1]: tensor["index"] for tensor in self._interpreter.get_output_details()}
+        self._points, self._scores = outputs[16], outputs[1]
+        self._anchors = anchors()
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Find the faces of a photo, the surest first.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+        """
+        return self._search(image, 1.0) or self._search(image, SECOND_LOOK)
+
+    def _search(self, image: NDArray[np.uint8], margin: float) -> list[Detection]:
+        """Search the photo within a black frame whose side is `margin` times its longer side."""
+        canvas, scale, offset = letterbox(image, SIZE, margin)
+        self._interpreter.set_tensor(self._input, canvas[None].astype(np.float32) / 127.5 - 1.0)
+        self._interpreter.invoke()
+        scores = self._interpreter.get_tensor(self._scores)[0, :, 0]
+        points = decode(self._interpreter.get_tensor(self._points)[0], self._anchors)
+        found = []
+        for merged, score in merge_answers(points, 1.0 / (1.0 + np.exp(-np.clip(scores, -80.0, 80.0)))):
+            corners = (merged - offset) / scale - 0.5  # (8, 2)
+            box = landmark_box_of_detection(corners[0], corners[1], corners[2:])
+            found.append(Detection(box, score, corners[2:]))
+        return sorted(found, key=lambda face: -face.score)
+
+
+def anchors() -> Array:
+    """The centres (896, 2) of the cells that the network's answers are of, in pixels of its input."""
+    grids = []
+    for cells, repeats in ANCHORS:
+        middle = (np.arange(cells) + 0.5) * (SIZE / cells)
+        y, x = np.meshgrid(middle, middle, indexing="ij")
+        grids.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), repeats, axis=0))
+    return np.concatenate(grids)
+
+
+def decode(answers: ArrayLike, centres: Array) -> Array:
+    """The points of the network's answers.
+
+    Args:
+        answers: (N, 16): centre and size of a box, then six keypoints; pixels from the cell's centre.
+        centres: (N, 2) of the cells.
+
+    Returns:
+        (N, 8, 2) pixels of the input, from edge to edge: two corners of the box, six keypoints.
+    """
+    points = np.asarray(answers, np.float64).reshape(-1, 8, 2)
+    size = points[:, 1].copy()
+    points = points + centres[:, None]
+    middle = points[:, 0].copy()
+    points[:, 0], points[:, 1] = middle - size / 2, middle + size / 2
+    return points
+
+
+def merge_answers(points: Array, scores: Array) -> list[tuple[Array, float]]:
+    """One answer for each face: the mean of all that overlap with the surest, weighted by their scores.
+
+    Args:
+        points: (N, 8, 2), see `decode`.
+        scores: (N,); those of MIN_SCORE or less are left out.
+
+    Returns:
+        points (8, 2) of each face and the score of its surest answer, by falling scores.
+    """
+    valid = (scores > MIN_SCORE) & (points[:, 1] > points[:, 0]).all(1)
+    order = np.flatnonzero(valid)[np.argsort(-scores[valid], kind="stable")]
+    boxes = points[:, :2].reshape(-1, 4)
+    found = []
+    while len(order):
+        same = overlaps(boxes[order[:1]], boxes[order])[0] > SAME_FACE
+        weights = scores[order[same]]
+        merged = np.einsum("n,nij->ij", weights / weights.sum(), points[order[same]])
+        found.append((merged, float(scores[order[0]])))
+        order = order[~same]
+    return found
+
+
+def overlaps(a: ArrayLike, b: ArrayLike) -> Array:
+    """Intersection over union of boxes (N, 4) and (M, 4): (N, M).
+
+    >>> overlaps([[0, 0, 2, 2]], [[1, 0, 3, 2]]).round(3).tolist()
+    [[0.333]]
+    """
+    first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
+    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
+    common = np.maximum(high - low, 0).prod(-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1)
+    return np.asarray(common / (areas - common))
+
+
+def letterbox(
+    image: NDArray[np.uint8], size: int, margin: float = 1.0
+) -> tuple[NDArray[np.uint8], Array, Array]:
+    """Fit a photo into the middle of a black square.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: side of the square.
+        margin: the longer side of the photo takes size / margin pixels.
+
+    Returns:
+        the square (size, size, 3), and scale (2,) and offset (2,) for x and y: edge coordinates of
+        the square = edge coordinates of the photo x scale + offset.
+    """
+    height, width = image.shape[:2]
+    factor = size / margin / max(height, width)
+    new = np.maximum(np.rint(np.array([width, height]) * factor).astype(int), 1)
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (int(new[0]), int(new[1])), interpolation=method)
+    x, y = (size - new) // 2
+    square = np.zeros((size, size, 3), np.uint8)
+    square[y : y + new[1], x : x + new[0]] = resized
+    return square, new / np.array([width, height]), np.array([x, y], np.float64)
+
+
+def landmark_box_of_detection(low: ArrayLike, high: ArrayLike, keypoints: ArrayLike) -> Array:
+    """Map a detection to the landmark box.
+
+    Args:
+        low, high: (2,) corners of the network's box in photo pixels.
+        keypoints: (6, 2) photo pixels, in the order of KEYPOINTS.
+
+    Returns:
+        (4,) float64 box x0, y0, x1, y1 in photo pixels.
+    """
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    centre, side = (low + high) / 2, (high - low).mean()
+    points = (np.asarray(keypoints, np.float64) - centre) / side
+    eyes, nose, ears = points[:2].mean(0), points[2], points[4:].mean(0)
+    between_ears = np.hypot(*(points[5] - points[4]))
+    x = CENTRE_X @ [eyes[0], nose[0], ears[0]]
+    features = np.array([1.0, eyes[1], nose[1], ears[1], abs(nose[0] - eyes[0]), between_ears])
+    y, width, height = features @ CENTRE_Y_AND_SIZE
+    # The fit is linear; keypoints unlike any face's must not give a box without area.
+    half = np.clip([width, height], 0.5, 2.0) / 2
+    return np.concatenate([centre + side * ([x, y] - half), centre + side * ([x, y] + half)])

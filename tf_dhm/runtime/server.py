@@ -1,0 +1,427 @@
+"""A client of TF Serving over gRPC or REST: landmarks from a server in place of a model in the process.
+
+>>> client = Client(ServerConfig("localhost:8500"))  # doctest: +SKIP
+>>> answer = client.align([Path("photo.jpg").read_bytes()], [[120, 80, 260, 230]])  # doctest: +SKIP
+>>> Aligner(client).align("photo.jpg")  # doctest: +SKIP
+
+A client may be shared by threads; the requests of one call go one after another.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+import requests
+import tenacity
+from numpy.typing import ArrayLike, NDArray
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.face import geometry
+from tf_dhm.runtime.predictor import DEFAULT_MODEL, Prediction, check_crops, check_initial_landmarks
+
+T = TypeVar("T")
+Arrays = dict[str, np.ndarray]
+
+ROWS = {
+    "landmarks": (geometry.NUM_LANDMARKS, 3),
+    "pose": (3,),
+    "visibility": (geometry.NUM_LANDMARKS,),
+    "confidence": (),
+}
+"""Shape of a row of each output that a model may have."""
+FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
+"""Seconds before a request that met no server is sent again: at first, and at most."""
+
+
+class ServerError(InputError):
+    """No server is there, or it does not answer in time."""
+
+
+class UnavailableError(Exception):
+    """A request was not served for now, and may be sent again."""
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Where a model is served, and how it is asked.
+
+    Attributes:
+        address: HOST:PORT of gRPC, or http://HOST:PORT or https://HOST:PORT of REST.
+        model: the name it is served under.
+        version: of the model; None: what the server takes for the newest.
+        timeout: seconds for a request, repeated attempts counted in.
+        batch: most photos or crops in a request.
+        max_bytes: most bytes of photos in a request.
+        certificate: file of the authority that signed the server's certificate; with it gRPC is
+            encrypted, and REST trusts it in place of the system's authorities.
+    """
+
+    address: str
+    model: str = DEFAULT_MODEL
+    version: int | None = None
+    timeout: float = 10.0
+    batch: int = 32
+    max_bytes: int = 16 * 2**20
+    certificate: Path | None = None
+
+    def __post_init__(self) -> None:
+        host, colon, port = self.address.rpartition("://")[2].rpartition(":")
+        if not (host and colon and port.isdecimal()) and not self.is_rest:
+            raise InputError(f"server {self.address!r}: expected HOST:PORT, or a URL for REST")
+        if self.timeout <= 0 or self.batch < 1 or self.max_bytes < 1:
+            raise InputError(
+                f"server {self.address}: found timeout {self.timeout}, batch {self.batch}, max_bytes "
+                f"{self.max_bytes}, expected positive ones"
+            )
+
+    @property
+    def is_rest(self) -> bool:
+        return self.address.startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True)
+class PhotoAnswer:
+    """What a server found in B photos; NaN, and confidence 0, where one could not be read or its box
+    is none of it.
+
+    Attributes:
+        landmarks: (B, 68, 3) float32 pixels of each photo.
+        pose: (B, 3) float32 pitch, yaw, roll in degrees.
+        visibility: (B, 68) float32 in [0, 1]; None of a model that does not say.
+        confidence: (B,) float32 in [0, 1]; None of a model that does not say.
+    """
+
+    landmarks: NDArray[np.float32]
+    pose: NDArray[np.float32]
+    visibility: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
+
+
+class Transport(ABC):
+    """How requests travel. Each method raises UnavailableError where another attempt may succeed."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.name = f"server {config.address}"
+
+    @abstractmethod
+    def predict(self, signature: str, inputs: Arrays, timeout: float) -> Arrays:
+        """Run a signature of the model."""
+
+    @abstractmethod
+    def signatures(self, timeout: float) -> dict[str, Any]:
+        """The model's signatures, as JSON of the proto SignatureDefMap."""
+
+    @abstractmethod
+    def versions(self, timeout: float) -> dict[int, str]:
+        """State of each version of the model that the server knows, as AVAILABLE."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close connections."""
+
+    def silent(self) -> ServerError:
+        return ServerError(f"{self.name}: found no answer within {self.config.timeout:g} s")
+
+    def refusal(self, code: str, message: str) -> InputError:
+        return InputError(f"{self.name}, model {self.config.model}: refused ({code}): {message}")
+
+
+class GrpcTransport(Transport):
+    """gRPC, as TF Serving offers it on port 8500."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        super().__init__(config)
+        # Imported here: they load TensorFlow, which REST does without.
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        options = [
+            ("grpc.max_send_message_length", -1),  # `max_bytes` bounds requests
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.lb_policy_name", "round_robin"),  # over all addresses that the name stands for
+            # A server that comes back is found again soon.
+            ("grpc.initial_reconnect_backoff_ms", round(1000 * FIRST_WAIT)),
+            ("grpc.min_reconnect_backoff_ms", round(1000 * FIRST_WAIT)),
+            ("grpc.max_reconnect_backoff_ms", round(1000 * LONGEST_WAIT)),
+        ]
+        if config.certificate is None:
+            self.channel = grpc.insecure_channel(config.address, options)
+        else:
+            credentials = grpc.ssl_channel_credentials(config.certificate.read_bytes())
+            self.channel = grpc.secure_channel(config.address, credentials, options)
+        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        self.service = model_service_pb2_grpc.ModelServiceStub(self.channel)
+
+    def predict(self, signature: str, inputs: Arrays, timeout: float) -> Arrays:
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        self.specify(request)
+        request.model_spec.signature_name = signature
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        response = self.call(self.prediction.Predict, request, timeout)
+        return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
+
+    def signatures(self, timeout: float) -> dict[str, Any]:
+        from google.protobuf import json_format
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        self.specify(request)
+        response = self.call(self.prediction.GetModelMetadata, request, timeout)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        return json_format.MessageToDict(signatures, preserving_proto_field_name=True)
+
+    def versions(self, timeout: float) -> dict[int, str]:
+        from tensorflow_serving.apis import get_model_status_pb2
+
+        request = get_model_status_pb2.GetModelStatusRequest()
+        self.specify(request)
+        states = get_model_status_pb2.ModelVersionStatus.State
+        response = self.call(self.service.GetModelStatus, request, timeout)
+        return {status.version: states.Name(status.state) for status in response.model_version_status}
+
+    def specify(self, request: Any) -> None:
+        request.model_spec.name = self.config.model
+        if self.config.version is not None:
+            request.model_spec.version.value = self.config.version
+
+    def call(self, method: Any, request: Any, timeout: float) -> Any:
+        try:
+            return method(request, timeout=timeout)
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details()
+            # A server that is stopped cancels what it is working on.
+            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+                raise UnavailableError(details) from error
+            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise self.silent() from error
+            raise self.refusal(code.name, details) from error
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+class RestTransport(Transport):
+    """REST, as TF Serving offers it on port 8501."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        super().__init__(config)
+        version = "" if config.version is None else f"/versions/{config.version}"
+        self.url = f"{config.address.rstrip('/')}/v1/models/{config.model}{version}"
+        self.session = requests.Session()
+        # A connection for each of many threads.
+        self.session.mount(config.address, requests.adapters.HTTPAdapter(pool_maxsize=64))
+        if config.certificate is not None:
+            self.session.verify = str(config.certificate)
+
+    def predict(self, signature: str, inputs: Arrays, timeout: float) -> Arrays:
+        columns = {name: to_json(value) for name, value in inputs.items()}
+        body = {"signature_name": signature, "inputs": columns}
+        outputs = self.call("POST", f"{self.url}:predict", timeout, json=body)["outputs"]
+        return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+
+    def signatures(self, timeout: float) -> dict[str, Any]:
+        return self.call("GET", f"{self.url}/metadata", timeout)["metadata"]["signature_def"]
+
+    def versions(self, timeout: float) -> dict[int, str]:
+        statuses = self.call("GET", self.url, timeout)["model_version_status"]
+        return {int(status["version"]): status["state"] for status in statuses}
+
+    def call(self, method: str, url: str, timeout: float, **options: Any) -> Any:
+        try:
+            response = self.session.request(method, url, timeout=timeout, **options)
+        except requests.exceptions.InvalidJSONError as error:
+            raise InputError(f"{self.name}: NaN and infinite numbers cannot be sent over REST") from error
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            raise UnavailableError(str(error)) from error
+        except requests.Timeout as error:
+            raise self.silent() from error
+        if response.status_code == requests.codes.service_unavailable:
+            raise UnavailableError(response.text)
+        if response.status_code == requests.codes.gateway_timeout:
+            raise self.silent()
+        try:
+            answer = response.json()
+        except requests.JSONDecodeError as error:
+            raise self.refusal(str(response.status_code), response.text[:200]) from error
+        if not response.ok:
+            raise self.refusal(str(response.status_code), answer.get("error", ""))
+        return answer
+
+    def close(self) -> None:
+        self.session.close()
+
+
+def to_json(value: np.ndarray) -> Any:
+    """An array as the REST interface takes it: bytes in base 64."""
+    if value.dtype == object:
+        return [{"b64": base64.b64encode(item).decode()} for item in value]
+    return value.tolist()
+
+
+class Client:
+    """A served model; it can stand in for a loaded one (`predictor.LandmarkModel`).
+
+    Attributes:
+        name: the model is served under.
+        input_size: side S of its crops in pixels.
+        can_refine: whether `predict` takes initial landmarks.
+
+    Raises, in all methods:
+        InputError: what is sent does not fit the model, or the server refuses it.
+        ServerError: there is no server, or no answer in time; a request that found the server away
+            or overloaded has been sent again, after growing waits, until `timeout` was over.
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.name = config.model
+        self.transport: Transport = RestTransport(config) if config.is_rest else GrpcTransport(config)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+    @cached_property
+    def signatures(self) -> dict[str, Any]:
+        """The signatures of the model: name -> JSON of the proto SignatureDef."""
+        return self.retry(self.transport.signatures)["signature_def"]
+
+    def signature(self, name: str) -> dict[str, Any]:
+        """One of the signatures."""
+        if name not in self.signatures:
+            found = ", ".join(sorted(self.signatures))
+            raise InputError(
+                f"{self.transport.name}, model {self.name}: found the signatures {found}, expected {name}"
+            )
+        return self.signatures[name]
+
+    @cached_property
+    def input_size(self) -> int:
+        return int(self.signature("serving_default")["inputs"]["crops"]["tensor_shape"]["dim"][1]["size"])
+
+    @cached_property
+    def can_refine(self) -> bool:
+        return "refine" in self.signatures
+
+    def versions(self) -> dict[int, str]:
+        """State of each version of the model that the server knows, as AVAILABLE."""
+        return self.retry(self.transport.versions)
+
+    def predict(
+        self, crops: NDArray[np.uint8], initial_landmarks: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """The landmarks of `answer` alone: (B, 68, 3) float32 crop pixels."""
+        return self.answer(crops, initial_landmarks).landmarks
+
+    def answer(self, crops: NDArray[np.uint8], initial_landmarks: ArrayLike | None = None) -> Prediction:
+        """Find the landmarks of crops, as `Predictor.answer` does.
+
+        Args:
+            crops: (B, S, S, 3) uint8 RGB; B may be 0.
+            initial_landmarks: (B, 68, 3) crop pixels to start from in place of the mean shape.
+        """
+        check_crops(crops, self.input_size)
+        inputs: Arrays = {"crops": crops}
+        if initial_landmarks is not None:
+            inputs["initial_landmarks"] = np.asarray(initial_landmarks, np.float32)
+            check_initial_landmarks(inputs["initial_landmarks"], len(crops))
+        parts = (slice(start, start + self.config.batch) for start in range(0, len(crops), self.config.batch))
+        outputs = self.ask_in_parts(
+            "serving_default" if initial_landmarks is None else "refine", inputs, parts
+        )
+        outputs.pop("pose", None)
+        return Prediction(**outputs)
+
+    def align(self, photos: Sequence[bytes], boxes: ArrayLike) -> PhotoAnswer:
+        """Find the landmarks of one face in each of several encoded photos.
+
+        Args:
+            photos: B JPEG or PNG files; several faces of one photo: the photo several times.
+            boxes: (B, 4) landmark boxes x0, y0, x1, y1 in pixels of each photo, turned as its EXIF
+                orientation says.
+        """
+        array = np.asarray(boxes, np.float32)
+        if array.size == 0:
+            array = array.reshape(0, 4)
+        if array.shape != (len(photos), 4):
+            raise InputError(f"boxes: found shape {array.shape}, expected ({len(photos)}, 4)")
+        encoded = np.empty(len(photos), object)
+        encoded[:] = photos
+        inputs = {"photos": encoded, "boxes": array}
+        return PhotoAnswer(**self.ask_in_parts("align_jpeg", inputs, self.split(photos)))
+
+    def split(self, photos: Sequence[bytes]) -> Iterator[slice]:
+        """Parts of photos that fit into a request each."""
+        start, size = 0, 0
+        for index, photo in enumerate(photos):
+            if len(photo) > self.config.max_bytes:
+                raise InputError(
+                    f"photo {index}: found {len(photo)} bytes, expected at most {self.config.max_bytes}"
+                )
+            if index - start == self.config.batch or size + len(photo) > self.config.max_bytes:
+                yield slice(start, index)
+                start, size = index, 0
+            size += len(photo)
+        if start < len(photos):
+            yield slice(start, len(photos))
+
+    def ask_in_parts(self, signature: str, inputs: Arrays, parts: Iterable[slice]) -> Arrays:
+        """Requests for parts of the rows of the inputs, one after another; their outputs joined."""
+        names = [name for name in self.signature(signature)["outputs"] if name in ROWS]
+        answers: list[Arrays] = []
+        for part in parts:
+            rows = {name: value[part] for name, value in inputs.items()}
+            outputs = self.retry(partial(self.transport.predict, signature, rows))
+            found = {name: outputs[name].shape for name in outputs}
+            count = len(next(iter(rows.values())))
+            expected = {name: (count, *ROWS[name]) for name in names}
+            if any(found.get(name) != shape for name, shape in expected.items()):
+                raise InputError(
+                    f"{self.transport.name}, model {self.name}: found outputs {found}, expected {expected}"
+                )
+            answers.append(outputs)
+        return {
+            name: np.concatenate([np.zeros((0, *ROWS[name]), np.float32), *(one[name] for one in answers)])
+            for name in names
+        }
+
+    def retry(self, call: Callable[[float], T]) -> T:
+        """Call with the seconds that are left, and again while the server is not available."""
+        end = time.monotonic() + self.config.timeout
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(UnavailableError),
+            wait=tenacity.wait_random_exponential(FIRST_WAIT, LONGEST_WAIT),
+            stop=tenacity.stop_before_delay(self.config.timeout),
+            reraise=True,
+        )
+        try:
+            return retrying(lambda: call(max(end - time.monotonic(), 1e-3)))
+        except UnavailableError as error:
+            message = f"{self.transport.name}: found no server within {self.config.timeout:g} s: {error}"
+            raise ServerError(message) from error

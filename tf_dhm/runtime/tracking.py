@@ -1,0 +1,420 @@
+"""Faces followed through the frames of a video.
+
+In each frame the model looks where the landmarks were in the last one. The detector runs where
+that becomes doubtful, where a face was lost, and every so many frames to find new faces and to confirm
+the ones that are followed. docs/tracking.md describes the rules and what they were chosen by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.face import geometry
+from tf_dhm.face.geometry import Array
+from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.runtime.aligner import Aligner, Face
+from tf_dhm.runtime.detector import Detection, overlaps
+from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
+
+Image = NDArray[np.uint8]
+Detect = Callable[[Image], Sequence[Detection]]
+"""(H, W, 3) uint8 RGB -> the faces in it."""
+Align = Callable[[Image, Array], Sequence[Face]]
+"""(H, W, 3) uint8 RGB and boxes (N, 4) -> the face in each box."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """How faces are followed through a video.
+
+    Attributes:
+        detect_every: frames from one detection to the next while every face is sure.
+        recheck_every: the same while a face is doubtful, was not seen by the last detection, or
+            was lost a short while ago.
+        max_misses: a face is lost when this many detections in a row did not see it.
+        doubtful_misses: the same for a face that is doubtful.
+        remember: frames for which a lost face keeps its id, should one turn up near its place.
+        min_agreement: below this overlap (IoU) of the box looked in and the box of the landmarks
+            found there, a face is doubtful.
+        max_residual: above this distance from the mean face (`shape_residual`) a face is doubtful.
+        min_confidence: below this confidence, where the model gives one, a face becomes doubtful;
+        sure_confidence: and it stays so until its confidence is above this one.
+        min_inside: a face is lost when less than this share of its box is in the picture.
+        min_side: a face is lost when the longer side of its box is less than this many pixels.
+        slack: the box stays where it is until the face has moved or grown by more than this share
+            of its size, so that a still face is seen in the very same crop.
+        smooth: whether landmarks are smoothed over time.
+        smoothing: by how much.
+    """
+
+    detect_every: int = 10
+    recheck_every: int = 3
+    max_misses: int = 3
+    doubtful_misses: int = 2
+    remember: int = 60
+    min_agreement: float = 0.4
+    max_residual: float = 0.25
+    min_confidence: float = 0.3
+    sure_confidence: float = 0.6
+    min_inside: float = 0.4
+    min_side: float = 12.0
+    slack: float = 0.02
+    smooth: bool = True
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("detect_every", "recheck_every", "max_misses", "doubtful_misses"):
+            if getattr(self, name) < 1:
+                raise InputError(f"tracking: {name}: found {getattr(self, name)}, expected 1 or more")
+        if not 0 <= self.min_confidence <= self.sure_confidence <= 1:
+            raise InputError(
+                f"tracking: min_confidence, sure_confidence: found {self.min_confidence}, "
+                f"{self.sure_confidence}, expected the first in [0, 1] and the second from there to 1"
+            )
+        for name in ("remember", "min_side", "slack"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"tracking: {name}: found {getattr(self, name)}, expected 0 or more")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for a face being where the model looked.
+
+    Attributes:
+        agreement: overlap (IoU) of the box looked in and the box of the landmarks found there.
+        residual: distance of the landmarks from the mean face, see `shape_residual`.
+        confidence: of the model; None where it gives none.
+    """
+
+    agreement: float
+    residual: float
+    confidence: float | None = None
+
+    @classmethod
+    def of(cls, face: Face) -> Evidence:
+        found = geometry.landmark_box(face.landmarks)
+        agreement = float(overlaps(face.box[None], found[None])[0, 0])
+        return cls(agreement, shape_residual(face.landmarks), face.confidence)
+
+
+def is_doubtful(evidence: Evidence, config: TrackingConfig, before: bool = False) -> bool:
+    """Whether a face must be looked for by the detector before its landmarks are trusted.
+
+    Args:
+        evidence: of the present frame.
+        config: see `TrackingConfig`.
+        before: whether it was doubtful in the last frame. Then it takes more confidence to be sure
+            of it again than it took to doubt it, so that a confidence that wavers changes nothing.
+    """
+    if evidence.agreement < config.min_agreement or evidence.residual > config.max_residual:
+        return True
+    least = config.sure_confidence if before else config.min_confidence
+    return evidence.confidence is not None and evidence.confidence < least
+
+
+@dataclass
+class Track:
+    """One face on its way through the frames."""
+
+    id: int
+    face: Face  # as the model found it, not smoothed
+    doubtful: bool
+    agreement: float
+    smooth: OneEuroFilter
+    motion: Array = field(default_factory=lambda: np.zeros(2))  # pixels since the last frame, x and y
+    alarm: bool = False  # sure for a while, and doubtful in this frame
+    sure_for: int = 0  # frames
+    misses: int = 0
+    lost_at: int = 0
+
+    @property
+    def box(self) -> Array:
+        return geometry.landmark_box(self.face.landmarks)
+
+
+class Tracker:
+    """Follows the faces of one video.
+
+    >>> tracker = Tracker.of(Aligner())  # doctest: +SKIP
+    >>> for time, image in frames:  # doctest: +SKIP
+    ...     faces = tracker.update(image, time)
+
+    Args:
+        detect: finds faces; called only where it is needed.
+        align: finds landmarks in boxes.
+        config: see `TrackingConfig`.
+    """
+
+    def __init__(self, detect: Detect, align: Align, config: TrackingConfig | None = None) -> None:
+        self.config = config or TrackingConfig()
+        self._detect, self._align = detect, align
+        self._tracks: list[Track] = []
+        self._lost: list[Track] = []
+        self._frame = -1
+        self._detected_at = 0
+        self._next_id = 0
+        self._shape: tuple[int, ...] = ()
+        self._time = -np.inf
+
+    @classmethod
+    def of(cls, aligner: Aligner, config: TrackingConfig | None = None) -> Tracker:
+        """A tracker with the detector and the model of an aligner."""
+        return cls(lambda image: aligner.detector.detect(image), aligner.align, config)
+
+    def update(self, image: Image, time: float) -> list[Face]:
+        """Find the faces of the next frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; a frame of another size than the last starts anew.
+            time: of the frame in seconds.
+
+        Returns:
+            the faces by rising `id`; an id stays with its face and is never given again. `score` is
+            that of the detection where the box came from one, else None.
+
+        Raises:
+            InputError: the frame is not later than the last one, or no uint8 RGB picture.
+        """
+        if not time > self._time:
+            raise InputError(f"time: found {time} s, expected more than that of the last frame, {self._time}")
+        self._time = time
+        self._frame += 1
+        if image.shape != self._shape:
+            # Another camera or scale: the places of the last frame mean nothing in this one.
+            self._shape, self._tracks, self._lost = image.shape, [], []
+        self._lost = [track for track in self._lost if self._frame - track.lost_at <= self.config.remember]
+        self._follow(image)
+        self._drop([track for track in self._tracks if self._is_twin(track)])
+        if self._detection_is_due():
+            self._confirm(image)
+        self._tracks.sort(key=lambda track: track.id)
+        return [self._report(track, time) for track in self._tracks]
+
+    def _follow(self, image: Image) -> None:
+        """Find the landmarks again, each face looked for where it was."""
+        boxes = [
+            follow_box(track.face.box, ahead(track.box, track.motion, self.config.slack), self.config.slack)
+            for track in self._tracks
+        ]
+        gone = [
+            track for track, box in zip(self._tracks, boxes, strict=True) if self._is_gone(box, image.shape)
+        ]
+        boxes = [box for track, box in zip(self._tracks, boxes, strict=True) if track not in gone]
+        self._drop(gone)
+        if not boxes:
+            return
+        for track, face in zip(self._tracks, self._align(image, np.array(boxes)), strict=True):
+            before = track.box
+            self._renew(track, face)
+            track.motion = (track.box - before).reshape(2, 2).mean(0)
+
+    def _renew(self, track: Track, face: Face) -> None:
+        evidence = Evidence.of(face)
+        track.motion = np.zeros(2)
+        track.face, track.agreement = face, evidence.agreement
+        track.doubtful = is_doubtful(evidence, self.config, track.doubtful)
+        # Doubt after a while of sureness is worth a detection at once; doubt that comes and goes is not.
+        track.alarm = track.doubtful and track.sure_for >= self.config.recheck_every
+        track.sure_for = 0 if track.doubtful else track.sure_for + 1
+
+    def _is_gone(self, box: Array, shape: tuple[int, ...]) -> bool:
+        side = max(box[2] - box[0], box[3] - box[1])
+        return bool(side < self.config.min_side or share_inside(box, shape) < self.config.min_inside)
+
+    def _is_twin(self, track: Track) -> bool:
+        """Whether a track has come to follow the same face as a better one."""
+        others = [other for other in self._tracks if other is not track]
+        if not others:
+            return False
+        same = overlaps(track.box[None], np.array([other.box for other in others]))[0] > TWIN_OVERLAP
+        rank = (track.agreement, -track.id)
+        return any(
+            (other.agreement, -other.id) > rank for other, twin in zip(others, same, strict=True) if twin
+        )
+
+    def _detection_is_due(self) -> bool:
+        if not self._tracks or any(track.alarm for track in self._tracks):
+            return True
+        unsure = bool(self._lost) or any(track.doubtful or track.misses for track in self._tracks)
+        every = self.config.recheck_every if unsure else self.config.detect_every
+        return self._frame - self._detected_at >= every
+
+    def _confirm(self, image: Image) -> None:
+        """Run the detector: confirm faces, lose those it misses, mend doubtful ones, find new ones."""
+        self._detected_at = self._frame
+        detections = [found for found in self._detect(image) if not self._is_gone(found.box, image.shape)]
+        boxes = np.array([found.box for found in detections]).reshape(-1, 4)
+        overlap = overlaps(np.array([track.box for track in self._tracks]).reshape(-1, 4), boxes)
+        seen = match(1 - overlap, 1 - MATCH_OVERLAP)
+        lost = []
+        for number, track in enumerate(self._tracks):
+            track.misses = 0 if number in seen else track.misses + 1
+            allowed = self.config.doubtful_misses if track.doubtful else self.config.max_misses
+            if track.misses >= allowed:
+                lost.append(track)
+        mended = [
+            (track, seen[number])
+            for number, track in enumerate(self._tracks)
+            if number in seen and (track.doubtful or overlap[number, seen[number]] < DRIFT_OVERLAP)
+        ]
+        new = [number for number in range(len(detections)) if number not in seen.values()]
+        looked = [number for _, number in mended] + new
+        self._drop(lost)
+        if not looked:
+            return
+        faces = [
+            replace(face, score=detections[number].score)
+            for face, number in zip(self._align(image, boxes[looked]), looked, strict=True)
+        ]
+        for (track, _), face in zip(mended, faces, strict=False):
+            self._renew(track, face)
+        self._begin(faces[len(mended) :])
+
+    def _begin(self, faces: Sequence[Face]) -> None:
+        """Start to follow faces that the detector found, unless they are doubtful or followed already."""
+        known = np.array([track.box for track in self._tracks]).reshape(-1, 4)
+        fresh = []
+        for face in faces:
+            evidence = Evidence.of(face)
+            twins = overlaps(geometry.landmark_box(face.landmarks)[None], known) > TWIN_OVERLAP
+            if not is_doubtful(evidence, self.config) and not twins.any():
+                fresh.append((face, evidence))
+        boxes = np.array([face.box for face, _ in fresh]).reshape(-1, 4)
+        returned = match(distances(boxes, np.array([t.box for t in self._lost]).reshape(-1, 4)), RETURN_REACH)
+        for number, (face, evidence) in enumerate(fresh):
+            if number in returned:
+                name = self._lost[returned[number]].id
+            else:
+                name, self._next_id = self._next_id, self._next_id + 1
+            smooth = OneEuroFilter(self.config.smoothing)
+            self._tracks.append(Track(name, face, False, evidence.agreement, smooth))
+        back = set(returned.values())
+        self._lost = [track for number, track in enumerate(self._lost) if number not in back]
+
+    def _drop(self, lost: Sequence[Track]) -> None:
+        for track in lost:
+            self._tracks.remove(track)
+            track.lost_at = self._frame
+            self._lost.append(track)
+
+    def _report(self, track: Track, time: float) -> Face:
+        if not self.config.smooth:
+            return replace(track.face, id=track.id)
+        size = float(geometry.box_size(track.box))
+        landmarks = track.smooth(time, track.face.landmarks, size)
+        pose = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape()))
+        return replace(
+            track.face, id=track.id, landmarks=landmarks.astype(np.float32), pose=pose.astype(np.float32)
+        )
+
+
+MATCH_OVERLAP = 0.2
+"""Least IoU of a detection and the face that it confirms. The detector's box overlaps the true one by
+0.84 on average, 0.74 in profile (docs/detector.md)."""
+DRIFT_OVERLAP = 0.5
+"""Below this IoU of a detection and the face that it confirms, the face is looked for anew from there."""
+TWIN_OVERLAP = 0.6
+"""Two followed faces whose boxes overlap by more than this are one."""
+RETURN_REACH = 1.0
+"""How far from its last place, in units of its size, a lost face may turn up and keep its id; a face
+twice or half as large counts as 0.7 away."""
+
+
+FAST = 2.0
+"""A face that moved by more than this many times the slack is looked for where it will be next."""
+
+
+def ahead(box: Array, motion: Array, slack: float) -> Array:
+    """Where a face will be in the next frame, should it go on as it came.
+
+    Args:
+        box: (4,) of its landmarks.
+        motion: (2,) of its centre since the last frame; too little of it counts as none, so that the
+            noise of a still face is not doubled.
+        slack: see `follow_box`.
+
+    >>> ahead(np.array([0.0, 0, 100, 80]), np.array([8.0, 3.0]), 0.02).tolist()
+    [8.0, 3.0, 108.0, 83.0]
+    >>> ahead(np.array([0.0, 0, 100, 80]), np.array([3.0, 1.0]), 0.02).tolist()
+    [0.0, 0.0, 100.0, 80.0]
+    """
+    size = float((box[2:] - box[:2]).max())
+    return box + np.tile(motion, 2) if np.hypot(*motion) > FAST * slack * size else box
+
+
+def follow_box(last: Array, found: Array, slack: float) -> Array:
+    """The box to look in next: the last one, moved and scaled no more than the face asks for.
+
+    Args:
+        last: (4,) box that was looked in.
+        found: (4,) box of the landmarks found there.
+        slack: how far the result may be from `found`, in units of its longer side, and by which
+            factor (1 + slack) larger or smaller.
+
+    >>> follow_box(np.array([0.0, 0, 100, 100]), np.array([1.0, 0, 101, 100]), 0.02).tolist()
+    [0.0, 0.0, 100.0, 100.0]
+    >>> follow_box(np.array([0.0, 0, 100, 100]), np.array([5.0, 0, 105, 100]), 0.02).tolist()
+    [3.0, 0.0, 103.0, 100.0]
+    """
+    old_size, size = last[2:] - last[:2], found[2:] - found[:2]
+    reach = slack * size.max()
+    centre = np.clip((last[:2] + last[2:]) / 2, (found[:2] + found[2:]) / 2 - reach,
+                     (found[:2] + found[2:]) / 2 + reach)  # fmt: skip
+    half = np.clip(old_size, size / (1 + slack), size * (1 + slack)) / 2
+    return np.concatenate([centre - half, centre + half])
+
+
+def distances(a: ArrayLike, b: ArrayLike) -> Array:
+    """How far boxes (N, 4) are from boxes (M, 4): (N, M).
+
+    The distance of the centres in units of the mean size, and the log of the ratio of the sizes,
+    as the two legs of a right triangle.
+    """
+    first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
+    between = np.linalg.norm(
+        (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2, axis=-1
+    )
+    sizes = geometry.box_size(first), geometry.box_size(second)
+    return np.asarray(np.hypot(between / ((sizes[0] + sizes[1]) / 2), np.log(sizes[0] / sizes[1])))
+
+
+def match(costs: Array, limit: float) -> dict[int, int]:
+    """Pair rows and columns at the least sum of costs; pairs that cost more than `limit` are left out.
+
+    >>> match(np.array([[0.1, 0.3], [0.2, 0.9]]), limit=0.5)
+    {0: 1, 1: 0}
+    """
+    # What may not be paired costs the same everywhere, so that it cannot push a good pair apart.
+    rows, columns = linear_sum_assignment(np.where(costs <= limit, costs, limit + 1))
+    return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if costs[i, j] <= limit}
+
+
+def share_inside(box: Array, shape: tuple[int, ...]) -> float:
+    """The share of a box (4,) that is in a picture of shape (H, W, ...)."""
+    # Pixel centres are at integers, so the picture ends half a pixel outside of them.
+    high = np.minimum(box[2:], [shape[1] - 0.5, shape[0] - 0.5])
+    inside = np.maximum(high - np.maximum(box[:2], -0.5), 0).prod()
+    return float(inside / (box[2:] - box[:2]).prod())
+
+
+def shape_residual(landmarks: ArrayLike) -> float:
+    """The distance of a face from the mean face after the best similarity (Procrustes distance).
+
+    0: the mean face, at any place, size and turn; 1: nothing in common with it. Of 20,451 labelled
+    faces of wild68 99.9 % are within 0.17, of 1,000 of AFLW2000-3D within 0.20, and all within 0.24.
+
+    Args:
+        landmarks: (68, 3) pixels.
+    """
+    points, shape = np.asarray(landmarks, np.float64), mean_shape()
+    points, shape = points - points.mean(0), shape - shape.mean(0)
+    u, singular, vt = np.linalg.svd(points.T @ shape)
+    singular[2] *= np.sign(np.linalg.det(u @ vt))  # a rotation, not a mirror
+    cosine = singular.sum() / (np.linalg.norm(points) * np.linalg.norm(shape))
+    return float(np.sqrt(max(0.0, 1.0 - cosine**2)))

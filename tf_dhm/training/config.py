@@ -1,0 +1,131 @@
+"""Configuration of the augmentation and of the training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tf_dhm.core.configuration import check_positive, check_range
+from tf_dhm.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of a training face; every strength is 0 for none.
+
+    Attributes:
+        mirror: probability.
+        rotation: degrees, uniform in [-rotation, rotation].
+        scale: standard deviation of the logarithm of the crop's side, cut at two deviations.
+        shift: standard deviation of the crop's centre over its side, cut at two deviations.
+        brightness, contrast, saturation, colour: largest relative change.
+        grey: probability of a grey image.
+        blur: largest standard deviation of a Gaussian blur in pixels (also stands for a photo
+            of low resolution), applied with probability blur_probability.
+        occlusion: probability of a rectangle of one colour, up to occlusion_size of the side.
+        map_noise: disturbance of the initial shape of which the heat map is drawn: standard
+            deviation of its shift and of the logarithm of its scale, and of its rotation in
+            radians.
+        detected: share of the faces that are cropped as by a detector's box: with detected_scale and
+            detected_shift in place of scale and shift.
+        second_pass: share of the faces that are shown as a second pass sees them: their crop upright
+            about a first pass's landmarks, of which the heat map is drawn.
+        second_pass_noise: mean size of that first pass's error over that of the landmark box, and
+            standard deviation of its roll's in radians.
+    """
+
+    mirror: float = 0.5
+    rotation: float = 20.0
+    scale: float = 0.04
+    shift: float = 0.02
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    colour: float = 0.05
+    grey: float = 0.1
+    blur: float = 1.5
+    blur_probability: float = 0.15
+    occlusion: float = 0.1
+    occlusion_size: float = 0.4
+    map_noise: float = 0.0
+    detected: float = 0.0
+    detected_scale: float = 0.12
+    detected_shift: float = 0.05
+    second_pass: float = 0.0
+    second_pass_noise: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, 1, "mirror", "grey", "blur_probability", "occlusion", "occlusion_size")
+        check_range(self, 0, 1, "detected", "second_pass")
+        check_range(self, 0, 1, "brightness", "contrast", "saturation", "colour")
+        check_range(self, 0, math.inf, "rotation", "scale", "shift", "blur", "map_noise", "second_pass_noise")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained.
+
+    Attributes:
+        epochs: passes over the training faces; 0 keeps the weights that training would begin with.
+        batch_size: faces in a step, over all devices.
+        learning_rate: the highest rate.
+        schedule: "cosine" (linear warm-up, then half a cosine to 0); as the paper's: "step"
+            (learning_rate, then learning_rate_late after half of the epochs), "exponential"
+            (x decay_factor every decay_steps steps) or "epochs" (x decay_factor after each of
+            decay_epochs).
+        learning_rate_late, decay_factor, decay_steps, decay_epochs: see schedule.
+        warmup_epochs: length of the warm-up.
+        optimizer: "adamw", "adam" or "rmsprop".
+        weight_decay: of adamw.
+        loss: "nme" (mean distance over the size of the box), "wing", "smooth_l1" or "squared".
+        depth_weight: weight of the z axis in the loss.
+        ema: decay of the running average of the weights that is validated and exported.
+        keep: which of the running averages is exported: "best" on `val`, or the "last".
+        balance: share of the training batches that is drawn evenly from the yaw bins 0-30,
+            30-60 and 60-90 degrees; the rest is drawn evenly from all faces.
+        pooled_statistics: what normalises the pooled features of Fast DHM in training: those of
+            each "batch", or "fixed" ones, which are those of the weights that training begins with
+            (mean 0 and variance 1 where it begins anew). The mean of a batch hides from the network
+            where that batch lies among all poses, which "fixed" does not.
+        mixed_precision: compute in float16 (GPU) or bfloat16 (CPU).
+        map_source: where heat maps come from: "layer" (in the graph) or "py_function" (NumPy in
+            the input pipeline).
+        image_ops: what warps and colours faces: "opencv" (fast, in this process) or "graph"
+            (TensorFlow ops, which can run in another process).
+        seed: of the order, the augmentation and the initial weights.
+    """
+
+    epochs: int = 200
+    batch_size: int = 128
+    learning_rate: float = 1e-2
+    schedule: Literal["cosine", "step", "exponential", "epochs"] = "cosine"
+    learning_rate_late: float = 1e-5
+    decay_factor: float = 0.95
+    decay_steps: int = 2000
+    decay_epochs: tuple[int, ...] = (5, 15, 30)
+    warmup_epochs: float = 2.0
+    optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
+    weight_decay: float = 0.05
+    loss: Literal["nme", "wing", "smooth_l1", "squared"] = "nme"
+    depth_weight: float = 0.25
+    ema: float = 0.999
+    keep: Literal["best", "last"] = "best"
+    balance: float = 0.5
+    pooled_statistics: Literal["batch", "fixed"] = "batch"
+    mixed_precision: bool = False
+    map_source: Literal["layer", "py_function"] = "layer"
+    image_ops: Literal["opencv", "graph"] = "opencv"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "batch_size", "learning_rate", "learning_rate_late")
+        check_range(self, 0, math.inf, "epochs", "warmup_epochs", "weight_decay", "depth_weight")
+        check_range(self, 0, 1, "balance", "ema")
+        check_range(self, 0, 2**32 - 1, "seed")
+        check_positive(self, "decay_factor", "decay_steps")
+        epochs = sorted({epoch for epoch in self.decay_epochs if epoch > 0})
+        if not epochs or list(self.decay_epochs) != epochs:
+            raise InputError(f"decay_epochs: found {self.decay_epochs}, expected epochs from 1 on in order")
+        if self.ema == 1.0:
+            raise InputError("ema: found 1.0, expected less: the average would never move")

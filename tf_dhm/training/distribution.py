@@ -1,0 +1,147 @@
+"""Training on several devices and machines: which they are, and what each has of a batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from tf_dhm.core.errors import InputError
+
+Tensor = Any
+Distribution = Literal["none", "mirrored", "multi_worker"]
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices that train one network together; each has a replica of it.
+
+    Attributes:
+        strategy: what keeps the replicas alike; None for one device without any.
+        worker: number of this process.
+        workers: how many processes there are, each with as many devices as the others.
+    """
+
+    strategy: tf.distribute.Strategy | None = None
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def replicas(self) -> int:
+        """Devices of all workers."""
+        return 1 if self.strategy is None else int(self.strategy.num_replicas_in_sync)
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process is the one that writes files, validates and exports."""
+        return self.worker == 0
+
+    @property
+    def rows(self) -> slice:
+        """Which faces of a batch this process trains with."""
+        return slice(self.worker, None, self.workers)
+
+    def wait_for_all(self) -> None:
+        """Return when every worker has called this."""
+        if self.strategy is not None and self.workers > 1:
+            self.strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.ones([])))
+
+    def split(self, batch: dict[str, Tensor]) -> Any:
+        """A batch of this process, divided among its devices."""
+        devices = self.replicas // self.workers
+        if self.strategy is None or devices == 1:
+            return batch
+
+        def share(context: tf.distribute.experimental.ValueContext) -> dict[str, Tensor]:
+            # Every so manyeth face, so that those with a map of their own, a batch's first ones, are
+            # the first ones of each share too.
+            first = context.replica_id_in_sync_group % devices
+            return {key: value[first::devices] for key, value in batch.items() if key != "step"}
+
+        return self.strategy.experimental_distribute_values_from_function(share)
+
+    def add_up(self, step: Callable[[Any], Tensor], batch: Any) -> Tensor:
+        """The sum over all devices of what `step` finds for the share of each (see `split`)."""
+        if self.strategy is None:
+            return step(batch)
+        return self.strategy.reduce("SUM", self.strategy.run(step, (batch,)), axis=None)
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        """Give the variables that are made inside a copy on each device."""
+
+        def create(next_creator: Callable[..., Any], **options: Any) -> Any:
+            # The statistics of a synchronized batch normalisation are the same on all devices. Kept as
+            # such, and not as parts of a mean, they can be saved without the other workers.
+            if options.get("synchronization") == tf.VariableSynchronization.ON_READ:
+                options["synchronization"] = tf.VariableSynchronization.ON_WRITE
+                options["aggregation"] = tf.VariableAggregation.NONE
+            return next_creator(**options)
+
+        with ExitStack() as stack:
+            if self.strategy is not None:
+                stack.enter_context(self.strategy.scope())
+                stack.enter_context(tf.variable_creator_scope(create))
+            yield
+
+    def synchronize(self, model: tf.keras.Model) -> None:
+        """Let the batch normalisations of `model` see the whole batch, not the share of one device."""
+        if self.replicas > 1:
+            for layer in batch_normalizations(model):
+                layer.fused = False
+                layer.synchronized = True
+
+
+def batch_normalizations(model: tf.keras.Model) -> list[tf.keras.layers.BatchNormalization]:
+    return [layer for layer in model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
+
+
+def find_devices(distribution: Distribution = "none") -> Devices:
+    """The devices that a distribution names.
+
+    Of several workers this has to be the first that a process has TensorFlow do, and returns when
+    all of them have called it.
+
+    Args:
+        distribution: "none" for one device; "mirrored" for all GPUs of this machine, or its logical
+            CPU devices where it has none; "multi_worker" for those of the machines in TF_CONFIG.
+
+    Raises:
+        InputError: TF_CONFIG is not as TensorFlow documents it.
+    """
+    if distribution == "none":
+        return Devices()
+    if distribution == "mirrored":
+        return Devices(tf.distribute.MirroredStrategy())
+    worker, workers = place_in_cluster()
+    devices = Devices(tf.distribute.MultiWorkerMirroredStrategy(), worker, workers)
+    devices.wait_for_all()
+    return devices
+
+
+def place_in_cluster() -> tuple[int, int]:
+    """The number of this worker and how many there are, as TF_CONFIG says; 0 of 1 without it.
+
+    Raises:
+        InputError: TF_CONFIG is no JSON, or names no place of this process in its cluster.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return 0, 1
+    try:
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        cluster = resolver.cluster_spec().as_dict()
+        chiefs, others = (len(cluster.get(kind, ())) for kind in ("chief", "worker"))
+        first, index = {"chief": 0, "worker": chiefs}[resolver.task_type], int(resolver.task_id)
+        if chiefs > 1 or not 0 <= index < len(cluster.get(resolver.task_type, ())):
+            raise ValueError(f"no task {resolver.task_type} {index}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"TF_CONFIG: found {text!r} ({error!r}), expected JSON as "
+            '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
+        ) from error
+    return first + index, chiefs + others

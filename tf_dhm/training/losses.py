@@ -1,0 +1,71 @@
+"""Losses on shapes: all take landmarks in the network's unit and mask unknown z."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tf_dhm.core.errors import InputError
+
+Tensor = Any
+
+WING_WIDTH = 0.15
+WING_CURVATURE = 0.03
+"""w and epsilon of the wing loss (Feng et al., CVPR 2018), in halves of the crop's side."""
+
+
+def masked_error(truth: Tensor, predicted: Tensor) -> Tensor:
+    """predicted - truth, (B, 68, 3); 0 where the truth is NaN (a dataset without z)."""
+    known = tf.math.is_finite(truth)
+    return tf.where(known, predicted - tf.where(known, truth, 0.0), 0.0)
+
+
+def nme_loss(truth: Tensor, predicted: Tensor, depth_weight: float) -> Tensor:
+    """The metric itself: mean distance in x and y over sqrt(w h) of the box, plus depth. (B,)."""
+    error = masked_error(truth, predicted)
+    extent = tf.reduce_max(truth[..., :2], 1) - tf.reduce_min(truth[..., :2], 1)
+    size = tf.sqrt(extent[:, 0] * extent[:, 1])
+    # The root has no gradient at 0.
+    distance = tf.sqrt(tf.reduce_sum(error[..., :2] ** 2, -1) + 1e-8)
+    return tf.reduce_mean(distance + depth_weight * tf.abs(error[..., 2]), -1) / size
+
+
+def wing_loss(truth: Tensor, predicted: Tensor, depth_weight: float) -> Tensor:
+    """Wing loss per coordinate, mean over the points. (B,)."""
+    size = tf.abs(masked_error(truth, predicted))
+    offset = WING_WIDTH - WING_WIDTH * tf.math.log(1.0 + WING_WIDTH / WING_CURVATURE)
+    near = WING_WIDTH * tf.math.log(1.0 + size / WING_CURVATURE)
+    return _mean(tf.where(size < WING_WIDTH, near, size - offset), depth_weight)
+
+
+def smooth_l1_loss(truth: Tensor, predicted: Tensor, depth_weight: float) -> Tensor:
+    """Huber loss per coordinate with its bend at WING_CURVATURE, mean over the points. (B,)."""
+    size = tf.abs(masked_error(truth, predicted))
+    near = 0.5 * size**2 / WING_CURVATURE
+    return _mean(tf.where(size < WING_CURVATURE, near, size - 0.5 * WING_CURVATURE), depth_weight)
+
+
+def squared_loss(truth: Tensor, predicted: Tensor, depth_weight: float) -> Tensor:
+    """||S - S*||^2 as the paper's, mean over the points. (B,)."""
+    return _mean(masked_error(truth, predicted) ** 2, depth_weight)
+
+
+def _mean(values: Tensor, depth_weight: float) -> Tensor:
+    return tf.reduce_mean(values[..., 0] + values[..., 1] + depth_weight * values[..., 2], -1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "nme": nme_loss,
+    "wing": wing_loss,
+    "smooth_l1": smooth_l1_loss,
+    "squared": squared_loss,
+}
+
+
+def loss_function(name: str) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """The loss of that name: (truth (B, 68, 3), predicted (B, 68, 3), depth_weight) -> (B,)."""
+    if name not in LOSSES:
+        raise InputError(f"loss: found {name!r}, expected one of {sorted(LOSSES)}")
+    return LOSSES[name]

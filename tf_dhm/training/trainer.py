@@ -1,0 +1,484 @@
+"""The training loop: steps, running averages, validation, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
+from tf_dhm.face import geometry, metrics
+from tf_dhm.networks.config import ModelConfig
+from tf_dhm.networks.layers import DiffusionHeatMap
+from tf_dhm.networks.models import POOLED_NORMALIZATION, build_model, constant_heatmap, precision_policy
+from tf_dhm.training.config import TrainConfig
+from tf_dhm.training.distribution import Devices, batch_normalizations
+from tf_dhm.training.losses import loss_function
+
+Tensor = Any
+BatchSource = Callable[[int, int], tf.data.Dataset]
+"""(first step, end step) -> batches as `pipelines.input.batches.training_batches` describes them."""
+Weights = list[NDArray[np.float32]]
+"""In the order of `build_model(...).get_weights()`."""
+
+HISTORY_FILE = "history.csv"
+CHECKPOINT_FOLDER = "checkpoints"
+BEST_FILE = "best.npz"
+CALIBRATION_STEPS = 20
+"""Batches over which the statistics of the averaged weights are measured."""
+NAMED_FACES = 5
+"""So many faces of a batch are named where it spoils the training."""
+
+
+class DivergedError(InputError):
+    """The loss or its gradient is NaN or infinite: by the network, its recipe or a batch."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Faces on which the best weights are chosen.
+
+    crops (N, S, S, 3) uint8, landmarks (N, 68, 3) in crop pixels, yaw (N,) degrees or NaN.
+    """
+
+    crops: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    yaw: NDArray[np.float32]
+
+    def summarize(
+        self, predict: Callable[[NDArray[np.uint8]], Tensor], batch_size: int = 250
+    ) -> dict[str, float | int | None]:
+        """The metrics of `metrics.summarize` for a function of `prediction_function`."""
+        starts = range(0, len(self.crops), batch_size)
+        units = [predict(self.crops[start : start + batch_size]).numpy() for start in starts]
+        predicted = geometry.unit_to_pixels(np.concatenate(units), self.crops.shape[1])
+        return metrics.summarize(metrics.nme(predicted, self.landmarks), self.yaw)
+
+
+def prediction_function(model: tf.keras.Model, size: int) -> Callable[[NDArray[np.uint8]], Tensor]:
+    """The function of a network of `build_model`: crops (B, S, S, 3) uint8 -> unit (B, 68, 3) float32."""
+    heatmap = tf.constant(constant_heatmap(size))
+
+    def predict(crops: Tensor) -> Tensor:
+        return model({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
+
+    # Traced once for batches of every length.
+    return tf.function(predict, input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])
+
+
+@tf.keras.utils.register_keras_serializable(package="tf_dhm")
+class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up to `peak`, then half a cosine to 0 at `total` steps."""
+
+    def __init__(self, peak: float, warmup: int, total: int) -> None:
+        super().__init__()
+        self.peak, self.warmup, self.total = peak, warmup, total
+
+    def __call__(self, step: Tensor) -> Tensor:
+        at = tf.cast(step, tf.float32)
+        rising = (at + 1.0) / max(self.warmup, 1)
+        progress = (at - self.warmup) / max(self.total - self.warmup, 1)
+        falling = 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(progress, 0.0, 1.0)))
+        return self.peak * tf.where(at < self.warmup, rising, falling)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
+
+
+def precision(config: TrainConfig) -> str:
+    """The Keras precision policy that `config` asks for on this machine."""
+    if not config.mixed_precision:
+        return "float32"
+    return "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
+
+
+def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> tf.keras.optimizers.Optimizer:
+    """The optimizer and learning-rate schedule that `config` names."""
+    total = config.epochs * steps_per_epoch
+    schedules = tf.keras.optimizers.schedules
+    if config.schedule == "cosine":
+        warmup = round(config.warmup_epochs * steps_per_epoch)
+        rate: Any = WarmupCosine(config.learning_rate, warmup, total)
+    elif config.schedule == "exponential":
+        rate = schedules.ExponentialDecay(
+            config.learning_rate, config.decay_steps, config.decay_factor, staircase=True
+        )
+    else:
+        if config.schedule == "step":
+            steps, rates = [total // 2], [config.learning_rate, config.learning_rate_late]
+        else:
+            steps = [epoch * steps_per_epoch for epoch in config.decay_epochs]
+            rates = [config.learning_rate * config.decay_factor**i for i in range(len(steps) + 1)]
+        # A boundary is the last step before the change, the first step being 0.
+        rate = schedules.PiecewiseConstantDecay([step - 1 for step in steps], rates)
+    if config.optimizer == "adam":
+        optimizer = tf.keras.optimizers.Adam(rate)
+    elif config.optimizer == "rmsprop":
+        optimizer = tf.keras.optimizers.RMSprop(rate)
+    else:
+        optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if precision(config) == "mixed_float16":
+        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def fix_pooled_statistics(model: tf.keras.Model) -> None:
+    """Normalise the pooled features by the statistics in the weights, in training too.
+
+    Raises:
+        InputError: a network without that normalisation.
+    """
+    found = [layer for layer in model.layers if layer.name == POOLED_NORMALIZATION]
+    if not found:
+        raise InputError(
+            "pooled_statistics: found fixed, expected batch for a network that does not normalise pooled "
+            "features; the family fast_dhm does"
+        )
+    # A batch normalisation that cannot be trained uses its moving statistics in every call.
+    found[0].trainable = False
+
+
+class Trainer:
+    """Trains one network and keeps all that is needed to go on: weights, averages, optimizer, step.
+
+    Args:
+        model_config: the network.
+        config: the recipe.
+        steps_per_epoch: batches in an epoch.
+        batches: source of batches.
+        validation: faces of the `val` split.
+        run_dir: where checkpoints, history and TensorBoard logs go.
+        faces_of_step: names of the faces in the batch of a step (counted from 0), for messages.
+        devices: what to train on, by default one device. Each has its share of a batch; the batch
+            normalisations see the whole, and the gradients are those of the whole. The chief alone
+            validates, and writes to `run_dir`, which all workers read when they resume.
+        own_batches: what this worker has of the batches, `devices.rows` of each; by default all.
+
+    Raises:
+        InputError: a batch cannot be shared evenly.
+    """
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: TrainConfig,
+        steps_per_epoch: int,
+        batches: BatchSource,
+        validation: Validation,
+        run_dir: Path,
+        faces_of_step: Callable[[int], Sequence[str]] | None = None,
+        devices: Devices | None = None,
+        own_batches: BatchSource | None = None,
+    ) -> None:
+        tf.keras.utils.set_random_seed(config.seed)
+        self.devices = Devices() if devices is None else devices
+        if config.batch_size % self.devices.replicas:
+            raise InputError(
+                f"batch_size: found {config.batch_size}, expected a multiple of the "
+                f"{self.devices.replicas} devices that share a batch"
+            )
+        self.config = config
+        self.size = model_config.input_size
+        self.steps_per_epoch = steps_per_epoch
+        self.batches = batches
+        self.own_batches = batches if own_batches is None else own_batches
+        self.validation = validation
+        self.run_dir = run_dir
+        self.faces_of_step = faces_of_step
+        with precision_policy(precision(config)), self.devices.building():
+            self.model = build_model(model_config)
+        self.devices.synchronize(self.model)
+        # The average is the chief's alone, but that every worker holds the same one.
+        with precision_policy("float32"):  # as it is exported, whatever it is trained in
+            self.average = build_model(model_config)
+        if config.pooled_statistics == "fixed":
+            fix_pooled_statistics(self.model)
+            fix_pooled_statistics(self.average)
+        self.average.set_weights(self.model.get_weights())
+        self.predict = prediction_function(self.average, self.size)
+        with self.devices.building():
+            self.optimizer = make_optimizer(config, steps_per_epoch)
+            self.optimizer.build(self.model.trainable_variables)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.best = tf.Variable(np.inf, dtype=tf.float64, trainable=False)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.epoch_loss = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.loss = loss_function(config.loss)
+        self.draw_heatmap = DiffusionHeatMap(self.size, dtype="float32")
+        self.heatmap = tf.constant(constant_heatmap(self.size))
+        checkpoint = tf.train.Checkpoint(
+            model=self.model,
+            average=self.average,
+            optimizer=self.optimizer,
+            step=self.step,
+            best=self.best,
+            seconds=self.seconds,
+            epoch_loss=self.epoch_loss,  # sum over the steps of an unfinished epoch
+        )
+        self.checkpoints = tf.train.CheckpointManager(
+            checkpoint, str(run_dir / CHECKPOINT_FOLDER), max_to_keep=2
+        )
+        self.best_file = run_dir / BEST_FILE
+        self.history_file = run_dir / HISTORY_FILE
+        self.train_step = tf.function(self._train_step)
+        self.calibration_step = tf.function(self._calibration_step)
+
+    @property
+    def total_steps(self) -> int:
+        return self.config.epochs * self.steps_per_epoch
+
+    def initialize(self, weights: Weights) -> None:
+        """Start from trained weights, in the order of `model.get_weights()`."""
+        expected = [tuple(w.shape) for w in self.model.get_weights()]
+        found = [tuple(w.shape) for w in weights]
+        if found != expected:
+            raise InputError(
+                f"init: found the {len(found)} weights of another network, "
+                f"expected {len(expected)} as the chosen options have them"
+            )
+        self.model.set_weights(weights)
+        self.average.set_weights(weights)
+
+    def resume(self) -> int:
+        """Restore the last checkpoint; returns its step. InputError where there is none."""
+        latest = self.checkpoints.latest_checkpoint
+        if latest is None:
+            raise InputError(f"{self.run_dir / CHECKPOINT_FOLDER}: found no checkpoint, expected one")
+        try:
+            self.checkpoints.checkpoint.restore(latest).assert_consumed()
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            raise InputError(f"{latest}: found no checkpoint of this run: {error}") from error
+        if self.devices.chief:
+            self._forget_later_epochs(int(self.step) // self.steps_per_epoch)
+        return int(self.step)
+
+    def save(self) -> None:
+        """Write a checkpoint of the present step, unless there is one; of several workers the chief does."""
+        if not self.devices.chief:
+            return
+        step = int(self.step)
+        path = self.run_dir / CHECKPOINT_FOLDER / f"ckpt-{step}"
+        if self.checkpoints.latest_checkpoint == str(path):
+            return
+        try:
+            self.checkpoints.save(checkpoint_number=step)
+        except tf.errors.OpError as error:  # a full disk
+            raise InputError(f"{path}: found that it cannot be written: {error.message}") from error
+
+    def _heatmap_of(self, batch: dict[str, Tensor]) -> Tensor:
+        if "heatmap" in batch:
+            drawn = batch["heatmap"]
+        elif "initial" in batch:
+            drawn = self.draw_heatmap(batch["initial"])
+        else:
+            return self.heatmap
+        others = batch["image"].shape[0] - drawn.shape[0]
+        return tf.concat([drawn, tf.repeat(self.heatmap, others, 0)], 0) if others else drawn
+
+    def _train_step(self, batch: dict[str, Tensor]) -> Tensor:
+        loss = self.devices.add_up(self._replica_step, batch)
+        self.step.assign_add(1)
+        # Early weights are forgotten fast, or the average would lag behind in a short run.
+        at = tf.cast(self.step, tf.float32)
+        decay = tf.minimum(self.config.ema, (1.0 + at) / (10.0 + at))
+        trained = zip(self.average.trainable_weights, self.model.trainable_weights, strict=True)
+        for average, weight in trained:
+            average.assign_sub((1.0 - decay) * (average - weight))
+        return loss
+
+    def _replica_step(self, batch: dict[str, Tensor]) -> Tensor:
+        """Change the weights by the gradients of all devices; returns this one's share of the loss."""
+        image = tf.cast(batch["image"], tf.float32)
+        heatmap = self._heatmap_of(batch)
+        half = self.size / 2.0
+        truth = batch["landmarks"] / half + tf.constant([1.0 / self.size - 1.0] * 2 + [0.0])
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            predicted = self.model({"image": image, "heatmap": heatmap}, training=True)
+            loss = tf.reduce_mean(self.loss(truth, predicted, self.config.depth_weight))
+            if self.devices.replicas > 1:
+                loss /= self.devices.replicas  # what the devices find is added up
+            scaled = loss
+            if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+                scaled = self.optimizer.get_scaled_loss(loss)
+        gradients = tape.gradient(scaled, variables)
+        if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
+        else:
+            # Such a gradient spoils the weights now, but the loss only at the next batch. (In
+            # float16 it is the rule now and then: the step is left out and the scale lowered.)
+            loss = tf.where(tf.math.is_finite(tf.linalg.global_norm(gradients)), loss, np.nan)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss
+
+    def calibrate(self) -> None:
+        """Measure the statistics of the average's batch normalisations over the last training batches.
+
+        An average of weights has statistics of its own, which the average of the statistics is far
+        from while the learning rate is high (Izmailov et al., UAI 2018, section 3.2).
+        """
+        layers = [layer for layer in batch_normalizations(self.average) if layer.trainable]
+        for layer in layers:
+            layer.momentum = 0.0  # a batch leaves its own statistics and no others
+        statistics = [weight for layer in layers for weight in layer.non_trainable_weights]
+        step = int(self.step)
+        found = []
+        for batch in self.batches(max(step - CALIBRATION_STEPS, 0), step):
+            self.calibration_step(batch)
+            found.append([weight.numpy() for weight in statistics])
+        for weight, values in zip(statistics, zip(*found, strict=True), strict=True):
+            weight.assign(np.mean(values, 0))
+
+    def _calibration_step(self, batch: dict[str, Tensor]) -> None:
+        inputs = {"image": tf.cast(batch["image"], tf.float32), "heatmap": self._heatmap_of(batch)}
+        self.average(inputs, training=True)
+
+    def fit(self, checkpoint_minutes: float = 5.0, stop_after_steps: int | None = None) -> dict[str, Any]:
+        """Train from the present step to the end; returns the metrics of the best weights on `val`.
+
+        Of several workers the others return nothing, and wait in a step while the chief validates.
+
+        Args:
+            checkpoint_minutes: besides one at the end of each epoch.
+            stop_after_steps: end early after so many steps (with a checkpoint).
+
+        Raises:
+            DivergedError: the loss or its gradient is NaN or infinite; names the step and the batch.
+        """
+        start = step = int(self.step)
+        end = self.total_steps
+        if stop_after_steps is not None:
+            end = min(end, start + stop_after_steps)
+        chief = self.devices.chief
+        folder = str(self.run_dir / "tensorboard")
+        writer = tf.summary.create_file_writer(folder) if chief else tf.summary.create_noop_writer()
+        progress = tqdm(
+            initial=start,
+            total=self.total_steps,
+            unit="step",
+            desc="training",
+            mininterval=1.0,
+            disable=not chief,
+        )
+        seconds = float(self.seconds) - time.monotonic()
+        saved_at = epoch_began = time.monotonic()
+        epoch_start, loss_sum = start, float(self.epoch_loss)
+
+        def save() -> None:
+            self.seconds.assign(seconds + time.monotonic())
+            self.epoch_loss.assign(loss_sum)
+            self.save()
+
+        with closing(writer), writer.as_default(), progress:
+            for batch in self.own_batches(start, end):
+                loss = float(self.train_step(self.devices.split(batch)))
+                if not math.isfinite(loss):
+                    raise DivergedError(self._describe_failure(step))
+                step += 1
+                progress.update()
+                loss_sum += loss
+                if step % self.steps_per_epoch == 0:
+                    # The rate is of this process: a resumed epoch is timed from there.
+                    spent = time.monotonic() - epoch_began
+                    rate = (step - epoch_start) * self.config.batch_size / spent
+                    if chief:
+                        row = self._finish_epoch(step // self.steps_per_epoch, loss_sum, rate)
+                        writer.flush()
+                        progress.set_postfix(
+                            epoch=row["epoch"],
+                            loss=f"{row['loss']:.4f}",
+                            val=f"{row['val_nme']:.3f}",
+                            rate=f"{rate:.0f}/s",
+                        )
+                    loss_sum = 0.0
+                # A checkpoint comes after the history and the best weights of its epoch, so that
+                # what a killed run did after its last checkpoint is done again and nothing is lost.
+                if step % self.steps_per_epoch == 0 or time.monotonic() - saved_at > 60 * checkpoint_minutes:
+                    save()
+                    saved_at = time.monotonic()
+                if step % self.steps_per_epoch == 0:
+                    epoch_began, epoch_start = time.monotonic(), step
+            if chief and not math.isfinite(float(self.best)):
+                self.calibrate()
+            if step > start:
+                save()
+        return self.best_metrics() if chief else {}
+
+    def _describe_failure(self, step: int) -> str:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        message = (
+            f"training: found a NaN or infinite loss or gradient at step {step + 1} (epoch {epoch + 1}, "
+            f"batch {position + 1} of {self.steps_per_epoch}, seed {self.config.seed}), expected finite "
+            "numbers; try a lower learning rate"
+        )
+        if self.faces_of_step is not None:
+            names = [str(name) for name in self.faces_of_step(step)]
+            message += f"; the faces: {', '.join(names[:NAMED_FACES])}"
+            if len(names) > NAMED_FACES:
+                message += f" and {len(names) - NAMED_FACES} more"
+        return message
+
+    def _finish_epoch(self, epoch: int, loss_sum: float, rate: float) -> dict[str, Any]:
+        self.calibrate()
+        summary = self.validation.summarize(self.predict)
+        value = metrics.headline(summary)
+        if value < float(self.best) or self.config.keep == "last":
+            self.best.assign(value)  # of the weights that are kept
+            with atomic_write(self.best_file) as path:
+                np.savez(path, *self.average.get_weights())
+        row = {
+            "epoch": epoch,
+            "loss": loss_sum / self.steps_per_epoch,
+            "val_nme": value,
+            **{f"val_{key}": number for key, number in summary.items()},
+            "images_per_second": round(rate, 1),
+            "learning_rate": float(self.optimizer.learning_rate.numpy()),
+        }
+        for key in ("loss", "val_nme", "images_per_second", "learning_rate"):
+            tf.summary.scalar(key, row[key], step=epoch)
+        new = not self.history_file.exists()
+        with self.history_file.open("a", newline="") as file:
+            table = csv.DictWriter(file, list(row), lineterminator="\n")
+            if new:
+                table.writeheader()
+            table.writerow(row)
+        return row
+
+    def _forget_later_epochs(self, last_epoch: int) -> None:
+        """Take out of the history what a killed run wrote after its last checkpoint."""
+        if not self.history_file.exists():
+            return
+        if last_epoch == 0:
+            self.history_file.unlink()
+            return
+        # A line that was cut short is among them: a row is written whole before its checkpoint.
+        lines = self.history_file.read_text().splitlines()
+        with atomic_write(self.history_file) as path:
+            path.write_text("".join(f"{line}\n" for line in lines[: 1 + last_epoch]))
+
+    def best_weights(self) -> Weights:
+        """The running average where it was best on `val`; the present one before the first epoch's end."""
+        if not math.isfinite(float(self.best)):
+            return self.average.get_weights()
+        with np.load(self.best_file) as archive:
+            return [archive[name] for name in archive.files]
+
+    def best_metrics(self) -> dict[str, Any]:
+        """The metrics of `best_weights` on `val`."""
+        present = self.average.get_weights()
+        self.average.set_weights(self.best_weights())
+        summary = self.validation.summarize(self.predict)
+        self.average.set_weights(present)
+        return summary

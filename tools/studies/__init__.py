@@ -1,0 +1,3 @@
+"""Measurements behind the tables and figures of the documentation."""
+
+__all__ = ["family_study", "paper_figures", "rate", "runtime_measures", "serving_load", "tracking_measures"]

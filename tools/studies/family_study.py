@@ -1,0 +1,394 @@
+"""The study of the small twins: each is trained and measured alike, and stands in one table.
+
+Runs are those of `training_run`, one for each preset and seed in a folder of its own. What is
+finished is not done again, and a run that was stopped goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from pipelines.datasets import aflw2000_3d
+from pipelines.runs import run as training_run
+from pipelines.runs.run import Options
+from tf_dhm.core import configuration
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
+from tf_dhm.evaluation import benchmark
+from tf_dhm.evaluation import evaluate as evaluation
+from tf_dhm.evaluation.benchmark import BenchmarkConfig
+from tf_dhm.export import saved_model as export
+from tf_dhm.face import metrics
+from tf_dhm.networks.models import build_model, weight_bytes
+from tf_dhm.training.presets import PRESETS, find_preset
+
+Step = Literal["train", "latency", "table", "sizes"]
+TWINS = (
+    "dhm_small",
+    "cnn_3d_small",
+    "fast_dhm_small",
+    "fast_cnn_vanilla_rnn_small",
+    "rnn_2d_small",
+    "dhm_rhg_small",
+)
+"""In the order in which they are trained."""
+CONTRASTS = (
+    ("the RNN", "dhm_small", "cnn_3d_small"),
+    ("the heat map and the 3-D parameters", "dhm_small", "rnn_2d_small"),
+    ("the hourglasses and the LSTM", "dhm_rhg_small", "dhm_small"),
+    ("the CNN of Fast DHM", "fast_cnn_vanilla_rnn_small", "dhm_small"),
+    ("the fast recurrent module", "fast_dhm_small", "fast_cnn_vanilla_rnn_small"),
+)
+"""What a preset has and another has not: (what, with it, without it)."""
+LATENCY_FILE = "latency.json"
+RUNS_FILE = "family.csv"
+TEST_DATASET = "aflw2000_3d"
+RUN_METRICS = (*(f"nme_{name}" for name in metrics.YAW_BINS), "nme_mean_of_bins")
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What to do, with which data, and where to keep it."""
+
+    data_dir: Path | None = None
+    """Folder of the dataset to train with."""
+    test_dir: Path | None = None
+    """Folder of AFLW2000-3D, to test on."""
+    steps: tuple[Step, ...] = ("train", "table")
+    """train: train and test what is not done yet. latency: time the trained models; wants a quiet machine.
+    table: write the CSV of all runs and the table of the document. sizes: the document's table of
+    parameters and bytes."""
+    output_dir: Path = Path("runs/family")
+    """Folder of the runs."""
+    document: Path = Path("docs/family.md")
+    """Where the tables go, between their marks; the CSV goes beside it."""
+    dataset: str = "wild68"
+    """Which dataset lies in data_dir."""
+    cache_dir: Path = Path("data/prepared")
+    """Where it is kept in prepared form."""
+    presets: tuple[str, ...] = TWINS
+    """What to train."""
+    seeds: tuple[int, ...] = (1, 2)
+    """One run of each preset for each of them; all presets with the first one come first."""
+    epochs: int | None = None
+    """In place of those of the presets."""
+    limit: int | None = None
+    """Use no more than so many faces of the dataset."""
+    threads: int = 0
+    """Threads of the computation; 0 for all cores."""
+    rounds: int = 20
+    """Turns of every model when they are timed."""
+
+    def __post_init__(self) -> None:
+        for preset in self.presets:
+            find_preset(preset)
+        for name in ("presets", "seeds", "steps"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise InputError(f"{name}: found {values}, expected one or more, each once")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of the study."""
+
+    preset: str
+    seed: int
+    folder: Path
+
+    @property
+    def version_dir(self) -> Path:
+        return self.folder / training_run.EXPORT_FOLDER / self.preset / "1"
+
+    @property
+    def is_trained(self) -> bool:
+        return (self.version_dir.parent / export.CARD_FILE).exists()
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / training_run.EVALUATION_FOLDER / "metrics.json"
+
+
+def study(config: StudyConfig) -> None:
+    """Do the steps that `config` names, in the order of `Step`.
+
+    Raises:
+        InputError: a missing folder or document, nothing to time or to show, a run that was begun
+            with other options, or anything its parts refuse.
+    """
+    if {"table", "sizes"} & set(config.steps) and not config.document.is_file():
+        raise InputError(f"document: found no {config.document}, expected a file with marks for the tables")
+    for step in get_args(Step):
+        if step in config.steps:
+            STEPS[step](config)
+
+
+def runs(config: StudyConfig) -> Iterator[Run]:
+    """All runs of a study, in their order."""
+    for seed in config.seeds:
+        for preset in config.presets:
+            yield Run(preset, seed, config.output_dir / f"{preset}_seed{seed}")
+
+
+def train_all(config: StudyConfig) -> None:
+    """Train and test all that is not done yet."""
+    for name in ("data_dir", "test_dir"):
+        folder = getattr(config, name)
+        if folder is None or not folder.is_dir():
+            raise InputError(
+                f"{name}: found {'none' if folder is None else f'no {folder}'}, expected a folder"
+            )
+    for run in runs(config):
+        train(config, run)
+        test(config, run)
+
+
+def options_of(config: StudyConfig, run: Run) -> Options:
+    """The options of `train.py` for a run."""
+    preset = find_preset(run.preset)
+    recipe = dataclasses.replace(preset.train, seed=run.seed)
+    if config.epochs is not None:
+        recipe = dataclasses.replace(recipe, epochs=config.epochs)
+    return Options(
+        preset=run.preset,
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        limit=config.limit,
+        cache_dir=config.cache_dir,
+        runs_dir=run.folder.parent,
+        name=run.folder.name,
+        threads=config.threads,
+        quality_crops=0,  # nothing of the study is about visibility or confidence
+        model=preset.model,
+        train=recipe,
+        augment=preset.augment,
+    )
+
+
+def command_of(options: Options) -> str:
+    """The command line of `train.py` that has `options`."""
+    words: list[Any] = [
+        "--preset",
+        options.preset,
+        "--dataset",
+        options.dataset,
+        "--data-dir",
+        options.data_dir,
+    ]
+    words += ["--seed", options.train.seed, "--quality-crops", options.quality_crops, "--name", options.name]
+    if options.train.epochs != find_preset(options.preset).train.epochs:
+        words += ["--epochs", options.train.epochs]
+    if options.limit is not None:
+        words += ["--limit", options.limit]
+    return shlex.join(["python", "train.py", *map(str, words)])
+
+
+def train(config: StudyConfig, run: Run) -> None:
+    """Train a run to its end, from its last checkpoint if it has one."""
+    options, file = options_of(config, run), run.folder / training_run.OPTIONS_FILE
+    if file.exists():
+        begun = configuration.read_json(Options, file)
+        if (begun.model, begun.train, begun.limit) != (options.model, options.train, options.limit):
+            raise InputError(
+                f"{run.folder}: found a run begun with other options, expected those of this study"
+            )
+    if not run.is_trained:
+        print(f"{run.preset}, seed {run.seed}: training in {run.folder}", flush=True)
+        training_run.run_to_end(options, command_of(options))
+
+
+def test(config: StudyConfig, run: Run) -> None:
+    """Measure the model of a run on AFLW2000-3D with its original labels."""
+    if run.metrics_file.exists():
+        return
+    assert config.test_dir is not None
+    entries = evaluation.load_entries([run.version_dir])
+    faces = aflw2000_3d.read(config.test_dir, wrap_pose=False)
+    result = evaluation.evaluate(entries, {"original": faces})
+    evaluation.write_report(result, entries, TEST_DATASET, run.metrics_file.parent)
+
+
+def time_all(config: StudyConfig) -> None:
+    """Time the models of all presets that are trained, each in turns with MediaPipe's."""
+    models = {run.preset: str(run.version_dir) for run in runs(config) if run.is_trained}
+    if not models:
+        raise InputError(f"{config.output_dir}: found no trained model, expected some of {config.presets}")
+    timing = BenchmarkConfig(
+        models=tuple(models.values()),
+        photo=Path(),
+        kinds=("saved_model",),
+        stages=("model",),
+        threads=(1,),
+        batches=(1,),
+        rounds=config.rounds,
+        output=config.output_dir / LATENCY_FILE,
+    )
+    print(benchmark.run(timing))
+
+
+def read_latency(path: Path) -> dict[str, dict[str, Any]]:
+    """Preset -> its measurement by `time_all` on one thread of the CPU; empty where there is none."""
+    if not path.exists():
+        return {}
+    report = json.loads(path.read_text())
+    results = [row for row in report["results"] if row["device"] == "cpu"]
+    return {row["model"]: {**row, "cpu": report["machine"]["cpu"]} for row in results}
+
+
+def collect(config: StudyConfig) -> pd.DataFrame:
+    """One row for each run that is trained and tested.
+
+    Columns: preset, seed, faces_seen, hours, machine, images, val_* and test_* (percent, see
+    `metrics.summarize`), parameters, weight_bytes, ms and ratio (NaN until timed).
+    """
+    latency = read_latency(config.output_dir / LATENCY_FILE)
+    rows = []
+    for run in runs(config):
+        if not run.metrics_file.exists():
+            continue
+        description = export.read_description(run.version_dir)
+        (by_labels,) = json.loads(run.metrics_file.read_text()).values()
+        found = by_labels["original"]
+        size = evaluation.model_size(run.version_dir)
+        timed = latency.get(run.preset, {})
+        rows.append(
+            {
+                "preset": run.preset,
+                "seed": run.seed,
+                "faces_seen": description.faces_seen,
+                "hours": description.hours,
+                "machine": description.machine,
+                "images": found["images"],
+                **{f"val_{name}": description.val[name] for name in RUN_METRICS},
+                **{f"test_{name}": found[name] for name in RUN_METRICS},
+                "parameters": size.parameters,
+                "weight_bytes": size.bytes,
+                "ms": timed.get("ms", np.nan),
+                "ratio": timed.get("ratio", np.nan),
+            }
+        )
+    if not rows:
+        raise InputError(f"{config.output_dir}: found no finished run, expected some of {config.presets}")
+    return pd.DataFrame(rows)
+
+
+def write_table(config: StudyConfig) -> None:
+    """Write the CSV of all finished runs, and the table of the document from it."""
+    table = collect(config)
+    with atomic_write(config.document.with_name(RUNS_FILE)) as path:
+        table.to_csv(path, index=False, float_format="%.5g")
+    latency = read_latency(config.output_dir / LATENCY_FILE)
+    fill_in(config.document, "family study", study_text(table, latency))
+    print(f"{len(table)} of {len(list(runs(config)))} runs are in {config.document}")
+
+
+def study_text(table: pd.DataFrame, latency: dict[str, dict[str, Any]]) -> str:
+    """The measured part of the document: the table of `collect`, and what each part brings.
+
+    Numbers are means over the seeds; "±" is half of the distance between the best and the worst seed.
+    """
+    rows = []
+    for preset, part in table.groupby("preset", sort=False):
+        means = part.mean(numeric_only=True)
+        spread = np.ptp(part["test_nme_mean_of_bins"]) / 2.0
+        bins = " / ".join(f"{means[f'test_nme_{name}']:.2f}" for name in metrics.YAW_BINS)
+        rows.append(
+            {
+                "preset": f"`{preset}`",
+                "NME 0–30 / 30–60 / 60–90": bins,
+                "mean of bins": f"{means['test_nme_mean_of_bins']:.2f}"
+                + (f" ± {spread:.2f}" if len(part) > 1 else ""),
+                "on val": f"{means['val_nme_mean_of_bins']:.2f}",
+                "seeds": ", ".join(map(str, part["seed"])),
+                "ms": f"{means['ms']:.2f}" if np.isfinite(means["ms"]) else DASH,
+                "weights": f"{means['weight_bytes']:,.0f} bytes",
+            }
+        )
+    first = table.iloc[0]
+    faces = sorted({f"{count:,}" for count in table["faces_seen"]})
+    lines = [
+        f"NME in percent on {first['images']:,} images of AFLW2000-3D, original labels, and on the `val` "
+        f"split; {', '.join(faces)} faces seen by each run ({first['machine']}).",
+        evaluation.to_markdown(pd.DataFrame(rows)),
+    ]
+    if latency:
+        timed = next(iter(latency.values()))
+        lines.append(
+            f"ms: median of one call, SavedModel, float32, batch 1, one thread of {timed['cpu']}; inside: "
+            f"{timed['inside']}."
+        )
+    else:
+        lines.append("Not timed yet.")
+    lines.append(contrast_text(table))
+    return "\n\n".join(line.strip() for line in lines if line)
+
+
+def contrast_text(table: pd.DataFrame) -> str:
+    """What each part brings, as far as the presets that tell are in the table."""
+    means = table.groupby("preset")[["test_nme_mean_of_bins", "val_nme_mean_of_bins", "ms"]].mean()
+    rows = []
+    for what, with_it, without in CONTRASTS:
+        if not {with_it, without} <= set(means.index):
+            continue
+        change = means.loc[with_it] - means.loc[without]
+        times = means.loc[with_it, "ms"] / means.loc[without, "ms"]
+        rows.append(
+            {
+                "what it brings": what,
+                "with": f"`{with_it}`",
+                "without": f"`{without}`",
+                "NME": f"{change['test_nme_mean_of_bins']:+.2f}",
+                "on val": f"{change['val_nme_mean_of_bins']:+.2f}",
+                "time": f"× {times:.2f}" if np.isfinite(times) else DASH,
+            }
+        )
+    return evaluation.to_markdown(pd.DataFrame(rows)) if rows else ""
+
+
+def write_sizes(config: StudyConfig) -> None:
+    """Build every preset and write what it holds into the document."""
+    rows = []
+    for name, preset in PRESETS.items():
+        network = build_model(preset.model)
+        count = weight_bytes(network)
+        rows.append(
+            {
+                "preset": f"`{name}`",
+                "what": preset.summary,
+                "input": f"{preset.model.input_size} × {preset.model.input_size}",
+                "steps": str(preset.model.recurrent_steps),
+                "parameters": f"{count // 4:,}",
+                "float32 weights": f"{count / 1e6:.2f} MB",
+            }
+        )
+        tf.keras.backend.clear_session()
+    fill_in(config.document, "family sizes", evaluation.to_markdown(pd.DataFrame(rows)).strip())
+
+
+def fill_in(document: Path, name: str, text: str) -> None:
+    """Replace what stands between the marks <!-- NAME --> and <!-- end of NAME --> of a document.
+
+    Raises:
+        InputError: the marks are not there, once and in this order.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    content = document.read_text()
+    if content.count(begin) != 1 or content.count(end) != 1 or content.index(begin) > content.index(end):
+        raise InputError(f"{document}: found no place for a table, expected the lines {begin} and {end} once")
+    before, after = content.split(begin)[0], content.split(end)[1]
+    with atomic_write(document) as path:
+        path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+STEPS = {"train": train_all, "latency": time_all, "table": write_table, "sizes": write_sizes}
