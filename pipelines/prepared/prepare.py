@@ -24,7 +24,7 @@ from tf_dhm.core.files import atomic_write
 REFUSED_FILE = "refused.csv"
 PLAN_FILE = "plan.json"
 """Settings of an unfinished folder; a finished one has them in `dataset.json`."""
-TEMPORARY_FILE = re.compile(r"\.(shard-\d{5}|index|refused|dataset|plan)\.(\d+)\.tmp\.\w+")
+TEMPORARY_FILE = re.compile(r"\.(shard-\d{5}|index|refused|dataset|plan)\.(\d+)-\w+\.tmp\.\w+")
 """What `atomic_write` calls the files of a prepared folder before they are whole: process in group 2."""
 
 

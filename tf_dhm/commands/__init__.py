@@ -1,3 +1,3 @@
 """What align.py and align_archive.py run: inputs in, files and tables out."""
 
-__all__ = ["align_files", "archive", "archive_parts", "face_records"]
+__all__ = ["align_files", "archive", "archive_manifest", "archive_parts", "face_records"]

@@ -189,7 +189,8 @@ def open_job(config: ArchiveConfig, folder: Folder) -> Job:
     Raises:
         InputError: no manifest or model, or a difference; names it.
     """
-    from tf_dhm.commands.archive_parts import Job, check_manifest, copy_manifest, file_sha256
+    from tf_dhm.commands.archive_manifest import check_manifest, copy_manifest, file_sha256
+    from tf_dhm.commands.archive_parts import Job
 
     check_manifest(config.manifest)
     model = find_tflite(config.model)

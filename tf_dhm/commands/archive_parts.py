@@ -1,12 +1,11 @@
-"""An archive of photos in parts: its manifest, the faces of a part as Parquet, and how a part is redone.
+"""The parts of an archive: the faces of a block of photos as Parquet, and how a part is made again.
 
-The manifest is copied once into blocks of so many rows, each of which makes one Parquet file, its
-part. So a part depends on nothing but its number and the job's settings, whoever aligns it, whenever.
+A block of the manifest (`archive_manifest`) makes one Parquet file, its part. A part depends on nothing
+but its number and the job's settings, whichever process aligns it and whenever.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -17,24 +16,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from tf_dhm.commands.archive_manifest import BOX, read_block
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.runtime.aligner import Face
 from tf_dhm.runtime.images import Photo, read_photo
 
-BOX = ("x0", "y0", "x1", "y1")
 POSE = ("pitch", "yaw", "roll")
-MANIFEST_SUFFIXES = (".parquet", ".csv", ".csv.gz")
-READ_ROWS = 65536
-"""Rows of a Parquet manifest that are read at once."""
-
 MAX_DEATHS = 3
 """Processes that may end at one photo before it is left out: a decoder can crash, or run out of memory."""
 
@@ -42,11 +34,6 @@ NO_ROW = -1
 
 COUNTS = b"tf_dhm.counts"
 """Key of a part's counts in its Parquet metadata."""
-
-BLOCK_SCHEMA = pa.schema(
-    [("row", pa.int64()), ("path", pa.string()), *((name, pa.float64()) for name in BOX)]
-)
-"""A row of the manifest as it is copied; no box: all four are null."""
 
 FACE_SCHEMA = pa.schema(
     [
@@ -167,136 +154,6 @@ class PhotoAligner(Protocol):
     """`Aligner.align`."""
 
     def align(self, image: Photo, boxes: list[list[float]] | None = None) -> list[Face]: ...
-
-
-def file_sha256(path: Path) -> str:
-    """Of the bytes of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def check_manifest(path: Path) -> None:
-    """Raise InputError where `path` cannot be a manifest."""
-    if not path.is_file():
-        raise InputError(f"manifest {path}: found no file, expected a table of photos")
-    if not path.name.lower().endswith(MANIFEST_SUFFIXES):
-        raise InputError(f"manifest {path}: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}")
-
-
-def read_manifest(path: Path) -> Iterator[pa.RecordBatch]:
-    """Stream a manifest as batches of BLOCK_SCHEMA without its `row`.
-
-    Args:
-        path: a Parquet or CSV file with a column `path` and, if boxes are given, `x0`, `y0`, `x1`
-            and `y1`, empty where a photo has none. Other columns are not read.
-
-    Raises:
-        InputError: no such file, no table, a missing column, or one of another type.
-    """
-    check_manifest(path)
-    name = f"manifest {path}"
-    try:
-        yield from (_normalise(batch, name) for batch in _read_batches(path, name))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        raise InputError(f"{name}: found no readable table: {error}") from error
-
-
-def _read_batches(path: Path, name: str) -> Iterator[pa.RecordBatch]:
-    if path.suffix.lower() == ".parquet":
-        with pq.ParquetFile(path) as file:
-            columns = _wanted_columns(file.schema_arrow.names, name)
-            yield from file.iter_batches(READ_ROWS, columns=columns)
-        return
-    parse = pa.csv.ParseOptions(newlines_in_values=True)
-    with pa.csv.open_csv(path, parse_options=parse) as reader:
-        columns = _wanted_columns(reader.schema.names, name)
-    types = {column: BLOCK_SCHEMA.field(column).type for column in columns}
-    convert = pa.csv.ConvertOptions(column_types=types, include_columns=columns)
-    with pa.csv.open_csv(path, parse_options=parse, convert_options=convert) as reader:
-        yield from reader
-
-
-def _wanted_columns(found: list[str], name: str) -> list[str]:
-    columns = ["path", *BOX] if any(column in found for column in BOX) else ["path"]
-    missing = [column for column in columns if column not in found]
-    if missing:
-        raise InputError(
-            f"{name}: found no column {', '.join(missing)} among {', '.join(found)[:200]}, "
-            "expected path and, for boxes, all of x0, y0, x1, y1"
-        )
-    return columns
-
-
-def _normalise(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
-    """A batch with the columns and types of BLOCK_SCHEMA, but `row`; no number is null."""
-    columns = []
-    for field in list(BLOCK_SCHEMA)[1:]:
-        if field.name not in batch.schema.names:
-            columns.append(pa.nulls(len(batch), field.type))
-            continue
-        column = batch.column(field.name)
-        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-        if isinstance(column.type, pa.DictionaryType):
-            is_text = pa.types.is_string(column.type.value_type)
-        if pa.types.is_null(column.type):
-            pass
-        elif field.name == "path" and not is_text:
-            raise InputError(f"{name}: column path: found {column.type}, expected text")
-        elif field.name in BOX and not (
-            pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
-        ):
-            raise InputError(f"{name}: column {field.name}: found {column.type}, expected numbers")
-        column = column.cast(field.type)
-        if field.name in BOX:
-            column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, names=BLOCK_SCHEMA.names[1:])
-
-
-def copy_manifest(path: Path, target: Path, part_rows: int) -> int:
-    """Write a manifest as an Arrow file of one batch for each part; returns how many rows it has.
-
-    No more than one batch of each is in memory.
-
-    Raises:
-        InputError: as `read_manifest`, or there is no row.
-    """
-    rows = 0
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with atomic_write(target) as temporary, pa.ipc.new_file(temporary, BLOCK_SCHEMA, options=options) as file:
-        for block in _blocks(read_manifest(path), part_rows):
-            numbers = pa.array(np.arange(rows, rows + len(block)), pa.int64())
-            arrays = [numbers, *block.columns]
-            file.write_batch(pa.RecordBatch.from_arrays(arrays, schema=BLOCK_SCHEMA))
-            rows += len(block)
-        if not rows:
-            raise InputError(f"manifest {path}: found no row, expected one for each photo")
-    return rows
-
-
-def _blocks(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of `size`, the last one with the rest."""
-    held: list[pa.RecordBatch] = []
-    missing = size
-    for batch in batches:
-        while len(batch):
-            head, batch = batch.slice(0, missing), batch.slice(missing)
-            held.append(head)
-            missing -= len(head)
-            if not missing:
-                yield pa.concat_batches(held)
-                held, missing = [], size
-    if held:
-        yield pa.concat_batches(held)
-
-
-def read_block(manifest: Path, part: int) -> list[dict[str, Any]]:
-    """The rows of a part, of BLOCK_SCHEMA, from what `copy_manifest` wrote."""
-    with pa.memory_map(str(manifest)) as source:
-        return pa.ipc.open_file(source).get_batch(part).to_pylist()
 
 
 class Attempts:

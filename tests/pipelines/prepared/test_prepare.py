@@ -126,7 +126,7 @@ def test_a_stopped_run_is_finished_by_the_next(whole: dict[str, bytes], tmp_path
         records.load(folder)
     written = {p: p.stat().st_mtime_ns for p in done}
     # What kill -9 leaves behind: a process of that number is not there.
-    leftover = folder / ".shard-00003.999999999.tmp.tfrecord"
+    leftover = folder / ".shard-00003.999999999-0a1b.tmp.tfrecord"
     leftover.write_bytes(b"half a shard")
 
     prepare("made", made_samples(), folder, STORE)
@@ -210,8 +210,8 @@ def test_a_shard_that_was_removed_is_written_again(whole: dict[str, bytes], tmp_
 def test_temporary_files_of_a_living_process_stay(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
-    theirs = folder / f".shard-00000.{os.getppid()}.tmp.tfrecord"
-    other = folder / ".keep.999999999.tmp.txt"
+    theirs = folder / f".shard-00000.{os.getppid()}-0a1b.tmp.tfrecord"
+    other = folder / ".keep.999999999-0a1b.tmp.txt"
     theirs.touch()
     other.touch()
     prepare("made", made_samples(), folder, STORE)

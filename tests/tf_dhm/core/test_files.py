@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tf_dhm.core.files import atomic_write
+from tf_dhm.core.files import atomic_write, fit_name
 
 
 def test_the_file_appears_at_the_end_only(tmp_path: Path) -> None:
@@ -76,3 +77,39 @@ def test_a_directory_with_content_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="not empty"):
         write_over()
     assert [item.name for item in tmp_path.rglob("*")] == ["model", "kept"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a" * 251 + ".jpg",
+        "写" * 83 + ".jpg",
+        "龍" * 85,
+        "a." + "写" * 84,
+        b"\xff".decode("utf-8", "surrogateescape") * 255,
+    ],
+)
+def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
+    assert len(os.fsencode(name)) > 250
+    with atomic_write(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "whole")]
+
+
+def test_writers_of_the_same_process_number_do_not_meet(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a.txt") as first, atomic_write(tmp_path / "a.txt") as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "a.txt").read_text() == "first"  # its block ended last
+
+
+def test_names_are_shortened_only_if_they_must_be() -> None:
+    assert fit_name("a" * 251, ".png") == "a" * 251 + ".png"
+    long = ["写" * 84 + "a", "写" * 84 + "b"]
+    short = [fit_name(name, ".png") for name in long]
+    assert short[0] != short[1]
+    for name in short:
+        assert 250 < len(os.fsencode(name)) <= 255
+        assert name.startswith("写" * 80)
+        assert name.endswith(".png")

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.tf_dhm.networks.test_dhm import HOURGLASS, VANILLA
 
+from tests.tf_dhm.networks.test_dhm import HOURGLASS, VANILLA
 from tf_dhm.networks.backbones import BACKBONES, residual_module
 from tf_dhm.networks.config import ModelConfig
 
