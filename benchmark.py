@@ -6,16 +6,13 @@ python benchmark.py --models fast_dhm --kinds float32 --peers mediapipe dlib my_
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tf_dhm.core.cli import run_script
+
 import tyro
 
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from tf_dhm.core.errors import run_script
 from tf_dhm.evaluation import benchmark
 from tf_dhm.evaluation.benchmark import BenchmarkConfig
 

@@ -10,24 +10,22 @@ python evaluate.py --peers mediapipe dlib 3ddfa_v2=3DDFA_V2/weights/mb05_120x120
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
+from tf_dhm.core.cli import run_script
 
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import tyro
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.datasets.samples import FaceSample, Refusal, Split
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.synthetic import series as synthetic
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation import evaluate as evaluation
 
 

@@ -10,18 +10,16 @@ python export.py --model runs/my_run/export/fast_dhm --tflite float32 float16 dy
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tf_dhm.core.cli import run_script
+
 import tyro
 
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from pipelines.input.calibration import representative_crops
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 from tf_dhm.export.saved_model import card_rows, promote, read_description
 from tf_dhm.export.tflite import convert
 from tf_dhm.runtime.predictor import find_savedmodel, model_name

@@ -9,19 +9,16 @@ as --data-dir; given a dataset as distributed, it does the same by itself.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from tf_dhm.core.cli import run_script
 
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import tyro
 
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import prepare, records
 from pipelines.synthetic import series as synthetic
-from tf_dhm.core.errors import run_script
 
 
 @dataclass(frozen=True)

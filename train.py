@@ -12,22 +12,19 @@ Behind --resume RUN_FOLDER may stand where the run's files and services are now,
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import sys
 from pathlib import Path
 
-import tyro
-
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from tf_dhm.core.cli import run_script
 
 import tensorflow as tf
+import tyro
 
 from pipelines.prepared.catalogue import SYNTHETIC
 from pipelines.runs.run import OPTIONS_FILE, PLACES, Options, differences, run
 from tf_dhm.core import configuration
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT, find_preset
 

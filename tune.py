@@ -7,20 +7,17 @@ other options behind it as may change: `--resume runs/tune --export pareto`.
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
 
-import tyro
-
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from tf_dhm.core.cli import run_script
 
 import tensorflow as tf
+import tyro
 
 from pipelines.search.tuning import TuneConfig, read_search, tune
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 
 
 def parse(arguments: list[str]) -> TuneConfig:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import NUM_LANDMARKS
-from tf_dhm.face.morphable import NUM_EXPRESSION, NUM_IDENTITY, NUM_PARAMETERS, Array, MorphableModel
+from tf_dhm.face.morphable import NUM_EXPRESSION, NUM_IDENTITY, NUM_PARAMETERS, MorphableModel
 
 VERTICES = 75
 

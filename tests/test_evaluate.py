@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tf_dhm.core.cli import run_script
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -17,7 +19,6 @@ import scipy.io
 import evaluate
 from pipelines.prepared import records
 from tests.fakes import mean_shape_in_box, write_fake_model
-from tf_dhm.core.errors import run_script
 from tf_dhm.face import geometry, metrics
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tf_dhm.core.cli import run_script
+
 import pytest
 
 import export
 from pipelines.datasets.csv_landmarks import read
 from pipelines.prepared import prepare
 from tests.faces import TINY_MODEL, write_faces
-from tf_dhm.core.errors import run_script
 from tf_dhm.export.saved_model import Description, save_model
 from tf_dhm.networks.models import build_model
 from tf_dhm.training.presets import PRESETS

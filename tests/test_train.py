@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from tf_dhm.core.cli import run_script
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +21,7 @@ import train
 from pipelines.datasets.csv_landmarks import read
 from pipelines.prepared import prepare
 from tests.faces import write_faces
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 from tf_dhm.export.saved_model import read_weights
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT
 

@@ -132,7 +132,7 @@ import tensorflow as tf
 cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import train
-from tf_dhm.core.errors import run_script
+from tf_dhm.core.cli import run_script
 run_script(train.main)
 """
 

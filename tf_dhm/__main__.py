@@ -5,19 +5,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# OpenCV, too: what is wrong with a video or camera is said once, by us.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+from tf_dhm.core.cli import run_script
 
 import tyro
 
 from tf_dhm.commands.align_files import AlignConfig, align_inputs
-from tf_dhm.core.errors import run_script
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

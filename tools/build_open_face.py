@@ -26,7 +26,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.cli import run_script
+
+from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face.geometry import MIRROR_68
 

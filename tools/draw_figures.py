@@ -9,16 +9,15 @@ python tools/draw_figures.py tradeoff --metrics runs/evaluation/metrics.json --b
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import tyro
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tf_dhm.core.errors import run_script
+from tf_dhm.core.cli import run_script
+
 from tools.studies.paper_figures import Figure
 
 

@@ -19,8 +19,10 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tf_dhm.core.cli import run_script  # noqa: E402
+
 from pipelines.synthetic import series as synthetic  # noqa: E402
-from tf_dhm.core.errors import InputError, run_script  # noqa: E402
+from tf_dhm.core.errors import InputError  # noqa: E402
 from tf_dhm.core.files import atomic_write  # noqa: E402
 from tf_dhm.runtime.images import decode_raster  # noqa: E402
 

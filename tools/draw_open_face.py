@@ -21,11 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 matplotlib.use("Agg")
 
+from tf_dhm.core.cli import run_script  # noqa: E402
+
 import matplotlib.pyplot as plt  # noqa: E402
 
 from pipelines.synthetic.face_parts import Floats, load_rig  # noqa: E402
 from pipelines.synthetic.renderer import Camera, vertex_normals  # noqa: E402
-from tf_dhm.core.errors import run_script  # noqa: E402
 from tf_dhm.core.files import atomic_write  # noqa: E402
 from tf_dhm.face.geometry import rotation_matrix  # noqa: E402
 from tf_dhm.face.morphable import ASSETS  # noqa: E402

@@ -7,18 +7,17 @@ python tools/family_study.py --steps sizes
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import tyro
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tf_dhm.core.cli import run_script
 
 import tensorflow as tf
 
-from tf_dhm.core.errors import run_script
 from tools.studies.family_study import StudyConfig, study
 
 

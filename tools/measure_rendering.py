@@ -18,9 +18,11 @@ import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from tf_dhm.core.cli import run_script
+
 from pipelines.synthetic import series as synthetic
 from pipelines.synthetic.renderer import FaceRenderer, RenderConfig
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ What is drawn depends on a seed alone (stateless random ops), so a batch can be 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,12 +14,11 @@ from numpy.typing import NDArray
 
 from pipelines.input import image_ops
 from pipelines.prepared.records import JoinedImages
+from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import CROP_SCALE, MIRROR_68, NUM_LANDMARKS
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
 from tf_dhm.runtime.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
 from tf_dhm.training.config import AugmentConfig
-
-Tensor = Any
 
 LUMA = (0.299, 0.587, 0.114)
 BLUR_LEVELS = 3

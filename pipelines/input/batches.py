@@ -26,13 +26,12 @@ from pipelines.input.augmentation import (
 from pipelines.input.data_service import DataService
 from pipelines.prepared.records import FaceArrays
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Tensor
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.face.metrics import yaw_bins
 from tf_dhm.runtime.predictor import upright_roll
 from tf_dhm.training.config import AugmentConfig, TrainConfig
-
-Tensor = Any
 
 ALL = slice(None)
 """Rows of a whole batch."""

@@ -6,28 +6,23 @@ python -m pipelines.input.data_service --host 10.0.0.7 --port 5050
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from tf_dhm.core.cli import run_script
 
 import numpy as np
+import tensorflow as tf
 import tyro
 from numpy.typing import NDArray
 
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import tensorflow as tf
-
 from pipelines.prepared.records import JoinedImages
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.types import Tensor
 from tf_dhm.training.config import TrainConfig
-
-Tensor = Any
 
 SCHEME = "grpc://"
 SUFFIX = ".raw"

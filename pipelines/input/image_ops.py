@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_dhm.core.types import Tensor
 from tf_dhm.runtime.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
 
 with warnings.catch_warnings():
     # It announces its end of life at import; requirements.txt is where that is dealt with.
     warnings.simplefilter("ignore")
     import tensorflow_addons as tfa
-
-Tensor = Any
 
 BLUR_KERNEL = (9, 9)
 """Size of the Gaussian blur's kernel in pixels."""

@@ -21,6 +21,7 @@ from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISI
 from pipelines.prepared.records import FaceArrays
 from pipelines.synthetic.renderer import background, degrade
 from pipelines.synthetic.series import available_cores
+from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
 from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import constant_heatmap
@@ -36,8 +37,6 @@ from tf_dhm.networks.quality import (
 )
 from tf_dhm.runtime.predictor import cut_crops
 
-Image = NDArray[np.uint8]
-Points = NDArray[np.floating]
 Generator = np.random.Generator
 
 SHARES = {"face": 0.45, "astray": 0.25, "shuffled": 0.1, "covered": 0.1, "background": 0.1}
@@ -89,7 +88,7 @@ def crop_batches(
     """
     order = np.random.default_rng((seed, 0)).permutation(len(faces))
 
-    def make(number: int) -> tuple[Image, Points, NDArray[np.uint8], int]:
+    def make(number: int) -> tuple[Image, Array, NDArray[np.uint8], int]:
         return make_crop(faces, int(order[number % len(faces)]), size, (seed, 1, number))
 
     # Each crop has a seed of its own, so the threads change nothing.
@@ -107,7 +106,7 @@ def crop_batches(
 
 def make_crop(
     faces: FaceArrays, row: int, size: int, seed: tuple[int, ...]
-) -> tuple[Image, Points, NDArray[np.uint8], int]:
+) -> tuple[Image, Array, NDArray[np.uint8], int]:
     """One crop: image (S, S, 3), landmarks (68, 3), visibility (68,) and kind."""
     rng = np.random.default_rng(seed)
     number = int(rng.choice(len(KINDS), p=list(SHARES.values())))
@@ -132,14 +131,14 @@ def make_crop(
     return degrade(image.astype(np.float32) / 255.0, DEGRADATION, rng), points, visibility, number
 
 
-def cut_as_detected(stored: Image, landmarks: Points, size: int, rng: Generator) -> tuple[Image, Points]:
+def cut_as_detected(stored: Image, landmarks: Array, size: int, rng: Generator) -> tuple[Image, Array]:
     """Cut a face out as it is found."""
     shift = np.clip(rng.normal(0.0, SHIFT, 2), -2.5 * SHIFT, 2.5 * SHIFT)
     scale = np.exp(np.clip(rng.normal(0.0, SCALE), -2.5 * SCALE, 2.5 * SCALE))
     return cut_square(stored, landmarks, shift, scale, rng.uniform(-ROLL, ROLL), size, rng)
 
 
-def cut_astray(stored: Image, landmarks: Points, size: int, rng: Generator) -> tuple[Image, Points]:
+def cut_astray(stored: Image, landmarks: Array, size: int, rng: Generator) -> tuple[Image, Array]:
     """Cut where no detector would: turned, shifted or scaled far, or some of it."""
     how = rng.integers(1, 8)
     roll = rng.uniform(-180.0, 180.0) if how & 1 else rng.uniform(-ROLL, ROLL)
@@ -150,13 +149,13 @@ def cut_astray(stored: Image, landmarks: Points, size: int, rng: Generator) -> t
 
 def cut_square(
     stored: Image,
-    landmarks: Points,
+    landmarks: Array,
     shift: NDArray[np.floating],
     scale: float,
     roll: float,
     size: int,
     rng: Generator,
-) -> tuple[Image, Points]:
+) -> tuple[Image, Array]:
     """Cut a crop.
 
     Args:
@@ -187,7 +186,7 @@ def cut_square(
 
 
 def occlude(
-    image: Image, points: Points, visibility: NDArray[np.uint8], rng: Generator
+    image: Image, points: Array, visibility: NDArray[np.uint8], rng: Generator
 ) -> tuple[Image, NDArray[np.uint8]]:
     """Put a rectangle over a part of the crop; the points below it are occluded from now on."""
     size = len(image)
@@ -223,7 +222,7 @@ def shuffle_tiles(image: Image, rng: Generator) -> Image:
     return np.asarray(cv2.resize(np.concatenate(rows), image.shape[1::-1]), np.uint8)
 
 
-def cover_face(image: Image, points: Points, rng: Generator) -> Image:
+def cover_face(image: Image, points: Array, rng: Generator) -> Image:
     """Paint an ellipse over the whole face, with a soft edge."""
     box = geometry.landmark_box(points)
     axes = (box[2:] - box[:2]) / 2 * rng.uniform(1.2, 1.5, 2)

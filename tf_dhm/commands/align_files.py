@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, TextIO
 
+from tf_dhm.core.cli import INTERRUPTED
+
 import numpy as np
 import tyro
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from tf_dhm.commands.face_records import STDOUT, FaceRecords, Record
-from tf_dhm.core.errors import INTERRUPTED, InputError
+from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.runtime.aligner import Aligner, Backend, Face
 from tf_dhm.runtime.drawing import Part, draw_faces

@@ -16,19 +16,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Ray reports its use to its makers unless it is told not to.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Its core warns at each start that the arguments of the workers must not be lost, which they are not
 # before this process ends.
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
+from tf_dhm.core.cli import INTERRUPTED, run_script
+
 import tyro
 from tqdm import tqdm
 
 from tf_dhm.core.configuration import read_json, to_json
-from tf_dhm.core.errors import INTERRUPTED, InputError, run_script
+from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.runtime.predictor import DEFAULT_MODEL, MAX_PASSES
 from tf_dhm.runtime.tflite import find_tflite

@@ -1,3 +1,3 @@
-"""What everything else stands on: errors, exit codes, atomic files and configurations as JSON."""
+"""What everything else stands on: errors, scripts, type names, atomic files and configurations as JSON."""
 
-__all__ = ["configuration", "errors", "files"]
+__all__ = ["cli", "configuration", "errors", "files", "types"]

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.types import Array, Image
 from tf_dhm.evaluation.figures import CedPanel, Picture, TradeoffPoint, ced_figure, picture_sheet, save_figure
 from tf_dhm.evaluation.peers import load_peer
 from tf_dhm.face import geometry, metrics
@@ -37,8 +38,6 @@ NEAR = 0.6
 """Longer sides of a true box within which a detection is one of that face."""
 DASH = "–"
 
-Image = NDArray[np.uint8]
-Array = NDArray[np.floating]
 Metrics = dict[str, dict[str, dict[str, Any]]]
 
 

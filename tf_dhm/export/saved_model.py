@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tf_dhm.core.configuration import read_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.types import Tensor
 from tf_dhm.export import serving_graph
 from tf_dhm.export.warmup import write_warmup
 from tf_dhm.face import geometry
@@ -25,8 +26,6 @@ from tf_dhm.networks.models import build_model, constant_heatmap, precision_poli
 from tf_dhm.networks.quality import GOOD_NME, QualityHead, network_with_features
 from tf_dhm.runtime.predictor import find_savedmodel
 from tf_dhm.training.presets import PRESETS
-
-Tensor = Any
 
 DESCRIPTION_FILE = Path("assets.extra") / "description.json"
 """Inside a version folder; TF Serving leaves assets.extra alone."""

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_dhm.core.types import Tensor
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.images import BACKGROUND, MAX_PIXELS, MAX_SIDE
 from tf_dhm.runtime.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
-
-Tensor = Any
 
 MAX_DECODED = 10 * MAX_PIXELS
 """Most pixels times scans of a progressive JPEG: each scan goes over all pixels once."""

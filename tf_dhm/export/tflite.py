@@ -32,6 +32,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.types import Image, Tensor
 from tf_dhm.export.saved_model import read_description, read_head, read_weights
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
@@ -40,9 +41,6 @@ from tf_dhm.networks.models import build_model, constant_heatmap, precision_poli
 from tf_dhm.networks.quality import QualityHead
 from tf_dhm.runtime.predictor import Predictor, find_savedmodel, model_name
 from tf_dhm.runtime.tflite import KINDS, Kind, tflite_name
-
-Tensor = Any
-Image = NDArray[np.uint8]
 
 SIGNATURES = ("serving_default", "refine")
 MIDDLE = 127.5

@@ -20,7 +20,8 @@ from scipy.linalg import lstsq
 from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.face.geometry import NUM_LANDMARKS, Array, rotation_matrix
+from tf_dhm.core.types import Array
+from tf_dhm.face.geometry import NUM_LANDMARKS, rotation_matrix
 from tf_dhm.face.morphable import NUM_EXPRESSION, NUM_IDENTITY, MorphableModel
 
 IMAGE_HEIGHT = 450

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
-
-Array = NDArray[np.floating]
+from tf_dhm.core.types import Array
 
 NUM_LANDMARKS = 68
 CROP_SCALE = float(np.sqrt(2.0))

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tf_dhm.face.geometry import Array, unit_to_pixels
+from tf_dhm.core.types import Array
+from tf_dhm.face.geometry import unit_to_pixels
 
 MEAN_SHAPE_FILE = Path(__file__).parents[1] / "assets" / "mean_shape.npy"
 

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import box_size, landmark_box
-
-Array = NDArray[np.floating]
 
 FAILURE_THRESHOLD = 6.0
 """NME in percent above which a face counts as failed; CED and AUC end there."""

@@ -37,9 +37,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import (
     NUM_LANDMARKS,
-    Array,
     bfm_to_pixels,
     euler_angles,
     rotation_matrix,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
+from tf_dhm.core.types import Tensor
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.layers import SeparableBlock, StemConvolution
 
-Tensor = Any
 Backbone = Callable[[ModelConfig, Tensor, Tensor], Tensor]
 """(config, image, heatmap) -> features (B, H, W, C)."""
 

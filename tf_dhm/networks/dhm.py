@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
+from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.face.morphable import NUM_PARAMETERS, MorphableModel, StandardisedModel
@@ -28,7 +28,6 @@ from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.layers import DiffusionHeatMap, InitialState
 from tf_dhm.networks.projection import projection_layer
 
-Tensor = Any
 layers = tf.keras.layers
 
 OPEN_FACE = "open_face"

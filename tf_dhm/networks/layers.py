@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_dhm.core.types import Tensor
 from tf_dhm.face import heatmap
 
-Tensor = Any
 register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
 
 

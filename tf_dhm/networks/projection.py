@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.face.morphable import (
     ANGLE_STD,
@@ -28,7 +29,6 @@ from tf_dhm.face.morphable import (
     decompose,
 )
 
-Tensor = Any
 register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
 
 

@@ -21,9 +21,9 @@ import tensorflow as tf
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
+from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
 
-Tensor = Any
 Floats = NDArray[np.float32]
 
 GOOD_NME = 10.0

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
-from tf_dhm.face.geometry import Array
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.images import Photo, Source, read_photo

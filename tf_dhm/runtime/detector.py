@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tf_dhm.face.geometry import Array
+from tf_dhm.core.types import Array
 from tf_dhm.runtime.tflite import load_runtime
 
 NETWORK = Path(__file__).parents[1] / "assets" / "face_detection_back.tflite"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 
@@ -28,9 +29,6 @@ MAX_SUPERSAMPLING = 16
 """Bounds the memory of one crop; a face this much larger than the crop keeps aliasing harmlessly."""
 LARGEST_BATCH = 32
 """Bounds the memory of a model: so many crops are answered at once."""
-
-Array = NDArray[np.floating]
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.face.geometry import Array
+from tf_dhm.core.types import Array
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.runtime import predictor
-from tf_dhm.runtime.predictor import Array, Image, Prediction
+from tf_dhm.runtime.predictor import Prediction
 
 Kind = Literal["float32", "float16", "dynamic_range", "int8"]
 """float16: weights halved, computed in float32. dynamic_range: large weights in 8 bits, activations

@@ -11,18 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
-from tf_dhm.face.geometry import Array
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.aligner import Aligner, Face
 from tf_dhm.runtime.detector import Detection, overlaps
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
 
-Image = NDArray[np.uint8]
 Detect = Callable[[Image], Sequence[Detection]]
 """(H, W, 3) uint8 RGB -> the faces in it."""
 Align = Callable[[Image, Array], Sequence[Face]]

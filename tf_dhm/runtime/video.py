@@ -13,9 +13,9 @@ from types import TracebackType
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Image
 
 VIDEO_SUFFIXES = frozenset(
     [".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"]
@@ -28,8 +28,6 @@ DEFAULT_FPS = 25.0
 MAX_FPS = 1000.0
 CODEC = "mp4v"
 """MPEG-4 part 2: the codec for .mp4 that every build of OpenCV can write."""
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

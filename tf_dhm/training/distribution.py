@@ -11,8 +11,8 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Tensor
 
-Tensor = Any
 Distribution = Literal["none", "mirrored", "multi_worker"]
 
 

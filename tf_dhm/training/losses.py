@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
-
-Tensor = Any
+from tf_dhm.core.types import Tensor
 
 WING_WIDTH = 0.15
 WING_CURVATURE = 0.03

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.types import Tensor
 from tf_dhm.face import geometry, metrics
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.layers import DiffusionHeatMap
@@ -26,7 +27,6 @@ from tf_dhm.training.config import TrainConfig
 from tf_dhm.training.distribution import Devices, batch_normalizations
 from tf_dhm.training.losses import loss_function
 
-Tensor = Any
 BatchSource = Callable[[int, int], tf.data.Dataset]
 """(first step, end step) -> batches as `pipelines.input.batches.training_batches` describes them."""
 Weights = list[NDArray[np.float32]]

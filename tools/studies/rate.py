@@ -5,7 +5,6 @@ python -m tools.studies.rate --dataset wild68 --data-dir wild68 --preset fast_dh
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,17 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
-# TensorFlow reads it when it is loaded: its notes on the CPU are no news here.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from tf_dhm.core.cli import run_script
 
 import tensorflow as tf
+import tyro
 
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.runs.run import Options, machine, make_trainer
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 from tf_dhm.training.presets import find_preset
 from tf_dhm.training.trainer import Trainer
 

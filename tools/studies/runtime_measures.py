@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipelines.datasets import aflw2000_3d
@@ -20,6 +19,7 @@ from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISI
 from pipelines.input.batches import plain_crops
 from pipelines.prepared import records
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.networks.quality import balanced_accuracy, roc_auc
@@ -36,9 +36,6 @@ from tf_dhm.runtime.predictor import (
     model_name,
 )
 from tf_dhm.runtime.tflite import DEFAULT_KIND, KINDS, TFLitePredictor, tflite_name
-
-Array = NDArray[np.floating]
-Image = NDArray[np.uint8]
 
 PER_PHOTO = 3
 """Places without a face that are looked for in each photo."""

@@ -15,14 +15,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
-from tf_dhm.face.geometry import Array
 from tf_dhm.runtime.aligner import Aligner, Backend
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.predictor import DEFAULT_MODEL
@@ -32,7 +31,6 @@ from tf_dhm.runtime.video import Frame
 
 ASTRONAUT = Path(__file__).resolve().parents[2] / "tests" / "data" / "astronaut.jpg"
 
-Image = NDArray[np.uint8]
 Motion = Callable[[float], Array]
 """Time in seconds -> (2, 3) similarity map from the photo at rest to the frame."""
 Follow = Callable[[Iterable[Frame]], Iterable[Array | None]]

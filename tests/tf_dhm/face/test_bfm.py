@@ -15,9 +15,10 @@ from scipy.io import loadmat, savemat
 
 from tests.morphables import VERTICES, toy_model, toy_parameters
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
 from tf_dhm.face import bfm
 from tf_dhm.face.bfm import Fits, fit_files, read_fits, solve_basis
-from tf_dhm.face.morphable import Array, MorphableModel
+from tf_dhm.face.morphable import MorphableModel
 
 DATA = os.environ.get("TF_DHM_TEST_DATA")
 MODEL = toy_model()

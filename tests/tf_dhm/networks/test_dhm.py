@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from tests.morphables import toy_model
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
@@ -53,7 +53,6 @@ CONFIGS = {
     "landmarks_by_maps": LANDMARKS_BY_MAPS,
     "both_inputs": replace(VANILLA, landmarks_input=True),
 }
-Array = NDArray[np.floating]
 
 
 def inputs(count: int = 2) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tests.fakes import mean_shape_in_box, write_fake_model
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import predictor
@@ -25,8 +26,6 @@ from tf_dhm.runtime.predictor import (
     upright_boxes,
     upright_roll,
 )
-
-Array = NDArray[np.floating]
 
 
 def fake_version(folder: Path) -> Path:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tests.fakes import mean_shape_in_box
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
-from tf_dhm.face.geometry import Array
 from tf_dhm.runtime import tracking
 from tf_dhm.runtime.aligner import Face
 from tf_dhm.runtime.detector import Detection

@@ -1,4 +1,4 @@
-"""How scripts report input that a user can mend."""
+"""Exit codes and messages of scripts, and the variables they set."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 
+from tf_dhm.core.cli import QUIET, run_script
+
 import pytest
 
-from tf_dhm.core.errors import InputError, run_script
+from tf_dhm.core.errors import InputError
 
 
 def exit_code(result: int | Exception | None) -> int | str | None:
@@ -53,8 +55,7 @@ def test_an_error_of_the_program_itself_is_not_hidden() -> None:
 
 def test_output_that_nobody_reads_ends_the_script_without_a_word() -> None:
     code = (
-        "from tf_dhm.core.errors import run_script\n"
-        "run_script(lambda: [print('x' * 1000) for _ in range(1000)])"
+        "from tf_dhm.core.cli import run_script\nrun_script(lambda: [print('x' * 1000) for _ in range(1000)])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -70,11 +71,20 @@ def test_output_that_nobody_reads_ends_the_script_without_a_word() -> None:
 def test_an_interruption_is_a_word_and_code_130() -> None:
     caught = "try: os.kill(os.getpid(), signal.SIGINT); time.sleep(9)\n    except KeyboardInterrupt: 1 // 0"
     for body in ("raise KeyboardInterrupt", caught):  # as it is, and as an error that it was made into
-        code = "import os, signal, time\nfrom tf_dhm.core.errors import run_script\n"
+        code = "import os, signal, time\nfrom tf_dhm.core.cli import run_script\n"
         code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         code += f"def main():\n    {body}\nrun_script(main)"
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert (found.returncode, found.stdout, found.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_the_notes_of_libraries_are_off_unless_the_user_turns_them_on(name: str) -> None:
+    code = f"import os, tf_dhm.core.cli\nprint(os.environ[{name!r}])"
+    others = {key: value for key, value in os.environ.items() if key not in QUIET}
+    for variables, value in ((others, QUIET[name]), ({**others, name: "0"}, "0")):
+        found = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
+        assert found.stdout == f"{value}\n", found.stderr
 
 
 def test_an_input_error_is_a_value_error() -> None:

@@ -1,0 +1,96 @@
+"""What every script shares: exit codes, signals, and no notes from TensorFlow or OpenCV at their start.
+
+Importing this module quiets both libraries, which read their variables when they are loaded. A script
+therefore imports it before them; ruff sorts it there (`[tool.ruff.lint.isort]` in pyproject.toml).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from tf_dhm.core.errors import InputError
+
+BROKEN_PIPE = 141
+"""Exit code if nothing reads the output any more, as a shell reports it: 128 + SIGPIPE."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT."""
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # A video or camera that cannot be read is reported once, by the caller.
+    "OPENCV_LOG_LEVEL": "OFF",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+}
+"""Environment variables that this module sets, unless the user has set them."""
+
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+
+def run_script(main: Callable[[], int | None]) -> NoReturn:
+    """Run `main` and end the process with its exit code.
+
+    An `InputError` or an `OSError` is reported in one line with code 2. If the reader of the output has
+    gone (`... | head`), the code is 141, and after Ctrl-C it is 130.
+
+    Args:
+        main: Returns the exit code; None is 0.
+
+    Example:
+        if __name__ == "__main__":
+            run_script(lambda: print("hello"))
+    """
+    interruptions: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        interruptions.append(number)
+        raise KeyboardInterrupt
+
+    # Python lets only the main thread set handlers; an ignored Ctrl-C stays ignored.
+    handles = threading.current_thread() is threading.main_thread()
+    handles = handles and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if handles:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        _run(main)
+    except Exception:
+        # Code in C may turn a KeyboardInterrupt into an error of its own.
+        if not interruptions:
+            raise
+        _end_interrupted()
+    except KeyboardInterrupt:
+        _end_interrupted()
+    finally:
+        if handles:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _run(main: Callable[[], int | None]) -> NoReturn:
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        # The user can fix a full disk or a missing permission; a traceback would not help.
+        print(f"error: {error.strerror or error}: {error.filename or 'unknown file'}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code or 0)
+
+
+def _end_interrupted() -> NoReturn:
+    print("interrupted", file=sys.stderr)
+    # Everything that was open is closed by now. Running threads of TensorFlow would abort a normal exit.
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(INTERRUPTED)

@@ -1,0 +1,15 @@
+"""Names of types that many modules share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+"""Real numbers: points, boxes, angles, parameters."""
+Image = NDArray[np.uint8]
+"""Pixels as (height, width, 3) RGB, or a batch of such."""
+Tensor = Any
+"""A TensorFlow tensor: TensorFlow 2.15 carries no types."""
