@@ -581,10 +581,19 @@ class FaceRenderer:
     def render(self, seed: int, index: int) -> RenderedFace:
         """The image `index` of the endless series `seed`."""
         rng = np.random.default_rng((seed, index))
+        weights = np.concatenate(random_parameters(self.rig, rng))
+        return self.render_head(weights, weights @ self.rig.basis, rng)
+
+    def render_head(self, weights: Floats, offsets: Floats, rng: np.random.Generator) -> RenderedFace:
+        """An image of a head of your own.
+
+        Args:
+            weights: (228,) p_id and p_exp that the label `p` is to have.
+            offsets: (V * 3,) centimetres by which the vertices differ from the mean face's.
+            rng: everything else is drawn from it.
+        """
         config, rig = self.config, self.rig
-        identity, expression = random_parameters(rig, rng)
-        weights = np.concatenate([identity, expression])
-        vertices = (rig.model.mean.ravel() + weights @ rig.basis).reshape(-1, 3).astype(np.float32)
+        vertices = (rig.model.mean.ravel() + offsets).reshape(-1, 3).astype(np.float32)
         inset_teeth(rig, vertices)
         normals = vertex_normals(rig, vertices)
         rotation = random_rotation(config, rng)
