@@ -26,7 +26,10 @@ from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.synthetic import series as synthetic
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation import evaluate as evaluation
+from tf_dhm.evaluation.boxes import Boxes, detected_boxes, disturbed_boxes
+from tf_dhm.evaluation.entries import label_set_names, load_entries, load_peers
+from tf_dhm.evaluation.evaluate import evaluate
+from tf_dhm.evaluation.report import write_report
 
 
 @dataclass(frozen=True)
@@ -124,29 +127,29 @@ def find_data(config: Config) -> tuple[str, Path]:
     return dataset, datasets.evaluation_folder(config.cache_dir, config.faces, config.threads)
 
 
-def find_boxes(config: Config) -> evaluation.Boxes | None:
+def find_boxes(config: Config) -> Boxes | None:
     """What crops are cut from; None for the true boxes."""
     if config.box_error is not None:
         if config.boxes != "true":
             raise InputError(f"box_error: found it with the boxes {config.boxes}, expected true ones")
-        return evaluation.disturbed_boxes(*config.box_error)
-    return evaluation.detected_boxes() if config.boxes == "detected" else None
+        return disturbed_boxes(*config.box_error)
+    return detected_boxes() if config.boxes == "detected" else None
 
 
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     if config.output_dir.exists() and not config.output_dir.is_dir():
         raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
-    names = evaluation.label_set_names(config.labels)
-    entries = evaluation.load_entries(config.models or find_models(config.models_dir), config.passes)
-    entries += evaluation.load_peers(config.peers)
+    names = label_set_names(config.labels)
+    entries = load_entries(config.models or find_models(config.models_dir), config.passes)
+    entries += load_peers(config.peers)
     dataset, data_dir = find_data(config)
     label_sets = {
         name: read_faces(dataset, data_dir, labels, config.split)
         for name, labels in zip(names, config.labels, strict=True)
     }
-    result = evaluation.evaluate(entries, label_sets, find_boxes(config))
-    print(evaluation.write_report(result, entries, dataset, config.output_dir))
+    result = evaluate(entries, label_sets, find_boxes(config))
+    print(write_report(result, entries, dataset, config.output_dir))
     print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
     if len(result.refused):
         print(f"{len(result.refused)} faces refused; reasons in {config.output_dir / 'refused.csv'}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import platform
 import shlex
 import shutil
 from dataclasses import dataclass, field
@@ -27,7 +26,10 @@ from pipelines.synthetic import series as synthetic
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.evaluation import evaluate as evaluation
+from tf_dhm.core.machine import processor_name
+from tf_dhm.evaluation.entries import load_entries
+from tf_dhm.evaluation.evaluate import evaluate, summarize
+from tf_dhm.evaluation.report import write_report
 from tf_dhm.export import saved_model as export
 from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
@@ -381,11 +383,11 @@ def describe_run(
 def measure(version_dir: Path, options: Options) -> dict[str, Any]:
     """Measure the exported model on the synthetic test faces, write the report and return the metrics."""
     folder = datasets.evaluation_folder(options.cache_dir, options.test_faces, options.threads)
-    entries = evaluation.load_entries([version_dir])
-    result = evaluation.evaluate(entries, {"original": records.read_samples(folder, "test")})
+    entries = load_entries([version_dir])
+    result = evaluate(entries, {"original": records.read_samples(folder, "test")})
     output_dir = options.run_dir / EVALUATION_FOLDER
-    print(evaluation.write_report(result, entries, datasets.SYNTHETIC, output_dir))
-    (by_labels,) = evaluation.summarize(result.table).values()
+    print(write_report(result, entries, datasets.SYNTHETIC, output_dir))
+    (by_labels,) = summarize(result.table).values()
     return by_labels["original"]
 
 
@@ -511,12 +513,3 @@ def machine() -> str:
         return f"{len(gpus)} x {details.get('device_name', 'GPU')}"
     threads = tf.config.threading.get_intra_op_parallelism_threads() or psutil.cpu_count()
     return f"{processor_name()}, {threads} threads"
-
-
-def processor_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -13,8 +13,8 @@ import pandas as pd
 from tf_dhm.core.configuration import differences
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.evaluation import evaluate as evaluation
 from tf_dhm.evaluation.figures import TradeoffPoint, pareto_front, save_figure, tradeoff_figure
+from tf_dhm.evaluation.published import published_points
 
 RESULT_FILE = "result.json"
 TABLE_FILE = "trials.csv"
@@ -113,7 +113,7 @@ def draw_figure(table: pd.DataFrame, marked: list[dict[str, Any]], path: Path) -
         own += [
             TradeoffPoint(row["name"], TO_THE_END, unit * row[column], row["nme"], "apart") for row in marked
         ]
-        published = [point for point in evaluation.published_points(theirs) if point.nme <= HIGHEST_NME]
+        published = [point for point in published_points(theirs) if point.nme <= HIGHEST_NME]
         plots.append((label, own + published))
     title = "Trials: NME on val after a short training. Published: NME on AFLW2000-3D."
     save_figure(tradeoff_figure(plots, title), path)

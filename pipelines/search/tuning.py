@@ -46,7 +46,7 @@ from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.evaluation import benchmark
-from tf_dhm.evaluation import evaluate as evaluation
+from tf_dhm.evaluation.entries import model_size
 from tf_dhm.evaluation.peers import mediapipe_file
 from tf_dhm.export import saved_model as export
 from tf_dhm.export import tflite as tflite_export
@@ -383,7 +383,7 @@ def marked_models(config: TuneConfig) -> list[dict[str, Any]]:
         if list(description.datasets) == [config.dataset]:
             found[name] = before.get(name) or {
                 "nme": metrics.headline(description.val),
-                "weight_bytes": evaluation.model_size(find_savedmodel(name)).bytes,
+                "weight_bytes": model_size(find_savedmodel(name)).bytes,
                 **measure_latency(find_savedmodel(name), config.output_dir),
             }
     write_json(path, found)

@@ -1,3 +1,13 @@
 """Accuracy and speed of models, beside those of other systems."""
 
-__all__ = ["benchmark", "evaluate", "figures", "peers"]
+__all__ = [
+    "benchmark",
+    "boxes",
+    "entries",
+    "evaluate",
+    "figures",
+    "labelled_faces",
+    "peers",
+    "published",
+    "report",
+]

@@ -11,7 +11,6 @@ import json
 import math
 import multiprocessing
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.machine import describe_machine, processor_name
 from tf_dhm.evaluation.peers import load_peer, mediapipe_file
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import FaceDetector
@@ -219,7 +219,7 @@ def run(config: BenchmarkConfig) -> str:
     if config.output is not None:
         with atomic_write(config.output) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
-    return "\n\n".join([f"{describe_machine()['cpu']}, {os.cpu_count()} CPUs", *tables])
+    return "\n\n".join([f"{processor_name()}, {os.cpu_count()} CPUs", *tables])
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -514,23 +514,6 @@ def profile_operations(path: Path, rounds: int) -> pd.DataFrame:
             "total_us": totals.round(1),
         }
     )
-
-
-def describe_machine() -> dict[str, Any]:
-    """CPU, system and Python, as they stand in a speed figure."""
-    name = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line
-        ]
-        name = names[0] if names else name
-    return {
-        "cpu": name or platform.machine(),
-        "cpus": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
 
 
 def format_table(results: list[Measurement]) -> str:

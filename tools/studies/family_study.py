@@ -24,9 +24,12 @@ from pipelines.runs.run import Options
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.markdown import markdown_table
 from tf_dhm.evaluation import benchmark
-from tf_dhm.evaluation import evaluate as evaluation
 from tf_dhm.evaluation.benchmark import BenchmarkConfig
+from tf_dhm.evaluation.entries import load_entries, model_size
+from tf_dhm.evaluation.evaluate import evaluate
+from tf_dhm.evaluation.report import write_report
 from tf_dhm.export import saved_model as export
 from tf_dhm.face import metrics
 from tf_dhm.networks.models import build_model, weight_bytes
@@ -213,10 +216,10 @@ def test(config: StudyConfig, run: Run) -> None:
     if run.metrics_file.exists():
         return
     assert config.test_dir is not None
-    entries = evaluation.load_entries([run.version_dir])
+    entries = load_entries([run.version_dir])
     faces = aflw2000_3d.read(config.test_dir, wrap_pose=False)
-    result = evaluation.evaluate(entries, {"original": faces})
-    evaluation.write_report(result, entries, TEST_DATASET, run.metrics_file.parent)
+    result = evaluate(entries, {"original": faces})
+    write_report(result, entries, TEST_DATASET, run.metrics_file.parent)
 
 
 def time_all(config: StudyConfig) -> None:
@@ -260,7 +263,7 @@ def collect(config: StudyConfig) -> pd.DataFrame:
         description = export.read_description(run.version_dir)
         (by_labels,) = json.loads(run.metrics_file.read_text()).values()
         found = by_labels["original"]
-        size = evaluation.model_size(run.version_dir)
+        size = model_size(run.version_dir)
         timed = latency.get(run.preset, {})
         rows.append(
             {
@@ -320,7 +323,7 @@ def study_text(table: pd.DataFrame, latency: dict[str, dict[str, Any]]) -> str:
     lines = [
         f"NME in percent on {first['images']:,} images of AFLW2000-3D, original labels, and on the `val` "
         f"split; {', '.join(faces)} faces seen by each run ({first['machine']}).",
-        evaluation.to_markdown(pd.DataFrame(rows)),
+        markdown_table(rows),
     ]
     if latency:
         timed = next(iter(latency.values()))
@@ -353,7 +356,7 @@ def contrast_text(table: pd.DataFrame) -> str:
                 "time": f"× {times:.2f}" if np.isfinite(times) else DASH,
             }
         )
-    return evaluation.to_markdown(pd.DataFrame(rows)) if rows else ""
+    return markdown_table(rows) if rows else ""
 
 
 def write_sizes(config: StudyConfig) -> None:
@@ -373,7 +376,7 @@ def write_sizes(config: StudyConfig) -> None:
             }
         )
         tf.keras.backend.clear_session()
-    fill_in(config.document, "family sizes", evaluation.to_markdown(pd.DataFrame(rows)).strip())
+    fill_in(config.document, "family sizes", markdown_table(rows).strip())
 
 
 def fill_in(document: Path, name: str, text: str) -> None:

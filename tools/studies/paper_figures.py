@@ -15,10 +15,12 @@ from pipelines.datasets.samples import FaceSample
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation import evaluate as evaluation
 from tf_dhm.evaluation import figures
-from tf_dhm.evaluation.evaluate import Evaluation
+from tf_dhm.evaluation.entries import load_entries, load_peers
+from tf_dhm.evaluation.evaluate import Evaluation, evaluate
 from tf_dhm.evaluation.figures import CedPanel, TradeoffPoint
+from tf_dhm.evaluation.published import measured_points, published_points
+from tf_dhm.evaluation.report import errors_of_models, side_by_side
 from tf_dhm.export import saved_model as export
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.dhm import trace_states
@@ -117,7 +119,7 @@ class Measured:
 
     def evaluate(self) -> dict[str, Evaluation]:
         """Dataset -> what the models make of all its faces for testing, with the labels it comes with."""
-        entries = evaluation.load_entries(self.models) + evaluation.load_peers(self.peers)
+        entries = load_entries(self.models) + load_peers(self.peers)
         results: dict[str, Evaluation] = {}
         for text in self.data or (datasets.SYNTHETIC,):
             name, _, folder = text.partition("=")
@@ -135,7 +137,7 @@ class Measured:
                     for item in datasets.find_dataset(name).read(Path(folder))
                     if not isinstance(item, FaceSample) or item.split == "test"
                 ]
-            results[name] = evaluation.evaluate(entries, {name: items})
+            results[name] = evaluate(entries, {name: items})
         return results
 
 
@@ -149,7 +151,7 @@ class Ced(Measured):
     def draw(self) -> None:
         panels = []
         for name, result in self.evaluate().items():
-            errors = evaluation.errors_of_models(result, name)
+            errors = errors_of_models(result, name)
             panels.append(CedPanel(f"{name} ({len(result.faces[name])} faces)", errors))
         figures.save_figure(figures.ced_figure(panels, min(len(panels), 3), LIMIT), self.output)
 
@@ -168,7 +170,7 @@ class Faces(Measured):
             if len(results) > 1:
                 path = path.with_stem(f"{path.stem}_{name}")
             title = f"{name}; white: labels, green: found; NME of each face"
-            sheet = figures.picture_sheet(evaluation.side_by_side(result, name), title)
+            sheet = figures.picture_sheet(side_by_side(result, name), title)
             figures.save_figure(sheet, path)
 
 
@@ -196,13 +198,13 @@ class Tradeoff:
             if self.metrics is not None and self.benchmark is not None:
                 results, timing = (read_report(path) for path in (self.metrics, self.benchmark))
                 group = f"measured here ({timing['machine']['cpu']})"
-                points = evaluation.measured_points(results, timing, self.labels, column, group)
+                points = measured_points(results, timing, self.labels, column, group)
                 if not points:
                     raise InputError(
                         f"{self.benchmark}: found none of the models {', '.join(results)} on one thread with "
                         f"batch 1, or no labels {self.labels} in {self.metrics}; expected some"
                     )
-            points += [point for point in evaluation.published_points(column) if point.nme <= self.limit]
+            points += [point for point in published_points(column) if point.nme <= self.limit]
             plots.append((label, points))
         title = (
             "AFLW2000-3D, mean of the yaw bins; hollow: as published or as measured before, not timed here"

@@ -19,6 +19,7 @@ from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISI
 from pipelines.input.batches import plain_crops
 from pipelines.prepared import records
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.markdown import markdown_table
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_shape
@@ -115,7 +116,9 @@ def measure(config: RuntimeMeasureConfig) -> str:
                 json.dumps({"faces": len(faces.crops), "places": len(faces.without), **tables}, indent=2)
             )
     titles = [f"{len(faces.crops)} faces, {len(faces.without)} places without one, model {version}"]
-    return "\n\n".join([*titles, *(f"{name}\n\n{to_markdown(rows)}" for name, rows in tables.items())])
+    return "\n\n".join(
+        [*titles, *(f"{name}\n\n{markdown_table(rows).rstrip()}" for name, rows in tables.items())]
+    )
 
 
 def read_faces(folder: Path, size: int, limit: int | None) -> Faces:
@@ -295,21 +298,3 @@ def peak_memory(
         check=True,
     )
     return float(done.stdout.splitlines()[-1])
-
-
-def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a Markdown table."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-
-    def show(value: Any) -> str:
-        if value is None:
-            return "-"
-        if isinstance(value, int):
-            return f"{value:,}"
-        if not isinstance(value, float):
-            return str(value)
-        return f"{value:.0f}" if value >= 100 else f"{value:.2f}" if value >= 1.5 else f"{value:.4f}"
-
-    cells = [[show(row.get(column)) for column in columns] for row in rows]
-    lines = [columns, ["---"] * len(columns), *cells]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

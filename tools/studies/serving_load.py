@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.markdown import markdown_table
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.predictor import cut_crops, find_savedmodel
 from tf_dhm.runtime.server import Client, ServerConfig
@@ -159,25 +160,13 @@ def split(
     return pd.DataFrame(rows)
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """A table with numbers of three digits."""
-
-    def cell(value: Any) -> str:
-        if not isinstance(value, float):
-            return str(value)
-        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.itertuples(index=False)]
-    return "\n".join("| " + " | ".join(map(cell, line)) + " |" for line in lines) + "\n"
-
-
 def measure_load(config: LoadConfig) -> None:
     """Measure, write load.csv and load.md to the output folder, and print them."""
     load, parts = measure(config)
     tables = [load] if parts is None else [load, parts]
     with atomic_write(config.output_dir / "load.csv") as path:
         load.to_csv(path, index=False)
-    report = "\n".join(map(to_markdown, tables))
+    report = "\n".join(markdown_table(table.to_dict("records")) for table in tables)
     with atomic_write(config.output_dir / "load.md") as path:
         path.write_text(report)
     print(report)

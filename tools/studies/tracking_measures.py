@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.markdown import markdown_table
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.runtime.aligner import Aligner, Backend
@@ -308,24 +309,21 @@ def measure(config: MeasureConfig) -> None:
     with tqdm(total=4 * len(systems), unit="scene") as bar:
         for system, follow in systems.items():
             rows += [{"system": system, **row} for row in measure_follow(follow, photo, config, bar.update)]
-    print(as_table(rows))
+    print(markdown_table([table_row(row) for row in rows]))
     if config.json is not None:
         settings = json.loads(json.dumps(asdict(config), default=str))
         with atomic_write(config.json) as temporary:
             temporary.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
 
 
-def as_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of `measure_follow` as a Markdown table."""
-    lines = [
-        "| system | scene | | jitter, % | error, % | delay, ms | frames lost |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        values = [
-            "–" if row[key] is None else f"{row[key]:.{digits}f}"
-            for key, digits in (("jitter", 3), ("error", 2), ("delay", 0))
-        ]
-        kind = "smoothed" if row["smoothed"] else "raw"
-        lines.append(f"| {row['system']} | {row['scene']} | {kind} | {' | '.join(values)} | {row['lost']} |")
-    return "\n".join(lines)
+def table_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `measure` with titles that name the units."""
+    return {
+        "system": row["system"],
+        "scene": row["scene"],
+        "landmarks": "smoothed" if row["smoothed"] else "raw",
+        "jitter, %": row["jitter"],
+        "error, %": row["error"],
+        "delay, ms": row["delay"],
+        "frames lost": row["lost"],
+    }

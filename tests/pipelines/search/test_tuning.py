@@ -19,7 +19,7 @@ from pipelines.search.trials import RESULT_FILE, SPACE, TABLE_FILE, chosen_trial
 from pipelines.search.tuning import DhmHyperModel, TuneConfig, tune
 from tests.faces import write_faces
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation import evaluate as evaluation
+from tf_dhm.evaluation.entries import model_size
 from tf_dhm.export import saved_model as export
 from tf_dhm.networks.models import build_model, weight_bytes
 from tf_dhm.runtime.predictor import Predictor
@@ -118,7 +118,7 @@ def test_timing_again_and_marking(folder: Path, table: pd.DataFrame, monkeypatch
     # That of the other dataset is left out, and the first is not timed a second time.
     assert (marked["name"], marked["latency_ms"], len(calls)) == (str(own), 9.0, 3)
     assert marked["nme"] == pytest.approx(export.read_description(own).val["nme_mean_of_bins"])
-    assert marked["weight_bytes"] == evaluation.model_size(own / "1").bytes
+    assert marked["weight_bytes"] == model_size(own / "1").bytes
 
 
 def test_a_model_to_mark_that_is_none(folder: Path) -> None:

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from pipelines.datasets import aflw2000_3d
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation import evaluate as evaluation
 from tf_dhm.evaluation import peers
+from tf_dhm.evaluation.entries import load_peers
+from tf_dhm.evaluation.evaluate import evaluate, summarize
 from tf_dhm.evaluation.peers import Adapter, DlibPeer, FilePeer, TddfaPeer, load_peer
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
@@ -220,11 +221,11 @@ def test_a_json_file_beside_a_tflite_file(tmp_path: Path) -> None:
     assert (peer.name, len(names)) == ("a peer", 2)
     assert peer.file_bytes == (tmp_path / "net.tflite").stat().st_size
     assert peer.runtime.startswith("TFLite, tensorflow 2.")
-    entries = evaluation.load_peers([str(tmp_path / "net.json")])
+    entries = load_peers([str(tmp_path / "net.json")])
     assert [entry.size.parameters for entry in entries] == [None]
     assert entries[0].name == "a peer"
     with pytest.raises(InputError, match="more than once"):
-        evaluation.load_peers([str(tmp_path / "net.json")] * 2)
+        load_peers([str(tmp_path / "net.json")] * 2)
 
 
 def write_onnx(path: Path, shape: list[int], answer: NDArray[np.floating]) -> Path:
@@ -449,9 +450,9 @@ def test_mistakes(tmp_path: Path, saved: Path) -> None:
 @pytest.mark.skipif(DATA is None, reason="TF_DHM_TEST_DATA is not set")
 def test_mediapipe_on_the_real_half() -> None:
     assert DATA is not None
-    entries = evaluation.load_peers(["mediapipe"])
+    entries = load_peers(["mediapipe"])
     faces = aflw2000_3d.read(Path(DATA) / "aflw2000_3d_half", wrap_pose=False)
-    table = evaluation.evaluate(entries, {"original": faces}).table
-    summary = evaluation.summarize(table)["MediaPipe face_landmark (2 passes)"]["original"]
+    table = evaluate(entries, {"original": faces}).table
+    summary = summarize(table)["MediaPipe face_landmark (2 passes)"]["original"]
     assert summary["images"] == 1000
     assert summary["nme_mean_of_bins"] == pytest.approx(8.73, abs=0.1)

@@ -125,7 +125,7 @@ def test_runs_and_table(finished: StudyConfig) -> None:
 
 def test_what_is_done_is_not_done_again(finished: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "run", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr(family_study.evaluation, "evaluate", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(family_study, "evaluate", lambda *_: pytest.fail("measured again"))
     study(finished)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +25,6 @@ from tools.studies.runtime_measures import (
     peak_memory,
     places_without_face,
     pose_rows,
-    to_markdown,
 )
 
 ASTRONAUT = Path(__file__).parents[2] / "data" / "astronaut.jpg"
@@ -90,11 +88,6 @@ def test_differences_of_formats() -> None:
     assert second["crop px, mean"] == pytest.approx(5.0, rel=1e-5)  # x and y alone
     assert second["visibility, greatest"] == pytest.approx(0.25)
     assert second["confidence, greatest"] == pytest.approx(0.1, abs=1e-6)
-
-
-def test_tables() -> None:
-    rows: list[dict[str, Any]] = [{"a": "x", "b": 1234, "c": 0.01234}, {"a": "y", "b": None, "d": 12.5}]
-    assert to_markdown(rows).splitlines()[2:] == ["| x | 1,234 | 0.0123 | - |", "| y | - | - | 12.50 |"]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from tests.serving_double import ServingDouble
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.server import ServerConfig
-from tools.studies.serving_load import LoadConfig, drive, measure_load, to_markdown
+from tools.studies.serving_load import LoadConfig, drive, measure_load
 
 
 def test_calls_and_their_times() -> None:
@@ -30,13 +30,6 @@ def test_a_call_that_takes_longer_is_measured_all_the_same() -> None:
     assert len(latencies) == 2
     assert min(latencies) >= 0.2
     assert length >= 0.2
-
-
-def test_tables() -> None:
-    table = pd.DataFrame({"signature": ["a", "b"], "batch": [1, 32], "ms": [0.01234, 1234.5]})
-    assert to_markdown(table) == (
-        "| signature | batch | ms |\n| --- | --- | --- |\n| a | 1 | 0.0123 |\n| b | 32 | 1234 |\n"
-    )
 
 
 def test_a_server_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,136 @@
+"""Models, and systems of others, as entries of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Image
+from tf_dhm.evaluation.peers import load_peer
+from tf_dhm.runtime.predictor import LandmarkModel, Predictor, find_faces
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Bytes of a model, and its number of parameters, None where that is not known.
+
+    Of a SavedModel the bytes are those of its weights, as published sizes are; of a peer, its files'.
+    """
+
+    bytes: int
+    parameters: int | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model, or a peer, as it stands in the tables: with its number of passes.
+
+    Attributes:
+        name: in the tables.
+        find: what finds the landmarks, (N, 68, 3) pixels, of one face in each of N images with the
+            boxes (N, 4).
+        size: of its weights or files.
+        box_start: the first of the true landmarks that those boxes bound; 17 leaves out the jaw.
+        version: of a model in a version folder.
+    """
+
+    name: str
+    find: Callable[[Sequence[Image], ArrayLike], NDArray[np.float32]]
+    size: ModelSize
+    box_start: int = 0
+    version: int | None = None
+
+
+def load_entries(models: Sequence[str | Path], passes: Sequence[int] = (1,)) -> list[Entry]:
+    """Load models; each gives one entry for each number of passes.
+
+    Models of the same name are told apart by the paths they were given as.
+    """
+    predictors = [Predictor(path) for path in models]
+    names = distinct_names([predictor.name for predictor in predictors], [str(path) for path in models])
+    return [
+        Entry(
+            name=name if count == 1 else f"{name} ({count} passes)",
+            find=partial(predict_faces, predictor, passes=count),
+            size=model_size(predictor.version_dir),
+            version=int(folder) if (folder := predictor.version_dir.name).isdecimal() else None,
+        )
+        for name, predictor in zip(names, predictors, strict=True)
+        for count in dict.fromkeys(passes)
+    ]
+
+
+def load_peers(peers: Sequence[str]) -> list[Entry]:
+    """Load systems of others; see `peers.load_peer`."""
+    loaded = [load_peer(peer) for peer in peers]
+    names = distinct_names([peer.name for peer in loaded], list(peers))
+    return [
+        Entry(name, peer.find, ModelSize(peer.file_bytes, None), peer.box_start)
+        for name, peer in zip(names, loaded, strict=True)
+    ]
+
+
+def label_set_names(labels: Sequence[str]) -> list[str]:
+    """Names of label sets: "original", and the stem of a label file.
+
+    >>> label_set_names(["original", "data/reannotated.npz"])
+    ['original', 'reannotated']
+    """
+    stems = [label if label == "original" else Path(label).stem for label in labels]
+    return distinct_names(stems, labels)
+
+
+def distinct_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
+    """`names`, with those that occur twice replaced by `longer` ones.
+
+    Raises:
+        InputError: the longer ones are equal too.
+
+    >>> distinct_names(["a", "b", "b"], ["x/a", "x/b", "y/b"])
+    ['a', 'x/b', 'y/b']
+    """
+    chosen = [long if names.count(name) > 1 else name for name, long in zip(names, longer, strict=True)]
+    repeated = sorted({name for name in chosen if chosen.count(name) > 1})
+    if repeated:
+        raise InputError(f"found {', '.join(repeated)} more than once, expected each once")
+    return chosen
+
+
+def predict_faces(
+    predictor: LandmarkModel, images: Sequence[Image], boxes: ArrayLike, passes: int = 1
+) -> NDArray[np.float32]:
+    """`predictor.find_faces` for one face in each of many images.
+
+    Args:
+        predictor: the model.
+        images: N arrays (H, W, 3) uint8 RGB of any sizes.
+        boxes: (N, 4) landmark boxes.
+        passes: 1 or more.
+
+    Returns:
+        (N, 68, 3) float32 landmarks in pixels of the images.
+    """
+    found = find_faces(predictor, images, list(np.asarray(boxes)[:, None]), passes)
+    return np.concatenate([prediction.landmarks for prediction in found])
+
+
+def model_size(version_dir: Path) -> ModelSize:
+    """Size of the weights of a SavedModel."""
+    # Imported here, so that tables and plots do not cost the seconds TensorFlow needs to load.
+    import tensorflow as tf
+
+    variables = version_dir / "variables" / "variables"
+    counts: dict[tf.DType, int] = {}
+    if variables.with_suffix(".index").is_file():
+        reader = tf.train.load_checkpoint(str(variables))
+        types = reader.get_variable_to_dtype_map()
+        for name, shape in reader.get_variable_to_shape_map().items():
+            if types[name].is_floating:
+                counts[types[name]] = counts.get(types[name], 0) + int(np.prod(shape))
+    return ModelSize(sum(count * dtype.size for dtype, count in counts.items()), sum(counts.values()))

@@ -1,0 +1,85 @@
+"""What evaluation asks of labelled faces, and decoding them in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Image
+from tf_dhm.runtime.images import decode_raster
+
+BATCH_IMAGES = 50
+BATCH_PIXELS = 64_000_000
+"""Decoded pixels held at once, so that large photos do not fill the memory."""
+
+
+@runtime_checkable
+class Face(Protocol):
+    """What evaluation asks of a labelled face; `pipelines.datasets.samples.FaceSample` is one."""
+
+    @property
+    def name(self) -> str:
+        """Unique in its dataset."""
+        ...
+
+    @property
+    def landmarks(self) -> NDArray[np.float32]:
+        """(68, 3) pixels of the image; z may be NaN."""
+        ...
+
+    @property
+    def pose(self) -> NDArray[np.float32]:
+        """(3,) degrees pitch, yaw, roll; NaN if unknown."""
+        ...
+
+    def read_image(self) -> bytes:
+        """The encoded image; raises InputError or OSError."""
+        ...
+
+
+@runtime_checkable
+class Refused(Protocol):
+    """A face that the reader of its dataset refused; `pipelines.datasets.samples.Refusal` is one."""
+
+    @property
+    def name(self) -> str:
+        """Unique in its dataset."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """What is wrong with it."""
+        ...
+
+
+def read_batches(
+    items: Iterable[Face | Refused], refused: list[tuple[str, str]]
+) -> Iterator[list[tuple[Face, Image]]]:
+    """Decode faces in batches of at most BATCH_IMAGES images and about BATCH_PIXELS pixels.
+
+    Args:
+        items: what a dataset's reader yields.
+        refused: name and reason of every face that cannot be used are appended to it.
+    """
+    batch: list[tuple[Face, Image]] = []
+    pixels = 0
+    for item in items:
+        if isinstance(item, Refused):
+            refused.append((item.name, item.reason))
+            continue
+        try:
+            image = decode_raster(item.read_image(), item.name)
+        except (InputError, OSError) as error:
+            refused.append((item.name, str(error)))
+            continue
+        batch.append((item, image))
+        pixels += image.shape[0] * image.shape[1]
+        if len(batch) == BATCH_IMAGES or pixels >= BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
