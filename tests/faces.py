@@ -52,6 +52,7 @@ def face_arrays(count: int, seed: int = 0) -> FaceArrays:
         name=names,
         split=np.full(count, "train"),
         group=names,
+        sigma=np.full((count, 68), np.nan, np.float32),
     )
 
 

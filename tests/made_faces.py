@@ -66,4 +66,5 @@ def made_faces(count: int, canvas: int = 40, side: float = 28.0, yaw: NDArray | 
         name=names,
         split=np.full(count, "train"),
         group=names,
+        sigma=np.full((count, geometry.NUM_LANDMARKS), np.nan, np.float32),
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 import scipy.io
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +17,7 @@ POSE = {"Pose_Para": (7,)}
 
 
 def read_mat(path: Path, fields: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float64]]:
-    """Read some fields of a `.mat` file.
+    """Read some fields of a `.mat` file of any version, that of 7.3 (HDF5) included.
 
     Args:
         path: the file.
@@ -33,18 +34,30 @@ def read_mat(path: Path, fields: Mapping[str, tuple[int, ...]]) -> dict[str, NDA
     if not path.is_file():
         raise InputError(f"{path}: found no such file, expected a .mat file")
     try:
-        content = scipy.io.loadmat(path, variable_names=list(fields))
+        if h5py.is_hdf5(path):
+            content, present = _read_hdf5(path, fields)
+        else:
+            content = scipy.io.loadmat(path, variable_names=list(fields))
+            present = [name for name, *_ in scipy.io.whosmat(path)]
     except Exception as error:  # scipy raises a dozen kinds on a damaged file, TypeError among them
         found = str(error) or type(error).__name__
         raise InputError(f"{path}: found {found}, expected a readable .mat file") from error
-    return {name: _field(path, content, name, shape) for name, shape in fields.items()}
+    return {name: _field(path, content, present, name, shape) for name, shape in fields.items()}
+
+
+def _read_hdf5(path: Path, fields: Iterable[str]) -> tuple[dict[str, NDArray], list[str]]:
+    """Those of the fields that are arrays, and the names of all, of a `.mat` file of version 7.3."""
+    with h5py.File(path) as file:
+        arrays = {name: file[name] for name in fields if isinstance(file.get(name), h5py.Dataset)}
+        # MATLAB's order of axes is the reverse of HDF5's.
+        return {name: values[()].T for name, values in arrays.items()}, list(file)
 
 
 def _field(
-    path: Path, content: Mapping[str, ArrayLike], name: str, shape: tuple[int, ...]
+    path: Path, content: Mapping[str, ArrayLike], present: Iterable[str], name: str, shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
     if name not in content:
-        found = ", ".join(sorted(field for field, *_ in scipy.io.whosmat(path))) or "none"
+        found = ", ".join(sorted(present)) or "none"
         raise InputError(f"{path}: found fields {found}, expected also {name}")
     array = np.asarray(content[name])
     fits = max(array.shape, default=0) == array.size == shape[0] if len(shape) == 1 else array.shape == shape

@@ -26,6 +26,14 @@ def unknown_pose() -> NDArray[np.float32]:
     return np.full(3, np.nan, np.float32)
 
 
+def unknown_sigma() -> NDArray[np.float32]:
+    return np.full(NUM_LANDMARKS, np.nan, np.float32)
+
+
+def unknown_manual() -> NDArray[np.float32]:
+    return np.full((NUM_LANDMARKS, 2), np.nan, np.float32)
+
+
 @dataclass(frozen=True)
 class FaceSample:
     """One face of one image.
@@ -38,6 +46,11 @@ class FaceSample:
         group: photos that show the same base photo share it, and so share their split.
         visibility: (68,) uint8, SELF_OCCLUDED, OCCLUDED, VISIBLE or UNLABELLED.
         pose: (3,) float32 degrees pitch, yaw, roll in the signs of `Pose_Para`; NaN if unknown.
+        sigma: (68,) float32 pixels of the image, how uncertain each landmark is; NaN if unknown.
+        manual: (68, 2) float32 pixels of the image, points marked by a person in a style of their own;
+            NaN where there is none.
+        photo: x0, y0, x1, y1, the pixels x0 <= x < x1, y0 <= y < y1 of the image that show a photo, if
+            the others are a black border; None if all do.
     """
 
     name: str
@@ -47,6 +60,9 @@ class FaceSample:
     group: str
     visibility: NDArray[np.uint8] = field(default_factory=unknown_visibility)
     pose: NDArray[np.float32] = field(default_factory=unknown_pose)
+    sigma: NDArray[np.float32] = field(default_factory=unknown_sigma)
+    manual: NDArray[np.float32] = field(default_factory=unknown_manual)
+    photo: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.datasets import aflw2000_3d, csv_landmarks, ls3dw, w300lp, wild68
+from pipelines.datasets import aflw2000_3d, crop_sets, csv_landmarks, ls3dw, pts, w300lp
 from pipelines.datasets.samples import FaceSample, Refusal, Series
 from pipelines.prepared import prepare, records
 from pipelines.synthetic import series as synthetic
@@ -50,10 +50,26 @@ LS3D_W_NOTE = (
 
 DATASETS: dict[str, Dataset] = {
     "wild68": Dataset(
-        wild68.read,
+        crop_sets.read_wild68,
         "photos of AFLW, AFW and HELEN; 3-D landmarks fitted by a morphable model to manual points and to "
         "predictions of 3DDFA_V2, boxes from these landmarks; non-commercial research use only. AFLW is also "
         "the source of AFLW2000-3D, no face of which is in it.",
+    ),
+    "cfp": Dataset(
+        partial(crop_sets.read_set, name="cfp"),
+        "CFP: photos of celebrities, frontal and in profile; 3-D landmarks predicted by 3DDFA_V2 and by "
+        "models of this project, those of turned faces moved toward manual points; boxes from these landmarks; "
+        "non-commercial research use only.",
+    ),
+    "lfpw": Dataset(
+        partial(crop_sets.read_set, name="lfpw"),
+        "LFPW: photos from the web; 3-D landmarks predicted by 3DDFA_V2 and by models of this project, moved "
+        "toward the manual points of 300-W; boxes from these landmarks; non-commercial research use only.",
+    ),
+    "fairface": Dataset(
+        partial(crop_sets.read_set, name="fairface"),
+        "FairFace: photos of seven race groups; 3-D landmarks predicted by 3DDFA_V2 and by models of this "
+        "project, with no manual point; boxes from these landmarks; non-commercial research use only.",
     ),
     "300w_lp": Dataset(
         w300lp.read,
@@ -71,6 +87,11 @@ DATASETS: dict[str, Dataset] = {
         "landmarks, boxes from these landmarks; no photo and no licence limits their use.",
     ),
     "csv": Dataset(csv_landmarks.read, "the user's own images and landmarks; boxes from these landmarks."),
+    "pts": Dataset(
+        pts.read,
+        "images with .pts files of 68 points in 2-D, such as those of 300-W and Menpo; boxes from these "
+        "landmarks; no z; the terms of those images hold.",
+    ),
     **{
         subset: Dataset(partial(ls3dw.read, subset=subset), f"sub-set {subset} of {LS3D_W_NOTE}")
         for subset, content in ls3dw.SUBSETS.items()

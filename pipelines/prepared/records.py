@@ -27,11 +27,11 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipelines.datasets.samples import FaceSample, Split
+from pipelines.datasets.samples import FaceSample, Split, unknown_sigma
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.face.geometry import crop_square, landmark_box
+from tf_dhm.face.geometry import box_size, crop_square, landmark_box
 from tf_dhm.runtime.images import decode_raster
 
 MEMORY_BYTES = 3 * 10**9
@@ -106,7 +106,8 @@ class FaceArrays:
     """Faces in memory. N faces, canvas C.
 
     images (N, C, C, 3) uint8 RGB; landmarks (N, 68, 3) float32 pixels of the canvas, z NaN where
-    unknown; visibility (N, 68) uint8; pose (N, 3) float32 degrees; name, split, group (N,) str.
+    unknown; visibility (N, 68) uint8; pose (N, 3) float32 degrees; name, split, group (N,) str;
+    sigma (N, 68) float32 pixels of the canvas, NaN where unknown.
     """
 
     images: NDArray[np.uint8] | JoinedImages
@@ -116,6 +117,7 @@ class FaceArrays:
     name: NDArray[np.str_]
     split: NDArray[np.str_]
     group: NDArray[np.str_]
+    sigma: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -184,7 +186,14 @@ def cut_face(
 def encode_record(sample: FaceSample, config: StoreConfig) -> bytes:
     """One face as a serialized tf.train.Example; InputError where its image is unusable."""
     image = decode_raster(sample.read_image(), sample.name)
-    canvas, landmarks = cut_face(image, sample.landmarks, config)
+    landmarks = sample.landmarks
+    if sample.photo is not None:  # the black border is cut off, so that the photo is mirrored beyond it
+        x0, y0, x1, y1 = sample.photo
+        image = image[y0:y1, x0:x1]
+        if image.size == 0:
+            raise InputError(f"{sample.name}: photo: found {sample.photo}, expected a part of the image")
+        landmarks = landmarks - np.array([x0, y0, 0], np.float32)
+    canvas, stored = cut_face(image, landmarks, config)
     quality = [cv2.IMWRITE_JPEG_QUALITY, config.jpeg_quality]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR), quality)
 
@@ -193,11 +202,14 @@ def encode_record(sample: FaceSample, config: StoreConfig) -> bytes:
 
     features = {
         "image": as_bytes(encoded.tobytes()),
-        "landmarks": as_bytes(landmarks.astype("<f4").tobytes()),
+        "landmarks": as_bytes(stored.astype("<f4").tobytes()),
         "visibility": as_bytes(sample.visibility.astype(np.uint8).tobytes()),
         "pose": as_bytes(sample.pose.astype("<f4").tobytes()),
         "name": as_bytes(sample.name.encode()),
     }
+    if np.isfinite(sample.sigma).any():
+        scale = box_size(landmark_box(stored)) / box_size(landmark_box(landmarks))
+        features["sigma"] = as_bytes((scale * sample.sigma).astype("<f4").tobytes())
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
@@ -274,6 +286,7 @@ def read_samples(folder: Path, split: Split) -> Iterator[FaceSample]:
                     group=row.group,
                     visibility=np.frombuffer(features["visibility"], np.uint8),
                     pose=np.frombuffer(features["pose"], "<f4"),
+                    sigma=np.frombuffer(features["sigma"], "<f4"),
                 )
 
 
@@ -314,6 +327,8 @@ def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTE
                     _decode_to_disk(folder, index, decoded, labels_file, shape)
         with np.load(labels_file) as archive:
             labels = {key: archive[key] for key in archive.files}
+        if "sigma" not in labels:  # decoded before records had it
+            labels["sigma"] = np.full((count, 68), np.nan, np.float32)
         images = np.load(decoded, mmap_mode="r")
     text = {key: index[key].to_numpy(str) for key in ("name", "split", "group")}
     return FaceArrays(images=images, **labels, **text)
@@ -356,6 +371,7 @@ def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dic
     landmarks = np.empty((count, 68, 3), np.float32)
     visibility = np.empty((count, 68), np.uint8)
     pose = np.empty((count, 3), np.float32)
+    sigma = np.empty((count, 68), np.float32)
     with tqdm(total=count, desc=f"decoding {folder.name}", unit="face", leave=False) as progress:
         row = 0
         for shard, part in index.groupby("shard", sort=True):
@@ -374,16 +390,25 @@ def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dic
                     landmarks[row] = np.frombuffer(features["landmarks"], "<f4").reshape(68, 3)
                     visibility[row] = np.frombuffer(features["visibility"], np.uint8)
                     pose[row] = np.frombuffer(features["pose"], "<f4")
+                    sigma[row] = np.frombuffer(features["sigma"], "<f4")
                     row += 1
             progress.update(len(part))
-    return {"landmarks": landmarks, "visibility": visibility, "pose": pose}
+    return {"landmarks": landmarks, "visibility": visibility, "pose": pose, "sigma": sigma}
 
 
 def parse_record(serialized: bytes, source: str) -> dict[str, bytes]:
-    """The features of a record as bytes; InputError names `source` where it is damaged."""
+    """The features of a record as bytes; InputError names `source` where it is damaged.
+
+    Without a stored sigma, that of the result is NaN.
+    """
     try:
         example = tf.train.Example.FromString(serialized)
         feature = example.features.feature
-        return {key: feature[key].bytes_list.value[0] for key in ("image", "landmarks", "visibility", "pose")}
+        names = ("image", "landmarks", "visibility", "pose")
+        features = {key: feature[key].bytes_list.value[0] for key in names}
+        features["sigma"] = (
+            feature["sigma"].bytes_list.value[0] if "sigma" in feature else unknown_sigma().tobytes()
+        )
+        return features
     except (DecodeError, IndexError) as error:
         raise InputError(f"{source}: found a damaged record ({error}), expected a face") from error

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +20,31 @@ def test_fields_are_read_as_float64_in_their_shape(tmp_path: Path) -> None:
     assert content["column"].tolist() == [4.0, 5.0]
     assert content["matrix"].tolist() == [[1.0, 1.0, 1.0]] * 2
     assert all(array.dtype == np.float64 for array in content.values())
+
+
+def test_version_7_3_is_read_as_the_older_ones_are(tmp_path: Path) -> None:
+    points = np.arange(6.0).reshape(2, 3)
+    path = tmp_path / "b.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:  # MATLAB stores its columns as HDF5's rows
+        file["points"], file["row"] = points.T, np.array([[1.0], [2.0]])
+        file.create_group("nested")
+    path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(512) + path.read_bytes()[512:])
+    content = read_mat(path, {"points": (2, 3), "row": (2,)})
+    assert content["points"].tolist() == points.tolist()
+    assert content["row"].tolist() == [1.0, 2.0]
+    with pytest.raises(InputError, match=r"b\.mat: found fields nested, points, row, expected also nested"):
+        read_mat(path, {"nested": (2,)})
+    with pytest.raises(InputError, match=r"b\.mat: points: found float64 of shape \(2, 3\)"):
+        read_mat(path, {"points": (3, 2)})
+
+
+def test_a_damaged_file_of_version_7_3_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "b.mat"
+    with h5py.File(path, "w") as file:
+        file["points"] = np.ones((200, 200))
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(InputError, match=r"b\.mat: found "):
+        read_mat(path, {"points": (200, 200)})
 
 
 def test_an_error_names_file_and_field(tmp_path: Path) -> None:

@@ -251,6 +251,14 @@ class TestLoad:
         assert np.array_equal(held_out.images, everything.images[[2, 7]])
         assert np.array_equal(held_out.landmarks, everything.landmarks[[2, 7]])
 
+    def test_labels_decoded_before_there_was_a_sigma(self, prepared: Path) -> None:
+        faces = records.load(prepared, "train", memory_bytes=1)
+        labels_file = prepared / "decoded-train.npz"
+        np.savez(labels_file, landmarks=faces.landmarks, visibility=faces.visibility, pose=faces.pose)
+        again = records.load(prepared, "train", memory_bytes=1)
+        assert again.sigma.shape == (len(faces), 68)
+        assert np.isnan(again.sigma).all()
+
     def test_mapped_from_disk_is_the_same(self, prepared: Path) -> None:
         in_memory = records.load(prepared, "train")
         for attempt in ("decoded", "found decoded"):
@@ -258,7 +266,7 @@ class TestLoad:
             assert isinstance(mapped.images, np.memmap), attempt
             for field in dataclasses.fields(records.FaceArrays):
                 first, second = (getattr(faces, field.name) for faces in (in_memory, mapped))
-                assert np.array_equal(first, second), field.name
+                np.testing.assert_array_equal(first, second, field.name)
         assert sorted(p.name for p in prepared.glob("decoded*")) == ["decoded-train.npy", "decoded-train.npz"]
         assert [p.name for p in prepared.glob(".*")] == [records.LOCK_FILE]
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.datasets import wild68
+from pipelines.datasets import crop_sets
 from pipelines.datasets.samples import FaceSample, Refusal
 from pipelines.input import batches
 from pipelines.prepared import prepare, records
@@ -175,7 +175,7 @@ def eight_faces(tmp_path_factory: pytest.TempPathFactory) -> FaceArrays:
     """Eight real faces where there are any, else rendered ones; each 25 times, for longer epochs."""
     data = os.environ.get("TF_DHM_TEST_DATA")
     samples: Iterator[FaceSample | Refusal] = (
-        wild68.read(Path(data) / "wild68") if data else synthetic.read(8, seed=3)
+        crop_sets.read_wild68(Path(data) / "wild68") if data else synthetic.read(8, seed=3)
     )
     folder = tmp_path_factory.mktemp("faces")
     prepare.prepare("eight", islice(samples, 8), folder, StoreConfig())
