@@ -58,8 +58,8 @@ DATASETS: dict[str, Dataset] = {
     "cfp": Dataset(
         partial(crop_sets.read_set, name="cfp"),
         "CFP: photos of celebrities, frontal and in profile; 3-D landmarks predicted by 3DDFA_V2 and by "
-        "models of this project, those of turned faces moved toward manual points; boxes from these landmarks; "
-        "non-commercial research use only.",
+        "models of this project, those of turned faces moved toward manual points; boxes from these "
+        "landmarks; non-commercial research use only.",
     ),
     "lfpw": Dataset(
         partial(crop_sets.read_set, name="lfpw"),
