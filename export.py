@@ -22,7 +22,7 @@ from pipelines.input.calibration import representative_crops
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.saved_model import card_rows, promote, read_description
 from tf_dhm.export.tflite import convert
-from tf_dhm.runtime.predictor import find_savedmodel, model_name
+from tf_dhm.runtime.store import find_savedmodel, model_name
 from tf_dhm.runtime.tflite import DEFAULT_KIND, Kind
 
 

@@ -13,6 +13,7 @@ from pipelines.datasets.samples import FaceSample
 from tf_dhm.evaluation.entries import Entry, ModelSize, predict_faces
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.runtime.predictor import Prediction
 
 SIZE = ModelSize(bytes=1_000, parameters=204)
 
@@ -29,14 +30,15 @@ class ShiftModel:
 
     def predict(
         self, crops: NDArray[np.uint8], initial_landmarks: NDArray[np.floating] | None = None
-    ) -> NDArray[np.float32]:
+    ) -> Prediction:
         self.batches.append(len(crops))
         start = geometry.unit_to_pixels(mean_shape(), self.input_size)[None]
         if initial_landmarks is not None:
             start = initial_landmarks
         # The mean grey moves the answer too, so that it depends on the crop.
         grey = crops.mean((1, 2, 3))[:, None, None] / 255.0
-        return (start + self.shift * np.array([1.0, 0.0, 0.0]) + 0.1 * grey).astype(np.float32)
+        landmarks = start + self.shift * np.array([1.0, 0.0, 0.0]) + 0.1 * grey
+        return Prediction(landmarks.astype(np.float32))
 
 
 def face(index: int = 0, yaw: float = 0.0, shape: tuple[int, int] = (60, 80)) -> FaceSample:

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tf_dhm.core.errors import InputError
-    from tf_dhm.runtime.aligner import Aligner, Face
+    from tf_dhm.runtime.aligner import Aligner, Alignment, Face
 
 __version__ = "0.1.0"
-__all__ = ["Aligner", "Face", "InputError"]
+__all__ = ["Aligner", "Alignment", "Face", "InputError"]
 
 HOMES = {
     "Aligner": "tf_dhm.runtime.aligner",
+    "Alignment": "tf_dhm.runtime.aligner",
     "Face": "tf_dhm.runtime.aligner",
     "InputError": "tf_dhm.core.errors",
 }

@@ -17,7 +17,7 @@ from pipelines.prepared.records import JoinedImages
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import CROP_SCALE, MIRROR_68, NUM_LANDMARKS
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
-from tf_dhm.runtime.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
+from tf_dhm.runtime.crops import MAX_SHRINK, MAX_SUPERSAMPLING
 from tf_dhm.training.config import AugmentConfig
 
 LUMA = (0.299, 0.587, 0.114)
@@ -105,8 +105,8 @@ def sample_second_pass(
     Args:
         seed: source of randomness.
         landmarks: (B, 68, 3) pixels of the stored image.
-        roll: (B,) radians, `predictor.upright_roll` of them.
-        config: strengths; second_pass_noise 0 gives the crop of `predictor.find_faces` after
+        roll: (B,) radians, `crops.upright_roll` of them.
+        config: strengths; second_pass_noise 0 gives the crop of `predictor.predict_photos` after
             a first pass without error.
         size: side of the crop in pixels.
 
@@ -259,7 +259,7 @@ def apply_opencv(
     for i, index in enumerate(indices):
         warp = matrix[i].astype(np.float64)
         shrink = float(np.sqrt(abs(np.linalg.det(warp[:, :2]))))
-        # As `predictor.cut_crops` does: bilinear sampling alone skips pixels of a larger face.
+        # As `crops.cut_crops` does: bilinear sampling alone skips pixels of a larger face.
         factor = 1 if shrink <= MAX_SHRINK else min(int(np.ceil(shrink)), MAX_SUPERSAMPLING)
         if factor > 1:
             warp = image_ops.finer_map(warp, factor)

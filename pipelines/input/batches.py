@@ -30,7 +30,7 @@ from tf_dhm.core.types import Tensor
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.face.metrics import yaw_bins
-from tf_dhm.runtime.predictor import upright_roll
+from tf_dhm.runtime.crops import upright_roll
 from tf_dhm.training.config import AugmentConfig, TrainConfig
 
 ALL = slice(None)
@@ -231,7 +231,7 @@ def training_batches(
 
 
 def rolls_of(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`predictor.upright_roll` of landmarks (N, 68, 3), (N,) radians; NaN where their z is unknown."""
+    """`crops.upright_roll` of landmarks (N, 68, 3), (N,) radians; NaN where their z is unknown."""
     known = np.isfinite(landmarks).all((1, 2))
     rolls = np.full(len(landmarks), np.nan, np.float32)
     rolls[known] = upright_roll(landmarks[known])

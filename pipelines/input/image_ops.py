@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_dhm.core.types import Tensor
-from tf_dhm.runtime.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
+from tf_dhm.runtime.crops import MAX_SHRINK, MAX_SUPERSAMPLING
 
 with warnings.catch_warnings():
     # It announces its end of life at import; requirements.txt is where that is dealt with.
@@ -82,7 +82,7 @@ def finer_map(matrix: Any, factor: int) -> Any:
 
 
 def smooth_crop(images: Tensor, matrix: Tensor, size: int) -> Tensor:
-    """`affine_crop` that averages where an image is larger than its crop, as `predictor.cut_crops`.
+    """`affine_crop` that averages where an image is larger than its crop, as `crops.cut_crops`.
 
     Args:
         images: (B, H, H, C) float32, H known.

@@ -35,7 +35,7 @@ from tf_dhm.networks.quality import (
     network_with_features,
     roc_auc,
 )
-from tf_dhm.runtime.predictor import cut_crops
+from tf_dhm.runtime.crops import cut_crops
 
 Generator = np.random.Generator
 

@@ -53,7 +53,7 @@ from tf_dhm.export import tflite as tflite_export
 from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, weight_bytes
-from tf_dhm.runtime.predictor import find_savedmodel
+from tf_dhm.runtime.store import find_savedmodel
 from tf_dhm.training.presets import find_preset
 from tf_dhm.training.trainer import DivergedError
 

@@ -24,9 +24,10 @@ from tf_dhm.commands.face_records import STDOUT, FaceRecords, Record
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.runtime.aligner import Aligner, Backend, Face
+from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
 from tf_dhm.runtime.drawing import Part, draw_faces
 from tf_dhm.runtime.images import PHOTO_SUFFIXES, Photo, read_photo
-from tf_dhm.runtime.predictor import DEFAULT_MODEL, cut_crops, upright_boxes, upright_roll
+from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tracking import Tracker, TrackingConfig
 from tf_dhm.runtime.video import VIDEO_SUFFIXES, Frame, VideoReader, VideoWriter, Window, check_display
 

@@ -30,7 +30,8 @@ from tqdm import tqdm
 from tf_dhm.core.configuration import read_json, to_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.runtime.predictor import DEFAULT_MODEL, MAX_PASSES
+from tf_dhm.runtime.predictor import MAX_PASSES
+from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tflite import find_tflite
 
 if TYPE_CHECKING:

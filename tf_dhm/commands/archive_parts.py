@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -153,7 +153,7 @@ class Folder:
 class PhotoAligner(Protocol):
     """`Aligner.align`."""
 
-    def align(self, image: Photo, boxes: list[list[float]] | None = None) -> list[Face]: ...
+    def align(self, image: Photo, boxes: list[list[float]] | None = None) -> Sequence[Face]: ...
 
 
 class Attempts:

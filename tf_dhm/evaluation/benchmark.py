@@ -30,9 +30,12 @@ from tf_dhm.core.files import atomic_write
 from tf_dhm.core.machine import describe_machine, processor_name
 from tf_dhm.evaluation.peers import load_peer, mediapipe_file
 from tf_dhm.runtime.aligner import Aligner
+from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.images import read_photo
-from tf_dhm.runtime.predictor import LandmarkModel, Predictor, cut_crops, find_savedmodel, predict_boxes
+from tf_dhm.runtime.predictor import LandmarkModel, predict_boxes
+from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.store import find_savedmodel
 from tf_dhm.runtime.tflite import Kind, TFLitePredictor, find_tflite, load_runtime
 
 Stage = Literal["model", "cut", "crop", "detect"]
@@ -329,9 +332,9 @@ def model_cases(
     threads: int,
 ) -> Iterator[Case]:
     """All stages and batches of one model in one precision."""
-    predictor: Predictor | TFLitePredictor
+    predictor: SavedModelPredictor | TFLitePredictor
     if kind == "saved_model":
-        predictor = Predictor(model)
+        predictor = SavedModelPredictor(model)
         everything = [path for path in predictor.version_dir.rglob("*") if path.is_file()]
         files = [path for path in everything if path.suffix != ".tflite"]
         package = "tensorflow"

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Image
 from tf_dhm.evaluation.peers import load_peer
-from tf_dhm.runtime.predictor import LandmarkModel, Predictor, find_faces
+from tf_dhm.runtime.predictor import LandmarkModel, predict_photos
+from tf_dhm.runtime.saved_model import SavedModelPredictor
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def load_entries(models: Sequence[str | Path], passes: Sequence[int] = (1,)) -> 
 
     Models of the same name are told apart by the paths they were given as.
     """
-    predictors = [Predictor(path) for path in models]
+    predictors = [SavedModelPredictor(path) for path in models]
     names = distinct_names([predictor.name for predictor in predictors], [str(path) for path in models])
     return [
         Entry(
@@ -105,7 +106,7 @@ def distinct_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
 def predict_faces(
     predictor: LandmarkModel, images: Sequence[Image], boxes: ArrayLike, passes: int = 1
 ) -> NDArray[np.float32]:
-    """`predictor.find_faces` for one face in each of many images.
+    """`predictor.predict_photos` for one face in each of many images.
 
     Args:
         predictor: the model.
@@ -116,7 +117,7 @@ def predict_faces(
     Returns:
         (N, 68, 3) float32 landmarks in pixels of the images.
     """
-    found = find_faces(predictor, images, list(np.asarray(boxes)[:, None]), passes)
+    found = predict_photos(predictor, images, list(np.asarray(boxes)[:, None]), passes)
     return np.concatenate([prediction.landmarks for prediction in found])
 
 

@@ -20,8 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face import geometry, metrics
+from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.drawing import CONTOURS
-from tf_dhm.runtime.predictor import cut_crops
 
 PREDICTED_COLOUR = "#39ff14"
 TRUE_COLOUR = "white"

@@ -31,7 +31,7 @@ from tf_dhm.core.configuration import read_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
-from tf_dhm.runtime.predictor import cut_crops
+from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.tflite import load_runtime
 
 Network = Callable[[NDArray[Any]], list[NDArray[Any]]]

@@ -24,7 +24,7 @@ from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.networks.quality import GOOD_NME, QualityHead, network_with_features
-from tf_dhm.runtime.predictor import find_savedmodel
+from tf_dhm.runtime.store import find_savedmodel
 from tf_dhm.training.presets import PRESETS
 
 DESCRIPTION_FILE = Path("assets.extra") / "description.json"

@@ -1,7 +1,7 @@
 """From encoded photos to landmarks inside the graph: what TF Serving runs.
 
 Only operations of TensorFlow's own C++ kernels, so that the stock server can load them. What is cut
-out is bit for bit what `predictor.cut_crops` cuts out of what `images.read_photo` decodes.
+out is bit for bit what `crops.cut_crops` cuts out of what `images.read_photo` decodes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import tensorflow as tf
 from tf_dhm.core.types import Tensor
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.runtime.crops import MAX_SHRINK, MAX_SUPERSAMPLING
 from tf_dhm.runtime.images import BACKGROUND, MAX_PIXELS, MAX_SIDE
-from tf_dhm.runtime.predictor import MAX_SHRINK, MAX_SUPERSAMPLING
 
 MAX_DECODED = 10 * MAX_PIXELS
 """Most pixels times scans of a progressive JPEG: each scan goes over all pixels once."""
@@ -119,7 +119,7 @@ def align_photos(
 
 
 def cut_crop(photo: Tensor, box: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Decode a photo and cut the crop of a box out of it, as `predictor.cut_crops` does.
+    """Decode a photo and cut the crop of a box out of it, as `crops.cut_crops` does.
 
     Args:
         photo: () string.

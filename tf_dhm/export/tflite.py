@@ -39,7 +39,8 @@ from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.networks.quality import QualityHead
-from tf_dhm.runtime.predictor import Predictor, find_savedmodel, model_name
+from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.store import find_savedmodel, model_name
 from tf_dhm.runtime.tflite import KINDS, Kind, tflite_name
 
 SIGNATURES = ("serving_default", "refine")
@@ -271,8 +272,11 @@ def calibration_inputs(
     images = [crop[None].astype(np.float32) - 128.0 for crop in crops]
     inputs = {"serving_default": [{"crops": image} for image in images]}
     if config.heatmap_input:
-        model = Predictor(version_dir)
-        maps = [diffusion_heatmap(model.predict(crop[None])[0], config.input_size)[None] for crop in crops]
+        model = SavedModelPredictor(version_dir)
+        maps = [
+            diffusion_heatmap(model.predict(crop[None]).landmarks[0], config.input_size)[None]
+            for crop in crops
+        ]
         inputs["refine"] = [
             {"crops": image, "heatmap": heatmap} for image, heatmap in zip(images, maps, strict=True)
         ]

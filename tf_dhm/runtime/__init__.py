@@ -2,12 +2,15 @@
 
 __all__ = [
     "aligner",
+    "crops",
     "detector",
     "drawing",
     "images",
     "predictor",
+    "saved_model",
     "server",
     "smoothing",
+    "store",
     "tflite",
     "tracking",
     "video",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,21 +17,16 @@ from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.images import Photo, Source, read_photo
-from tf_dhm.runtime.predictor import (
-    DEFAULT_MODEL,
-    MAX_PASSES,
-    LandmarkModel,
-    Prediction,
-    Predictor,
-    find_faces,
-)
+from tf_dhm.runtime.predictor import MAX_PASSES, LandmarkModel, Prediction, predict_photos
+from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tflite import TFLitePredictor
 
 Backend = Literal["tflite", "saved_model"]
 """What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
     """A face of a photo or of a frame.
 
@@ -75,6 +70,52 @@ class Face:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Alignment(Sequence[Face]):
+    """The faces of a photo together with its pixels, on which they can be drawn or cut out.
+
+    It is a sequence of its faces: `len(alignment)`, `alignment[0]` and `for face in alignment` work as
+    with a list.
+
+    Attributes:
+        faces: in pixels of the original photo, in the order of the given boxes or by falling score.
+        photo: the decoded photo; `photo.reduction` is 1 unless it was too large to decode whole.
+    """
+
+    faces: tuple[Face, ...]
+    photo: Photo
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Face, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Face | tuple[Face, ...]:
+        return self.faces[index]
+
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    @property
+    def faces_in_pixels(self) -> tuple[Face, ...]:
+        """The faces in the decoded pixels, `photo.pixels`: other than `faces` only if `photo.reduction`
+        is more than 1."""
+        if self.photo.reduction == 1:
+            return self.faces
+        return tuple(
+            replace(
+                face,
+                landmarks=self.photo.to_pixels(face.landmarks).astype(np.float32),
+                box=self.photo.to_pixels(face.box.reshape(2, 2)).reshape(4),
+            )
+            for face in self.faces
+        )
+
+
 class Aligner:
     """Finds faces and their landmarks.
 
@@ -113,7 +154,7 @@ class Aligner:
     def detector(self) -> FaceDetector:
         return FaceDetector()
 
-    def align(self, image: Source | Photo, boxes: ArrayLike | None = None) -> list[Face]:
+    def align(self, image: Source | Photo, boxes: ArrayLike | None = None) -> Alignment:
         """Find the landmarks of the faces of a photo.
 
         Args:
@@ -122,7 +163,8 @@ class Aligner:
             boxes: (N, 4) landmark boxes x0, y0, x1, y1 in pixels of the photo; None: detected.
 
         Returns:
-            the faces in the order of `boxes`, or by falling score; none is found: an empty list.
+            the faces in the order of `boxes`, or by falling score, and the decoded photo; it is empty
+            if no face is found.
 
         Raises:
             InputError: an unreadable photo, or a box that is not finite, has no area or lies
@@ -132,7 +174,7 @@ class Aligner:
 
     def align_all(
         self, images: Sequence[Source | Photo], boxes: Sequence[ArrayLike | None] | None = None
-    ) -> list[list[Face]]:
+    ) -> list[Alignment]:
         """Find the landmarks of the faces of several photos, all those with given boxes at once, and all
         those without.
 
@@ -141,7 +183,7 @@ class Aligner:
             boxes: of each photo, as those of `align`; None: detected in all of them.
 
         Returns:
-            the faces of each photo.
+            the alignment of each photo.
 
         Raises:
             InputError: as `align`, or other numbers of photos and boxes.
@@ -150,24 +192,25 @@ class Aligner:
         given = [None] * len(photos) if boxes is None else list(boxes)
         if len(given) != len(photos):
             raise InputError(f"boxes: found those of {len(given)} photos, expected of {len(photos)}")
-        found: list[list[Face]] = [[] for _ in photos]
+        alignments = [Alignment((), photo) for photo in photos]
         for passes, is_detected in ((self.passes_given, False), (self.passes_detected, True)):
             rows = [row for row, box in enumerate(given) if (box is None) == is_detected]
-            places = [self._places(photos[row], given[row]) for row in rows]
-            pixels, boxes_of = [photos[row].pixels for row in rows], [box for box, _ in places]
-            predictions = find_faces(self.predictor, pixels, boxes_of, passes)
-            for row, place, prediction in zip(rows, places, predictions, strict=True):
-                found[row] = make_faces(photos[row], *place, prediction)
-        return found
+            scored = [self._boxes(photos[row], given[row]) for row in rows]
+            pixels, boxes_of = [photos[row].pixels for row in rows], [array for array, _ in scored]
+            predictions = predict_photos(self.predictor, pixels, boxes_of, passes)
+            for row, (array, scores), prediction in zip(rows, scored, predictions, strict=True):
+                faces = make_faces(photos[row], array, scores, prediction)
+                alignments[row] = Alignment(tuple(faces), photos[row])
+        return alignments
 
-    def _places(self, photo: Photo, boxes: ArrayLike | None) -> tuple[Array, list[float | None]]:
+    def _boxes(self, photo: Photo, boxes: ArrayLike | None) -> tuple[Array, list[float | None]]:
         """Boxes (N, 4) in the pixels that were decoded, and the scores of their detection."""
         if boxes is not None:
             given = check_boxes(boxes, photo)
             return photo.boxes_to_pixels(given), [None] * len(given)
         detections = self.detector.detect(photo.pixels)
-        places = np.array([detection.box for detection in detections]).reshape(-1, 4)
-        return places, [detection.score for detection in detections]
+        boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
+        return boxes, [detection.score for detection in detections]
 
 
 def load_model(model: str | Path, backend: Backend, threads: int = 1) -> LandmarkModel:
@@ -180,14 +223,14 @@ def load_model(model: str | Path, backend: Backend, threads: int = 1) -> Landmar
         raise InputError(f"backend: found {backend!r}, expected one of {', '.join(get_args(Backend))}")
     if backend == "tflite" or Path(model).suffix == ".tflite":
         return TFLitePredictor(model, threads=threads)
-    return Predictor(model)
+    return SavedModelPredictor(model)
 
 
-def make_faces(photo: Photo, places: Array, scores: Sequence[float | None], found: Prediction) -> list[Face]:
-    """The faces of a photo from what was found in its decoded pixels."""
+def make_faces(photo: Photo, boxes: Array, scores: Sequence[float | None], found: Prediction) -> list[Face]:
+    """The faces of a photo from boxes and a prediction in its decoded pixels."""
     landmarks = photo.to_original(found.landmarks).astype(np.float32)
     # A box is two points.
-    boxes = photo.to_original(places.reshape(-1, 2, 2)).reshape(-1, 4)
+    boxes = photo.to_original(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
     poses = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape())).astype(np.float32)
     return [
         Face(

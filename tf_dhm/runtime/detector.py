@@ -54,7 +54,7 @@ CENTRE_Y_AND_SIZE = np.array(
 ears, |x of the nose tip - x of the middle of the eyes|, distance of the ears) @ CENTRE_Y_AND_SIZE."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detection:
     """A face that was found.
 

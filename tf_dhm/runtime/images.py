@@ -49,7 +49,7 @@ DECODE_ERRORS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photo:
     """A decoded photo.
 
@@ -70,9 +70,15 @@ class Photo:
         moved[..., :2] += (self.reduction - 1) / 2.0
         return moved
 
+    def to_pixels(self, points: ArrayLike) -> NDArray[np.floating]:
+        """Points (..., 2 or 3) in pixels of the original photo -> pixels of `pixels`."""
+        moved = np.array(points, np.float64)
+        moved[..., :2] -= (self.reduction - 1) / 2.0
+        return moved / self.reduction
+
     def boxes_to_pixels(self, boxes: ArrayLike) -> NDArray[np.floating]:
-        """Boxes (..., 4) in pixels of the original photo -> pixels of `pixels`."""
-        return (np.asarray(boxes, np.float64) - (self.reduction - 1) / 2.0) / self.reduction
+        """Boxes (N, 4) in pixels of the original photo -> pixels of `pixels`."""
+        return self.to_pixels(np.reshape(boxes, (-1, 2, 2))).reshape(-1, 4)
 
 
 def read_photo(source: Source) -> Photo:

@@ -27,7 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry
-from tf_dhm.runtime.predictor import DEFAULT_MODEL, Prediction, check_crops, check_initial_landmarks
+from tf_dhm.runtime.predictor import Prediction, check_crops, check_initial_landmarks
+from tf_dhm.runtime.store import DEFAULT_MODEL
 
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
@@ -89,7 +90,7 @@ class ServerConfig:
         return self.address.startswith(("http://", "https://"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PhotoAnswer:
     """What a server found in B photos; NaN, and confidence 0, where one could not be read or its box
     is none of it.
@@ -333,14 +334,8 @@ class Client:
         """State of each version of the model that the server knows, as AVAILABLE."""
         return self.retry(self.transport.versions)
 
-    def predict(
-        self, crops: NDArray[np.uint8], initial_landmarks: ArrayLike | None = None
-    ) -> NDArray[np.float32]:
-        """The landmarks of `answer` alone: (B, 68, 3) float32 crop pixels."""
-        return self.answer(crops, initial_landmarks).landmarks
-
-    def answer(self, crops: NDArray[np.uint8], initial_landmarks: ArrayLike | None = None) -> Prediction:
-        """Find the landmarks of crops, as `Predictor.answer` does.
+    def predict(self, crops: NDArray[np.uint8], initial_landmarks: ArrayLike | None = None) -> Prediction:
+        """Find the landmarks of crops, as `SavedModelPredictor.predict` does.
 
         Args:
             crops: (B, S, S, 3) uint8 RGB; B may be 0.

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
-from tf_dhm.runtime import predictor
-from tf_dhm.runtime.predictor import Prediction
+from tf_dhm.runtime.predictor import Prediction, check_crops, check_initial_landmarks, empty_prediction
+from tf_dhm.runtime.store import find_savedmodel, model_name
 
 Kind = Literal["float32", "float16", "dynamic_range", "int8"]
 """float16: weights halved, computed in float32. dynamic_range: large weights in 8 bits, activations
@@ -84,8 +83,8 @@ def find_tflite(path: str | Path, kind: Kind = DEFAULT_KIND) -> Path:
         if not file.is_file():
             raise InputError(f"model {path}: found nothing, expected a TFLite file")
         return file
-    folder = predictor.find_savedmodel(path)
-    file = folder / tflite_name(predictor.model_name(folder), kind)
+    folder = find_savedmodel(path)
+    file = folder / tflite_name(model_name(folder), kind)
     if not file.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.glob("*.tflite"))) or "no TFLite file"
         raise InputError(f"model {folder}: found {found}, expected {file.name}, which export.py writes")
@@ -93,7 +92,7 @@ def find_tflite(path: str | Path, kind: Kind = DEFAULT_KIND) -> Path:
 
 
 class TFLitePredictor:
-    """A model of this project as a TFLite file; the interface of `predictor.Predictor`.
+    """A model of this project as a TFLite file; the interface of `saved_model.SavedModelPredictor`.
 
     Attributes:
         name: of the file, without its suffix.
@@ -154,11 +153,7 @@ class TFLitePredictor:
         self._batch = int(inputs[0]["shape"][0])
         self.can_refine = "refine" in self._interpreter.get_signature_list()
 
-    def predict(self, crops: Image, initial_landmarks: Array | None = None) -> NDArray[np.float32]:
-        """The landmarks of `answer` alone: (B, 68, 3) float32 crop pixels."""
-        return self.answer(crops, initial_landmarks).landmarks
-
-    def answer(self, crops: Image, initial_landmarks: Array | None = None) -> Prediction:
+    def predict(self, crops: Image, initial_landmarks: Array | None = None) -> Prediction:
         """Find the landmarks of a batch of crops, and what else the model knows of them.
 
         Args:
@@ -168,15 +163,15 @@ class TFLitePredictor:
         Raises:
             InputError: wrong shape or dtype, or the model cannot start from landmarks.
         """
-        predictor.check_crops(crops, self.input_size)
+        check_crops(crops, self.input_size)
         if initial_landmarks is not None:
-            predictor.check_initial_landmarks(initial_landmarks, len(crops))
+            check_initial_landmarks(initial_landmarks, len(crops))
             if not self.can_refine:
                 raise InputError(
                     f"model {self.path}: has no signature refine, so it cannot run a second pass"
                 )
         if len(crops) == 0:
-            return predictor.empty_prediction(self._outputs)
+            return empty_prediction(self._outputs)
         if initial_landmarks is None:
             return Prediction.of(self._run(crops), self.path)
         return Prediction.of(self._run_refine(crops, initial_landmarks), self.path)

@@ -30,7 +30,7 @@ CODEC = "mp4v"
 """MPEG-4 part 2: the codec for .mp4 that every build of OpenCV can write."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """A frame of a video.
 

@@ -25,9 +25,10 @@ from tf_dhm.export import saved_model as export
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.dhm import trace_states
 from tf_dhm.networks.models import build_model, constant_heatmap
+from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.images import read_photo
-from tf_dhm.runtime.predictor import cut_crops, find_savedmodel
+from tf_dhm.runtime.store import find_savedmodel
 from tools.studies import family_study
 from tools.studies.family_study import StudyConfig
 

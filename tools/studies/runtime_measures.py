@@ -25,17 +25,12 @@ from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.networks.quality import balanced_accuracy, roc_auc
 from tf_dhm.runtime.aligner import Backend
+from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.detector import FaceDetector, overlaps
 from tf_dhm.runtime.images import decode_raster
-from tf_dhm.runtime.predictor import (
-    DEFAULT_MODEL,
-    Prediction,
-    Predictor,
-    cut_crops,
-    find_savedmodel,
-    join_predictions,
-    model_name,
-)
+from tf_dhm.runtime.predictor import Prediction, join_predictions
+from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.store import DEFAULT_MODEL, find_savedmodel, model_name
 from tf_dhm.runtime.tflite import DEFAULT_KIND, KINDS, TFLitePredictor, tflite_name
 
 PER_PHOTO = 3
@@ -88,9 +83,9 @@ class Faces:
 def measure(config: RuntimeMeasureConfig) -> str:
     """Measure everything and return the tables."""
     version = find_savedmodel(config.model)
-    original = Predictor(version)
+    original = SavedModelPredictor(version)
     faces = read_faces(config.aflw2000_3d, original.input_size, config.limit)
-    answers = {"SavedModel": original.answer(faces.crops)}
+    answers = {"SavedModel": original.predict(faces.crops)}
     sizes = {
         "SavedModel": float(
             sum(p.stat().st_size for p in version.rglob("*") if p.suffix != ".tflite" and p.is_file())
@@ -169,7 +164,7 @@ def places_without_face(width: int, height: int, faces: Sequence[Array], rng: np
 
 def answer_in_turn(model: TFLitePredictor, crops: Image) -> Prediction:
     """The answers to crops, one after the other as a photo with one face has them."""
-    return join_predictions([model.answer(crop[None]) for crop in crops])
+    return join_predictions([model.predict(crop[None]) for crop in crops])
 
 
 def format_rows(
@@ -220,9 +215,9 @@ def pose_rows(faces: Faces, landmarks: Array) -> list[dict[str, Any]]:
     return rows
 
 
-def confidence_rows(model: Predictor, faces: Faces) -> list[dict[str, Any]]:
+def confidence_rows(model: SavedModelPredictor, faces: Faces) -> list[dict[str, Any]]:
     """ROC of confidence: true faces against places without one."""
-    own, other = model.answer(faces.crops).confidence, model.answer(faces.without).confidence
+    own, other = model.predict(faces.crops).confidence, model.predict(faces.without).confidence
     assert own is not None
     assert other is not None
     row: dict[str, Any] = {
@@ -236,12 +231,12 @@ def confidence_rows(model: Predictor, faces: Faces) -> list[dict[str, Any]]:
     return [row]
 
 
-def visibility_rows(model: Predictor, folder: Path) -> list[dict[str, Any]]:
+def visibility_rows(model: SavedModelPredictor, folder: Path) -> list[dict[str, Any]]:
     """Visibility against the flags of `val` faces, cropped by their own boxes."""
     faces = records.load(folder, "val")
     crops, _ = plain_crops(faces, model.input_size)
     labelled = (faces.visibility != UNLABELLED).any(1)
-    found, flags = model.answer(crops[labelled]).visibility, faces.visibility[labelled]
+    found, flags = model.predict(crops[labelled]).visibility, faces.visibility[labelled]
     assert found is not None
     rows = []
     for title, hidden in (

@@ -17,9 +17,10 @@ from tqdm import tqdm
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
+from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.images import read_photo
-from tf_dhm.runtime.predictor import cut_crops, find_savedmodel
 from tf_dhm.runtime.server import Client, ServerConfig
+from tf_dhm.runtime.store import find_savedmodel
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,7 +20,7 @@ from pipelines.input.augmentation import (
 from tests.made_faces import mean_face, smooth_image
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_landmarks
-from tf_dhm.runtime.predictor import cut_crops, upright_boxes, upright_roll
+from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
 from tf_dhm.training.config import AugmentConfig
 
 NONE = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})

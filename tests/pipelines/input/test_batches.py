@@ -20,7 +20,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.layers import DiffusionHeatMap
-from tf_dhm.runtime.predictor import upright_roll
+from tf_dhm.runtime.crops import upright_roll
 from tf_dhm.training.config import AugmentConfig, TrainConfig
 
 SIZE = 24

@@ -29,7 +29,7 @@ from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.models import build_model
 from tf_dhm.networks.quality import QualityConfig, QualityHead
-from tf_dhm.runtime.predictor import cut_crops
+from tf_dhm.runtime.crops import cut_crops
 
 SIZE = TINY_MODEL.input_size
 

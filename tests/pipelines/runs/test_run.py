@@ -29,7 +29,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.export import saved_model as export
 from tf_dhm.export.saved_model import read_description, read_weights
 from tf_dhm.networks.models import build_model
-from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.trainer import HISTORY_FILE, Trainer
 
 COMMAND = "python train.py --name x"
@@ -63,7 +63,7 @@ def test_from_a_table_to_an_exported_model(base: Options, finished: Path) -> Non
     assert list((base.run_dir / "tensorboard").iterdir())
     assert configuration.read_json(Options, base.run_dir / training_run.OPTIONS_FILE) == base
     crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
-    assert Predictor(finished).predict(crops).shape == (2, 68, 3)
+    assert SavedModelPredictor(finished).predict(crops).landmarks.shape == (2, 68, 3)
     # The prepared form of the dataset is kept and used again.
     (prepared,) = base.cache_dir.iterdir()
     assert prepared.name.startswith("csv-128-")
@@ -154,7 +154,7 @@ def test_with_no_epochs_the_network_stays_and_the_head_is_fitted(base: Options, 
     for found, expected in zip(read_weights(version_dir), read_weights(finished), strict=True):
         np.testing.assert_array_equal(found, expected)
     crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
-    answers = [Predictor(folder).answer(crops) for folder in (version_dir, finished)]
+    answers = [SavedModelPredictor(folder).predict(crops) for folder in (version_dir, finished)]
     np.testing.assert_array_equal(answers[0].landmarks, answers[1].landmarks)
     assert all(answer.confidence is not None for answer in answers)
     description = read_description(version_dir)
@@ -164,7 +164,7 @@ def test_with_no_epochs_the_network_stays_and_the_head_is_fitted(base: Options, 
     card = (version_dir.parent / export.CARD_FILE).read_text()
     assert "unchanged: 96 faces" in card
     without = dataclasses.replace(kept, name="without", quality_crops=0)
-    assert Predictor(run(without, False, COMMAND)).answer(crops).confidence is None
+    assert SavedModelPredictor(run(without, False, COMMAND)).predict(crops).confidence is None
 
 
 def test_a_resumed_run_remembers_the_model_it_began_with(

@@ -22,7 +22,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.entries import model_size
 from tf_dhm.export import saved_model as export
 from tf_dhm.networks.models import build_model, weight_bytes
-from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.trainer import DivergedError
 
 COMMAND = "python tune.py"
@@ -93,7 +93,7 @@ def test_the_best_is_trained_to_the_end(folder: Path, table: pd.DataFrame) -> No
     (best,) = chosen_trials(table.astype({"trial": str}), "best", 1.0)
     exported = folder / "tune" / "exported" / best / "export" / "tiny"
     crops = np.zeros((1, 32, 32, 3), np.uint8)
-    assert Predictor(exported).predict(crops).shape == (1, 68, 3)
+    assert SavedModelPredictor(exported).predict(crops).landmarks.shape == (1, 68, 3)
     assert (exported / export.CARD_FILE).is_file()
 
 

@@ -36,7 +36,7 @@ from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.networks.quality import network_with_features
-from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.presets import find_preset
 
 SIZE = TINY_MODEL.input_size
@@ -110,25 +110,25 @@ def graphs_of(version_dir: Path) -> saved_model_pb2.SavedModel:
 
 
 def test_it_answers_as_the_network(network: tf.keras.Model, exported: Path) -> None:
-    predictor = Predictor(exported)
+    predictor = SavedModelPredictor(exported)
     assert (predictor.name, predictor.input_size, predictor.can_refine) == ("tiny", SIZE, True)
     for count in (1, 3):
         crops = make_crops(count)
         expected = expected_landmarks(network, crops, constant_heatmap(SIZE))
-        np.testing.assert_allclose(predictor.predict(crops), expected, atol=1e-4)
+        np.testing.assert_allclose(predictor.predict(crops).landmarks, expected, atol=1e-4)
 
 
 def test_refine_starts_from_the_given_landmarks(network: tf.keras.Model, exported: Path) -> None:
-    predictor = Predictor(exported)
+    predictor = SavedModelPredictor(exported)
     crops = make_crops()
     initial = np.stack([mean_landmarks(SIZE) + shift for shift in (0.0, 2.0, -3.0)])
     heatmaps = np.stack([diffusion_heatmap(points, SIZE) for points in initial])
-    found = predictor.predict(crops, initial)
+    found = predictor.predict(crops, initial).landmarks
     np.testing.assert_allclose(found, expected_landmarks(network, crops, heatmaps), atol=1e-3)
     # From the mean shape both signatures are the same.
-    both = predictor.predict(crops[:1], initial[:1]), predictor.predict(crops[:1])
+    both = predictor.predict(crops[:1], initial[:1]).landmarks, predictor.predict(crops[:1]).landmarks
     np.testing.assert_allclose(*both, atol=1e-3)
-    assert np.abs(found[1] - predictor.predict(crops)[1]).max() > 1e-2
+    assert np.abs(found[1] - predictor.predict(crops).landmarks[1]).max() > 1e-2
 
 
 def test_a_fresh_process_without_this_project_answers_the_same(
@@ -189,7 +189,7 @@ def test_visibility_and_confidence(
 ) -> None:
     crops = make_crops()
     initial = np.stack([mean_landmarks(SIZE) + shift for shift in (0.0, 2.0, -3.0)]) if second_pass else None
-    found = Predictor(with_quality).answer(crops, initial)
+    found = SavedModelPredictor(with_quality).predict(crops, initial)
     heatmap = constant_heatmap(SIZE)
     if initial is not None:
         heatmap = np.stack([diffusion_heatmap(points, SIZE) for points in initial])
@@ -204,15 +204,17 @@ def test_visibility_and_confidence(
     np.testing.assert_allclose(found.visibility, expected["visibility"], atol=1e-4)
     np.testing.assert_allclose(found.confidence, expected["confidence"], atol=1e-4)
     # The landmarks are those of the network without a head, bit for bit.
-    np.testing.assert_array_equal(found.landmarks, Predictor(exported).predict(crops, initial))
+    np.testing.assert_array_equal(
+        found.landmarks, SavedModelPredictor(exported).predict(crops, initial).landmarks
+    )
 
 
 def test_a_model_without_them_says_so(exported: Path, with_quality: Path) -> None:
     for count in (0, 2):
-        found = Predictor(exported).answer(make_crops(count))
+        found = SavedModelPredictor(exported).predict(make_crops(count))
         assert (found.visibility, found.confidence) == (None, None)
         assert found.landmarks.shape == (count, 68, 3)
-    empty = Predictor(with_quality).answer(make_crops(0))
+    empty = SavedModelPredictor(with_quality).predict(make_crops(0))
     assert empty.visibility is not None
     assert empty.confidence is not None
     assert (empty.visibility.shape, empty.confidence.shape) == ((0, 68), (0,))
@@ -315,7 +317,9 @@ def test_a_network_trained_in_half_precision_is_exported_in_float32(tmp_path: Pa
     used = {attribute.type for node in nodes for attribute in node.attr.values()}
     assert tf.bfloat16.as_datatype_enum not in used
     expected = expected_landmarks(random_network(), make_crops(), constant_heatmap(SIZE))
-    np.testing.assert_allclose(Predictor(tmp_path / "tiny").predict(make_crops()), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        SavedModelPredictor(tmp_path / "tiny").predict(make_crops()).landmarks, expected, atol=1e-4
+    )
 
 
 def test_description_round_trip(exported: Path) -> None:
@@ -392,8 +396,8 @@ def test_promotion(exported: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "README.md"]
     files = {path.relative_to(exported / "1") for path in (exported / "1").rglob("*")}
     assert {path.relative_to(folder / "2") for path in (folder / "2").rglob("*")} == files
-    found = Predictor(folder).predict(make_crops())
-    np.testing.assert_array_equal(found, Predictor(exported).predict(make_crops()))
+    found = SavedModelPredictor(folder).predict(make_crops()).landmarks
+    np.testing.assert_array_equal(found, SavedModelPredictor(exported).predict(make_crops()).landmarks)
     card = (folder / "README.md").read_text()
     assert "# served" in card
     assert "version 2. 68 landmarks" in card

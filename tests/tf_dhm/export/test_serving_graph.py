@@ -18,8 +18,8 @@ from tests.serving_data import ASTRONAUT, bad_boxes, bad_photos, encode, noise_p
 from tf_dhm.export import serving_graph
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.images import read_photo
-from tf_dhm.runtime.predictor import cut_crops
 
 SIZE = 32
 

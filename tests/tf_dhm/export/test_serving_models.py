@@ -38,7 +38,8 @@ from tf_dhm.export.warmup import BATCHES, WARMUP_FILE
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.aligner import Aligner
-from tf_dhm.runtime.predictor import SAVEDMODELS, Predictor
+from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.store import SAVEDMODELS
 
 SIZE = TINY_MODEL.input_size
 COMMITTED = sorted(path.name for path in SAVEDMODELS.iterdir() if path.is_dir())
@@ -126,12 +127,12 @@ def test_photos_are_aligned_as_by_python(served: Path) -> None:
     found = Version(served).predict(
         "align_jpeg", {"photos": np.array(photos, object), "boxes": np.array(boxes, np.float32)}
     )
-    aligner = Aligner(Predictor(served))
+    aligner = Aligner(SavedModelPredictor(served))
     for index, (photo, box) in enumerate(zip(photos, boxes, strict=True)):
         (expected,) = aligner.align(photo, box[None])
         np.testing.assert_allclose(found["landmarks"][index], expected.landmarks, atol=0.1)
         np.testing.assert_allclose(found["pose"][index], expected.pose, atol=0.1)
-    predictor = Predictor(served)
+    predictor = SavedModelPredictor(served)
     assert ("confidence" in found) == (read_head(served) is not None)
     assert predictor.can_refine
 
@@ -146,7 +147,7 @@ def test_the_command_line_of_tensorflow_runs_it(served: Path, tmp_path: Path) ->
     inputs = f"photos={tmp_path}/photos.npy;boxes={tmp_path}/boxes.npy"
     common = ("run", "--dir", served, "--tag_set", "serve", "--signature_def", "align_jpeg")
     command_line(*common, "--inputs", inputs, "--outdir", tmp_path)
-    (expected,) = Aligner(Predictor(served)).align(ASTRONAUT, boxes[:1])
+    (expected,) = Aligner(SavedModelPredictor(served)).align(ASTRONAUT, boxes[:1])
     found = np.load(tmp_path / "landmarks.npy")
     np.testing.assert_allclose(found[0], expected.landmarks, atol=0.1)
     assert np.isnan(found[1]).all()
@@ -214,7 +215,7 @@ def check_warm_up(folder: Path) -> None:
 @pytest.mark.parametrize("name", COMMITTED)
 def test_committed_models(name: str) -> None:
     """The newest version of each has today's signatures, the warm-up requests, and is configured."""
-    newest = Predictor(SAVEDMODELS / name).version_dir
+    newest = SavedModelPredictor(SAVEDMODELS / name).version_dir
     assert (newest / WARMUP_FILE).is_file()
     (graph,) = saved_model(newest).meta_graphs
     assert set(graph.signature_def) >= SIGNATURES
@@ -251,7 +252,7 @@ def test_a_model_of_before_is_renewed(tiny: Path, tmp_path: Path) -> None:
     assert set(tf.saved_model.load(str(renewed)).signatures) == SIGNATURES
     assert (renewed / WARMUP_FILE).is_file()
     crops = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3)).astype(np.uint8)
-    found, expected = Predictor(renewed).answer(crops), Predictor(tiny).answer(crops)
+    found, expected = SavedModelPredictor(renewed).predict(crops), SavedModelPredictor(tiny).predict(crops)
     np.testing.assert_array_equal(found.landmarks, expected.landmarks)
     assert found.confidence is not None
     assert expected.confidence is not None

@@ -23,7 +23,8 @@ from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.networks.layers import StemConvolution
 from tf_dhm.networks.models import build_model, constant_heatmap
-from tf_dhm.runtime.predictor import Predictor, find_savedmodel
+from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.store import find_savedmodel
 from tf_dhm.runtime.tflite import KINDS, Kind, TFLitePredictor
 from tf_dhm.training.presets import PRESETS
 
@@ -67,14 +68,16 @@ def test_files_lie_in_the_version_folder(model: Path, files: dict[Kind, Contents
 def test_answers_as_the_saved_model(
     model: Path, files: dict[Kind, Contents], kind: Kind, pixels: float
 ) -> None:
-    original, converted = Predictor(model), TFLitePredictor(files[kind].path)
+    original, converted = SavedModelPredictor(model), TFLitePredictor(files[kind].path)
     images, initial = crops(5), initial_landmarks(5)
-    first, second = original.predict(images), original.predict(images, initial)
+    first, second = original.predict(images).landmarks, original.predict(images, initial).landmarks
     assert np.abs(first[0] - first[1]).max() > 0.5  # it looks at the image
     assert np.abs(first - second).max() > 0.01  # and at the map
     for batch in (1, 5, 2):  # the batch dimension is free
-        np.testing.assert_allclose(converted.predict(images[:batch]), first[:batch], rtol=0, atol=pixels)
-        refined = converted.predict(images[:batch], initial[:batch])
+        np.testing.assert_allclose(
+            converted.predict(images[:batch]).landmarks, first[:batch], rtol=0, atol=pixels
+        )
+        refined = converted.predict(images[:batch], initial[:batch]).landmarks
         np.testing.assert_allclose(refined, second[:batch], rtol=0, atol=pixels)
 
 
@@ -84,14 +87,14 @@ def test_answers_as_the_saved_model(
 def test_visibility_and_confidence(
     model: Path, files: dict[Kind, Contents], kind: Kind, tolerance: float
 ) -> None:
-    original, converted = Predictor(model), TFLitePredictor(files[kind].path)
+    original, converted = SavedModelPredictor(model), TFLitePredictor(files[kind].path)
     for initial in (None, initial_landmarks(5)):
-        expected, found = original.answer(crops(5), initial), converted.answer(crops(5), initial)
+        expected, found = original.predict(crops(5), initial), converted.predict(crops(5), initial)
         for name in ("visibility", "confidence"):
             values = getattr(found, name)
             assert np.ptp(values, axis=0).max() > 0.01  # they depend on the image
             np.testing.assert_allclose(values, getattr(expected, name), rtol=0, atol=tolerance)
-    empty = converted.answer(crops(0))
+    empty = converted.predict(crops(0))
     assert empty.visibility is not None
     assert empty.visibility.shape == (0, 68)
 
@@ -99,20 +102,22 @@ def test_visibility_and_confidence(
 def test_confidence_alone(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "plain", quality=True, visibility=False)
     files = convert(model / "1", kinds=["float32"])
-    original, converted = Predictor(model), TFLitePredictor(files["float32"].path)
-    expected, found = original.answer(crops(3)), converted.answer(crops(3))
+    original, converted = SavedModelPredictor(model), TFLitePredictor(files["float32"].path)
+    expected, found = original.predict(crops(3)), converted.predict(crops(3))
     assert expected.visibility is found.visibility is None
     assert found.confidence is not None
     assert expected.confidence is not None
     np.testing.assert_allclose(found.confidence, expected.confidence, rtol=0, atol=1e-4)
     np.testing.assert_allclose(found.landmarks, expected.landmarks, rtol=0, atol=1e-3)
-    assert converted.answer(crops(0)).visibility is None
+    assert converted.predict(crops(0)).visibility is None
 
 
 def test_refine_from_the_mean_shape_is_serving(files: dict[Kind, Contents]) -> None:
     converted, images = TFLitePredictor(files["float32"].path), crops(2)
     mean = np.repeat(geometry.unit_to_pixels(mean_shape(), SIZE)[None], 2, 0)
-    np.testing.assert_allclose(converted.predict(images, mean), converted.predict(images), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(
+        converted.predict(images, mean).landmarks, converted.predict(images).landmarks, rtol=0, atol=1e-3
+    )
 
 
 def test_nothing_needless_in_the_graph(files: dict[Kind, Contents]) -> None:
@@ -214,8 +219,8 @@ def test_without_a_heat_map(tmp_path: Path) -> None:
     assert files["float32"].path == tmp_path / "out" / "plain_float32.tflite"
     assert list(files["float32"].operations) == ["serving_default"]
     converted = TFLitePredictor(files["float32"].path)
-    expected = Predictor(model).predict(crops(2))
-    np.testing.assert_allclose(converted.predict(crops(2)), expected, rtol=0, atol=1e-3)
+    expected = SavedModelPredictor(model).predict(crops(2)).landmarks
+    np.testing.assert_allclose(converted.predict(crops(2)).landmarks, expected, rtol=0, atol=1e-3)
     assert not converted.can_refine
     with pytest.raises(InputError, match=r"plain_float32.tflite: has no signature refine"):
         converted.predict(crops(2), initial_landmarks(2))
@@ -234,8 +239,8 @@ def test_arrange_changes_no_answer(files: dict[Kind, Contents], tmp_path: Path) 
     again.write_bytes(arrange(files["float32"].path.read_bytes(), "again"))
     assert read_contents(again).operations == files["float32"].operations
     assert read_contents(again).constant_bytes == files["float32"].constant_bytes
-    answer = TFLitePredictor(again).predict(crops(1))
-    np.testing.assert_array_equal(answer, TFLitePredictor(files["float32"].path).predict(crops(1)))
+    answer = TFLitePredictor(again).predict(crops(1)).landmarks
+    np.testing.assert_array_equal(answer, TFLitePredictor(files["float32"].path).predict(crops(1)).landmarks)
 
 
 def test_other_families(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ from tf_dhm.face.geometry import unit_to_pixels
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, constant_heatmap, weight_bytes
-from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.config import TrainConfig
 from tf_dhm.training.presets import PRESETS, find_preset
 from tf_dhm.training.trainer import Trainer, Validation, make_optimizer
@@ -77,12 +77,12 @@ def train_export_reload(name: str, batch_size: int, folder: Path) -> None:
     assert export.read_description(folder / name).model == config
     for a, b in zip(export.read_weights(folder / name), weights, strict=True):
         np.testing.assert_array_equal(a, b)
-    predictor = Predictor(folder / name)
+    predictor = SavedModelPredictor(folder / name)
     assert predictor.input_size == config.input_size
     crops = trainer.validation.crops
     expected = unit_to_pixels(trainer.predict(crops), config.input_size)
-    np.testing.assert_allclose(predictor.predict(crops), expected, atol=0.01)
-    again = predictor.predict(crops, np.stack([mean_landmarks(config.input_size)] * len(crops)))
+    np.testing.assert_allclose(predictor.predict(crops).landmarks, expected, atol=0.01)
+    again = predictor.predict(crops, np.stack([mean_landmarks(config.input_size)] * len(crops))).landmarks
     np.testing.assert_allclose(again, expected, atol=0.05)  # the map of the layer and of NumPy
 
 

@@ -15,9 +15,9 @@ from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.tflite import convert
 from tf_dhm.runtime import images
-from tf_dhm.runtime.aligner import Aligner, Face
+from tf_dhm.runtime.aligner import Aligner, Alignment, Face
 from tf_dhm.runtime.images import Photo, Source, read_photo
-from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.tflite import TFLitePredictor
 
 
@@ -56,8 +56,8 @@ class TestAlign:
         np.testing.assert_allclose(face.landmarks, mean_shape_in_box(face.box), atol=1e-4)
 
     def test_no_face(self, aligner: Aligner) -> None:
-        assert aligner.align(np.zeros((50, 50, 3), np.uint8)) == []
-        assert aligner.align(np.zeros((50, 50, 3), np.uint8), boxes=[]) == []
+        assert len(aligner.align(np.zeros((50, 50, 3), np.uint8))) == 0
+        assert len(aligner.align(np.zeros((50, 50, 3), np.uint8), boxes=[])) == 0
 
     def test_sources_agree(self, aligner: Aligner, tmp_path: Path) -> None:
         pixels = draw_cartoon_face()
@@ -167,7 +167,7 @@ class TestBackends:
         model = Aligner(tiny).predictor
         assert isinstance(model, TFLitePredictor)
         assert model.path.name == "tiny_float16.tflite"
-        assert isinstance(Aligner(tiny, backend="saved_model").predictor, Predictor)
+        assert isinstance(Aligner(tiny, backend="saved_model").predictor, SavedModelPredictor)
 
     def test_no_such_backend(self, tiny: Path) -> None:
         with pytest.raises(InputError, match="backend: found 'onnx', expected one of tflite, saved_model"):
@@ -243,3 +243,36 @@ def test_as_dict_is_json(aligner: Aligner) -> None:
     assert record["score"] is None
     assert record["pose"] == {"pitch": 0.0, "yaw": 0.0, "roll": 0.0}
     np.testing.assert_allclose(record["landmarks"], face.landmarks, atol=6e-4)
+
+
+class TestAlignment:
+    def test_is_a_sequence_of_its_faces(self, aligner: Aligner) -> None:
+        pixels = draw_cartoon_face()
+        boxes = [[60, 60, 190, 190], [70, 60, 190, 190]]
+        alignment = aligner.align(pixels, boxes)
+        assert len(alignment) == 2
+        assert list(alignment) == [alignment[0], alignment[1]] == list(alignment.faces)
+        assert alignment[-1] in alignment
+        assert alignment[:1] == (alignment[0],)
+        np.testing.assert_array_equal(alignment.photo.pixels, pixels)
+        assert alignment.faces_in_pixels is alignment.faces
+
+    def test_values_compare_by_identity(self, aligner: Aligner) -> None:
+        first, second = (aligner.align(draw_cartoon_face(), [[60, 60, 190, 190]]) for _ in range(2))
+        for one, other in ((first, second), (first[0], second[0]), (first.photo, second.photo)):
+            assert one == one
+            assert one != other
+            assert len({one, other}) == 2
+
+    def test_faces_of_a_reduced_photo_lie_on_its_pixels(self) -> None:
+        pixels = draw_cartoon_face()
+        face = Face(
+            np.full((68, 3), 41.5, np.float32),
+            np.array([1.5, 3.5, 41.5, 81.5]),
+            None,
+            np.zeros(3, np.float32),
+        )
+        (inner,) = Alignment((face,), Photo(pixels, 1024, 1024, 4)).faces_in_pixels
+        # Four photo pixels to a decoded one: pixel centre 1.5 of the photo is 0 of the pixels.
+        np.testing.assert_allclose(inner.box, [0.0, 0.5, 10.0, 20.0])
+        np.testing.assert_allclose(inner.landmarks[0], [10.0, 10.0, 41.5 / 4])

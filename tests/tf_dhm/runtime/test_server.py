@@ -21,7 +21,7 @@ from tests.tiny_models import write_tiny_model
 from tf_dhm.commands.align_files import AlignConfig, align_inputs
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.aligner import Aligner
-from tf_dhm.runtime.predictor import Predictor
+from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.server import Client, ServerConfig, ServerError
 
 SIZE = TINY_MODEL.input_size
@@ -71,7 +71,7 @@ def make_crops(count: int) -> np.ndarray:
 def test_photos_are_aligned_as_by_python(
     double: ServingDouble, protocol: str, models: dict[str, Path]
 ) -> None:
-    aligner = Aligner(Predictor(models["tiny"]))
+    aligner = Aligner(SavedModelPredictor(models["tiny"]))
     with connect(double, protocol, batch=3) as client:
         answer = client.align(PHOTOS, BOXES)
     assert double.requests == 3
@@ -88,11 +88,11 @@ def test_photos_are_aligned_as_by_python(
 def test_crops_are_predicted_as_in_the_process(
     double: ServingDouble, protocol: str, models: dict[str, Path]
 ) -> None:
-    local, crops = Predictor(models["tiny"]), make_crops(5)
+    local, crops = SavedModelPredictor(models["tiny"]), make_crops(5)
     with connect(double, protocol, batch=2) as client:
         assert (client.name, client.input_size, client.can_refine) == ("tiny", SIZE, True)
-        found, expected = client.answer(crops), local.answer(crops)
-        again = client.predict(crops, found.landmarks)
+        found, expected = client.predict(crops), local.predict(crops)
+        again = client.predict(crops, found.landmarks).landmarks
     assert double.requests == 6
     np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=1e-3)
     assert found.visibility is not None
@@ -101,14 +101,14 @@ def test_crops_are_predicted_as_in_the_process(
     assert expected.confidence is not None
     np.testing.assert_allclose(found.visibility, expected.visibility, atol=1e-4)
     np.testing.assert_allclose(found.confidence, expected.confidence, atol=1e-4)
-    np.testing.assert_allclose(again, local.predict(crops, expected.landmarks), atol=0.01)
+    np.testing.assert_allclose(again, local.predict(crops, expected.landmarks).landmarks, atol=0.01)
 
 
 @pytest.mark.parametrize("passes", [1, 2])
 def test_a_client_stands_in_for_a_model(double: ServingDouble, models: dict[str, Path], passes: int) -> None:
     with connect(double) as client:
         (served,) = Aligner(client, passes).align(PHOTOS[0], BOXES[:1])
-    (local,) = Aligner(Predictor(models["tiny"]), passes).align(PHOTOS[0], BOXES[:1])
+    (local,) = Aligner(SavedModelPredictor(models["tiny"]), passes).align(PHOTOS[0], BOXES[:1])
     np.testing.assert_allclose(served.landmarks, local.landmarks, atol=0.05)
     np.testing.assert_allclose(served.pose, local.pose, atol=0.1)
 
@@ -137,14 +137,14 @@ def test_versions(double: ServingDouble, protocol: str, models: dict[str, Path])
         assert newest.versions() == {1: "AVAILABLE", 2: "AVAILABLE"}
         assert first.versions() == {1: "AVAILABLE"}
         for client, version in ((newest, "2"), (first, "1")):
-            expected = Predictor(models["tiny"] / version).predict(crops)
-            np.testing.assert_allclose(client.predict(crops), expected, atol=1e-3)
+            expected = SavedModelPredictor(models["tiny"] / version).predict(crops).landmarks
+            np.testing.assert_allclose(client.predict(crops).landmarks, expected, atol=1e-3)
 
 
 def test_a_model_that_does_not_say_how_sure_it_is(double: ServingDouble, protocol: str) -> None:
     with connect(double, protocol, model="plain") as client:
         answer = client.align([PHOTOS[0], b"none"], BOXES[:2])
-        assert client.answer(make_crops(1)).confidence is None
+        assert client.predict(make_crops(1)).confidence is None
     assert answer.confidence is None
     assert answer.visibility is None
     assert np.isfinite(answer.landmarks[0]).all()
@@ -154,7 +154,7 @@ def test_a_model_that_does_not_say_how_sure_it_is(double: ServingDouble, protoco
 def test_nothing_is_asked_for_nothing(double: ServingDouble, protocol: str) -> None:
     with connect(double, protocol) as client:
         answer = client.align([], [])
-        assert client.predict(make_crops(0)).shape == (0, 68, 3)
+        assert client.predict(make_crops(0)).landmarks.shape == (0, 68, 3)
     assert answer.landmarks.shape == (0, 68, 3)
     assert answer.pose.shape == (0, 3)
     assert answer.confidence is not None
@@ -220,7 +220,7 @@ def test_what_the_server_refuses_is_said(double: ServingDouble, protocol: str) -
                 "align_jpeg", {"photos": np.array(PHOTOS[:2], object), "boxes": boxes}, 5.0
             )
         # And it goes on.
-        assert client.predict(make_crops(1)).shape == (1, 68, 3)
+        assert client.predict(make_crops(1)).landmarks.shape == (1, 68, 3)
 
 
 def test_a_model_that_is_not_served(double: ServingDouble, protocol: str) -> None:
@@ -284,13 +284,13 @@ def test_a_slow_server(double: ServingDouble, protocol: str) -> None:
                 client.predict(make_crops(1))
             assert time.monotonic() - began < 1.3
         double.delay = 0.2
-        assert patient.predict(make_crops(1)).shape == (1, 68, 3)
+        assert patient.predict(make_crops(1)).landmarks.shape == (1, 68, 3)
 
 
 def test_an_overloaded_server_is_asked_again(double: ServingDouble, protocol: str) -> None:
     with connect(double, protocol) as client:
         double.failures = 3
-        assert client.predict(make_crops(1)).shape == (1, 68, 3)
+        assert client.predict(make_crops(1)).landmarks.shape == (1, 68, 3)
     assert double.requests == 4
 
 
@@ -305,13 +305,13 @@ def test_no_server(double: ServingDouble, protocol: str) -> None:
 
 def test_a_killed_server_that_comes_back(models: dict[str, Path], protocol: str) -> None:
     double = ServingDouble({"tiny": models["tiny"]}).start()
-    expected = Predictor(models["tiny"]).predict(make_crops(1))
+    expected = SavedModelPredictor(models["tiny"]).predict(make_crops(1)).landmarks
     stop = threading.Event()
 
     def keep_asking(client: Client) -> int:
         count = 0
         while not stop.is_set():
-            np.testing.assert_allclose(client.predict(make_crops(1)), expected, atol=1e-3)
+            np.testing.assert_allclose(client.predict(make_crops(1)).landmarks, expected, atol=1e-3)
             count += 1
         return count
 

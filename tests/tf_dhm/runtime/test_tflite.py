@@ -17,8 +17,9 @@ import pytest
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.tflite import convert
-from tf_dhm.runtime import predictor, tflite
-from tf_dhm.runtime.predictor import Predictor, predict_boxes
+from tf_dhm.runtime import store, tflite
+from tf_dhm.runtime.predictor import predict_boxes
+from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.tflite import TFLitePredictor, find_tflite, load_runtime
 
 
@@ -65,7 +66,7 @@ class TestFindTflite:
         assert find_tflite(file) == file
         assert find_tflite(str(model)) == file
         assert find_tflite(model / "1", "float32") == model / "1" / "tiny_float32.tflite"
-        monkeypatch.setattr(predictor, "SAVEDMODELS", model.parent)
+        monkeypatch.setattr(store, "SAVEDMODELS", model.parent)
         assert find_tflite("tiny") == file
         monkeypatch.chdir(model)
         assert find_tflite(".").resolve() == file
@@ -93,19 +94,19 @@ class TestTFLitePredictor:
         assert (found.name, found.input_size, found.can_refine) == ("tiny_float32", 32, True)
         assert found.path == model / "1" / "tiny_float32.tflite"
         assert found.runtime.split()[0] in tflite.RUNTIMES
-        assert found.predict(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 68, 3)
+        assert found.predict(np.zeros((0, 32, 32, 3), np.uint8)).landmarks.shape == (0, 68, 3)
 
     def test_predict_boxes(self, model: Path) -> None:
         image = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
         boxes = np.array([[10.0, 10.0, 40.0, 40.0], [30.0, 20.0, 70.0, 50.0]])
-        expected = predict_boxes(Predictor(model), image, boxes)
+        expected = predict_boxes(SavedModelPredictor(model), image, boxes)
         found = predict_boxes(TFLitePredictor(model, "float32"), image, boxes)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
     def test_answers_are_copies(self, model: Path) -> None:
         found = TFLitePredictor(model)
         crops = np.random.default_rng(0).integers(0, 256, (2, 1, 32, 32, 3)).astype(np.uint8)
-        first = found.predict(crops[0])
+        first = found.predict(crops[0]).landmarks
         kept = first.copy()
         found.predict(crops[1])
         np.testing.assert_array_equal(first, kept)

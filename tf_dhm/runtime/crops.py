@@ -1,0 +1,98 @@
+"""Crops: squares cut out of photos around landmark boxes, upright or turned."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array, Image
+from tf_dhm.face import geometry
+from tf_dhm.face.mean_face import mean_shape
+
+MAX_SHRINK = 1.5
+"""Photo pixels per crop pixel up to which bilinear sampling alone does not alias."""
+MAX_SUPERSAMPLING = 16
+"""Bounds the memory of one crop; a face this much larger than the crop keeps aliasing harmlessly."""
+
+
+def cut_crops(image: Image, boxes: ArrayLike, size: int, roll: ArrayLike = 0.0) -> tuple[Image, Array]:
+    """Cut the crops of boxes out of a photo.
+
+    Where the photo has more than MAX_SHRINK pixels per crop pixel, a whole multiple of the crop
+    is sampled and averaged down, so that fine texture does not alias.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) landmark boxes in photo pixels; may lie outside the photo (black there).
+        size: side of the crops in pixels.
+        roll: (N,) or scalar, radians; each box and its crop are turned clockwise on the screen by
+            it about the centre of the box, so that a face rolled by it stands upright in its crop.
+
+    Returns:
+        crops (N, size, size, 3) uint8 and matrices (N, 2, 3) float64, crop pixels to photo pixels.
+
+    Raises:
+        InputError: the image is no uint8 RGB array, or a box is not finite or has no area.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise InputError(f"image: found {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB")
+    checked = geometry.check_box(np.asarray(boxes, np.float64).reshape(-1, 4))
+    squares = geometry.crop_square(checked)  # (N, 3)
+    rolls = np.broadcast_to(np.asarray(roll, np.float64), squares.shape[:1])
+    matrices = geometry.crop_to_image(squares, size, rolls)
+    crops = np.zeros((len(squares), size, size, 3), np.uint8)
+    for crop, square, angle in zip(crops, squares, rolls, strict=True):
+        shrink = square[2] / size
+        factor = 1 if shrink <= MAX_SHRINK else min(int(np.ceil(shrink)), MAX_SUPERSAMPLING)
+        matrix = geometry.crop_to_image(square, size * factor, angle)
+        sampled = cv2.warpAffine(
+            image,
+            matrix,
+            (size * factor, size * factor),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(0, 0, 0),
+        )
+        if factor > 1:
+            sampled = cv2.resize(sampled, (size, size), interpolation=cv2.INTER_AREA)
+        crop[...] = sampled
+    return crops, matrices
+
+
+def upright_roll(landmarks: ArrayLike) -> Array:
+    """The angle by which faces are turned clockwise in the image plane.
+
+    It is the angle of the head's projected up axis, R[:, 1] of the pose. For a face without yaw
+    that is the pose's roll; a profile's roll and pitch cannot be told apart, its up axis can.
+
+    Args:
+        landmarks: (..., 68, 3) pixels.
+
+    Returns:
+        (...) radians.
+    """
+    pitch, yaw, roll = np.moveaxis(geometry.pose_from_landmarks(landmarks, mean_shape()), -1, 0)
+    up = geometry.rotation_matrix(pitch, yaw, roll)[..., :, 1]
+    return np.arctan2(up[..., 0], up[..., 1])
+
+
+def upright_boxes(landmarks: ArrayLike, roll: ArrayLike) -> Array:
+    """The landmark boxes of faces as measured after turning them upright.
+
+    Args:
+        landmarks: (N, 68, 2 or 3) pixels.
+        roll: (N,) radians by which each face is turned clockwise.
+
+    Returns:
+        (N, 4) boxes for `cut_crops(..., roll=roll)`: turned by roll about its centre, each bounds
+        its landmarks tightly.
+    """
+    square = np.broadcast_to([0.0, 0.0, 1.0], (*np.shape(roll), 3))
+    to_image = geometry.crop_to_image(square, 1, roll)  # a rotation about the origin
+    turned = geometry.transform_landmarks(geometry.invert_affine(to_image), np.asarray(landmarks)[..., :2])
+    box = geometry.landmark_box(turned)
+    centre = geometry.transform_landmarks(to_image, (box[..., None, :2] + box[..., None, 2:]) / 2)[..., 0, :]
+    half = (box[..., 2:] - box[..., :2]) / 2
+    return np.concatenate([centre - half, centre + half], -1)
