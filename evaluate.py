@@ -40,7 +40,7 @@ class Config:
     """Model folders (savedmodels/<name>, or one of its versions); by default all of models_dir."""
     peers: tuple[str, ...] = ()
     """Systems of others, under the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file of
-    an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers.py)."""
+    an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers/adapter.py)."""
     models_dir: Path = Path("savedmodels")
     """Folder of the models that are measured where none are named."""
     data_dir: Path | None = None

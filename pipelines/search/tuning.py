@@ -47,7 +47,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.evaluation import benchmark
 from tf_dhm.evaluation.entries import model_size
-from tf_dhm.evaluation.peers import mediapipe_file
+from tf_dhm.evaluation.peers.mediapipe import mediapipe_file
 from tf_dhm.export import saved_model as export
 from tf_dhm.export import tflite as tflite_export
 from tf_dhm.face import metrics

@@ -28,7 +28,8 @@ from tqdm import tqdm
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.machine import describe_machine, processor_name
-from tf_dhm.evaluation.peers import load_peer, mediapipe_file
+from tf_dhm.evaluation.peers.load import load_peer
+from tf_dhm.evaluation.peers.mediapipe import mediapipe_file
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.detector import FaceDetector

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Image
-from tf_dhm.evaluation.peers import load_peer
+from tf_dhm.evaluation.peers.load import load_peer
 from tf_dhm.runtime.predictor import LandmarkModel, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 
