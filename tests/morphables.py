@@ -6,7 +6,8 @@ import numpy as np
 
 from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import NUM_LANDMARKS
-from tf_dhm.face.morphable import NUM_EXPRESSION, NUM_IDENTITY, NUM_PARAMETERS, MorphableModel
+from tf_dhm.face.morphable import MorphableModel
+from tf_dhm.face.parameters import NUM_EXPRESSION, NUM_IDENTITY, NUM_PARAMETERS
 
 VERTICES = 75
 
@@ -24,7 +25,6 @@ def toy_model(seed: int = 0) -> MorphableModel:
         expression_std=np.linspace(1.5, 0.1, NUM_EXPRESSION),
         landmarks=rng.permutation(VERTICES)[:NUM_LANDMARKS].astype(np.int32),
         triangles=rng.integers(0, VERTICES, (40, 3)).astype(np.int32),
-        bfm_parameters=True,
     )
 
 

@@ -29,7 +29,7 @@ from pipelines.synthetic.face_parts import Floats, load_rig  # noqa: E402
 from pipelines.synthetic.renderer import Camera, vertex_normals  # noqa: E402
 from tf_dhm.core.files import atomic_write  # noqa: E402
 from tf_dhm.face.geometry import rotation_matrix  # noqa: E402
-from tf_dhm.face.morphable import ASSETS  # noqa: E402
+from tf_dhm.face.mean_face import mean_shape  # noqa: E402
 
 GROUPS = {
     "jaw": range(17),
@@ -93,7 +93,7 @@ def draw_landmarks(path: Path) -> None:
 def distances() -> Floats:
     """(68,) millimetres from the open face's landmarks to the mean of real faces, after a similarity."""
     open_face = load_rig().model.landmark_mean
-    real = np.load(ASSETS / "mean_shape.npy").astype(np.float64) * [1, -1, 1]
+    real = mean_shape() * [1, -1, 1]
     a, b = real - real.mean(0), open_face - open_face.mean(0)
     u, s, vt = np.linalg.svd(b.T @ a)
     sign = np.array([1, 1, np.linalg.det(u @ vt)])

@@ -23,6 +23,7 @@ from pipelines.synthetic.renderer import background, degrade
 from pipelines.synthetic.series import available_cores
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
+from tf_dhm.face.metrics import balanced_accuracy, roc_auc
 from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import constant_heatmap
 from tf_dhm.networks.quality import (
@@ -30,10 +31,8 @@ from tf_dhm.networks.quality import (
     Answers,
     QualityConfig,
     QualityHead,
-    balanced_accuracy,
     fit_head,
     network_with_features,
-    roc_auc,
 )
 from tf_dhm.runtime.crops import cut_crops
 

@@ -28,7 +28,7 @@ from pipelines.synthetic import face_parts
 from pipelines.synthetic.face_parts import FaceRig, Part, dot, unit, vector
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import CROP_SCALE, euler_angles, landmark_box, rotation_matrix
-from tf_dhm.face.morphable import ANGLES, EXPRESSION, IDENTITY, NUM_PARAMETERS, SCALE, TRANSLATION
+from tf_dhm.face.parameters import ANGLES, EXPRESSION, IDENTITY, NUM_PARAMETERS, SCALE, TRANSLATION
 
 Floats = NDArray[Any]
 """Arrays of float32, and float64 while they are small: NumPy's types do not follow the mixture."""
@@ -85,7 +85,7 @@ class RenderedFace:
         image: (S, S, 3) uint8 RGB.
         landmarks: (68, 3) float32, 0-based pixels, y down; z larger nearer, zero mean.
         visibility: (68,) uint8, SELF_OCCLUDED, OCCLUDED (by hair, dress or a thing) or VISIBLE.
-        p: (234,) float64 of Eq. 2, in the layout of `tf_dhm.face.morphable`. Under a weak-perspective
+        p: (234,) float64 of Eq. 2, in the layout of `tf_dhm.face.parameters`. Under a weak-perspective
             camera it gives the landmarks exactly; under a perspective one f and t_2d are the least
             squares fit to them.
         pose: (3,) float32 degrees pitch, yaw, roll in the signs of `Pose_Para`.

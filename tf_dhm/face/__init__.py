@@ -1,3 +1,12 @@
 """The mathematics of a face in NumPy: geometry, heat maps, metrics and morphable models."""
 
-__all__ = ["bfm", "geometry", "heatmap", "mean_face", "metrics", "morphable"]
+__all__ = [
+    "bfm",
+    "geometry",
+    "heatmap",
+    "mean_face",
+    "metrics",
+    "morphable",
+    "parameters",
+    "standardised",
+]

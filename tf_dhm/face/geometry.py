@@ -150,6 +150,19 @@ def box_size(box: ArrayLike) -> Array:
     return np.sqrt((b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1]))
 
 
+def overlaps(a: ArrayLike, b: ArrayLike) -> Array:
+    """Intersection over union of every box of `a` with every box of `b`: (N, 4), (M, 4) -> (N, M).
+
+    >>> overlaps([[0, 0, 2, 2]], [[1, 0, 3, 2]]).round(3).tolist()
+    [[0.333]]
+    """
+    first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
+    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
+    common = np.maximum(high - low, 0).prod(-1)
+    areas = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1)
+    return np.asarray(common / (areas - common))
+
+
 def crop_square(box: ArrayLike) -> Array:
     """The crop of a box: (..., 3) centre x, centre y and side = sqrt(2) x the longer side.
 

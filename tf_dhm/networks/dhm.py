@@ -4,7 +4,7 @@
     p_{t+1} = p_t + W_ho h_{t+1}
 
 The CNN C and the cell are those of the configuration, the same at every step. The state is the
-234 parameters of Eq. 2, standardised (`morphable.StandardisedModel`), from which Eq. 2 projects
+234 parameters of Eq. 2, standardised (`standardised.StandardisedModel`), from which Eq. 2 projects
 the landmarks, or the 204 coordinates of the landmarks themselves. p_0 is the mean face and h_0 is
 0. map_0 is the heat map that the network is given: the mean face's, or that of landmarks found
 before, in a second pass. Such landmarks enter by the map alone; p_0 stays the mean face.
@@ -20,9 +20,12 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_dhm.core.types import Tensor
+from tf_dhm.face import bfm
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.face.morphable import NUM_PARAMETERS, MorphableModel, StandardisedModel
+from tf_dhm.face.morphable import MorphableModel
+from tf_dhm.face.parameters import NUM_PARAMETERS
+from tf_dhm.face.standardised import StandardisedModel, standardise
 from tf_dhm.networks.backbones import BACKBONES, scaled_width
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.layers import DiffusionHeatMap, InitialState
@@ -40,10 +43,9 @@ CELLS = {"vanilla": layers.SimpleRNNCell, "lstm": layers.LSTMCell}
 def find_morphable(source: str) -> StandardisedModel:
     """The 3-D face that `ModelConfig.morphable` names; InputError where there is none."""
     if source == OPEN_FACE:
-        return MorphableModel.open_face().standardised()
+        return standardise(MorphableModel.open_face())
     path = Path(source)
-    model = MorphableModel.read_bfm(path) if path.is_dir() else MorphableModel.load(path)
-    return model.standardised()
+    return standardise(bfm.read_bfm(path) if path.is_dir() else MorphableModel.load(path))
 
 
 def build_dhm(config: ModelConfig) -> tf.keras.Model:

@@ -1,7 +1,6 @@
-"""The morphable face model in TensorFlow: differentiable twins of `tf_dhm.face.morphable`.
+"""Eq. 1 and 2 in TensorFlow, from standardised parameters to landmarks: for networks that evolve p.
 
-The functions take a `MorphableModel` and parameters p; the layer `Projection` draws landmarks
-from standardised parameters, for networks that carry p from step to step.
+`tf_dhm.face.standardised` is the twin in NumPy; a test binds the two.
 """
 
 from __future__ import annotations
@@ -15,19 +14,8 @@ from numpy.typing import NDArray
 
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
-from tf_dhm.face.morphable import (
-    ANGLE_STD,
-    ANGLES,
-    NUM_PARAMETERS,
-    SCALE,
-    SCALE_STD,
-    TRANSLATION,
-    TRANSLATION_STD,
-    MorphableModel,
-    Parameters,
-    StandardisedModel,
-    decompose,
-)
+from tf_dhm.face.parameters import ANGLES, NUM_PARAMETERS, SCALE, TRANSLATION
+from tf_dhm.face.standardised import ANGLE_STD, SCALE_STD, TRANSLATION_STD, StandardisedModel
 
 register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
 
@@ -51,37 +39,11 @@ def weak_perspective(shape: Tensor, scale: Tensor, angles: Tensor, translation: 
     return turned * scale[..., None, None] + moved[..., None, :]
 
 
-def compose(fields: Parameters) -> Tensor:
-    """p (..., 234) of its fields; `tf_dhm.face.morphable.decompose` is the inverse for tensors too."""
-    rest = [fields.angles, fields.translation, fields.identity, fields.expression]
-    return tf.concat([fields.scale[..., None], *rest], -1)
-
-
-def vertices(model: MorphableModel, p: Tensor, image_height: float | None = None) -> Tensor:
-    """All vertices (..., V, 3) of p (..., 234), as `MorphableModel.vertices` gives them."""
-    basis = np.concatenate([model.identity, model.expression])
-    return _project(p, _shape(p, model.mean, basis), image_height)
-
-
-def project(model: MorphableModel, p: Tensor, image_height: float | None = None) -> Tensor:
-    """The 68 landmarks (..., 68, 3) of p (..., 234), as `MorphableModel.project` gives them."""
-    return _project(p, _shape(p, model.landmark_mean, model.landmark_basis), image_height)
-
-
 def _shape(p: Tensor, mean: NDArray[np.floating], basis: NDArray[np.floating]) -> Tensor:
     """S of Eq. 1, (..., V, 3), from a mean (V, 3) and components (228, V, 3)."""
     columns = tf.constant(basis.reshape(len(basis), -1), p.dtype)
     flat = tf.tensordot(p[..., 6:], columns, 1)  # (..., 3 V)
     return tf.reshape(flat, tf.concat([tf.shape(flat)[:-1], mean.shape], 0)) + tf.constant(mean, p.dtype)
-
-
-def _project(p: Tensor, shape: Tensor, image_height: float | None) -> Tensor:
-    fields = decompose(p)
-    points = weak_perspective(shape, fields.scale, fields.angles, fields.translation)
-    if image_height is None:
-        return points
-    x, y, z = tf.unstack(points, axis=-1)
-    return tf.stack([x - 1.0, tf.cast(image_height, y.dtype) - y, z], -1)
 
 
 @register

@@ -18,13 +18,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
+from numpy.typing import NDArray
 
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
-
-Floats = NDArray[np.float32]
 
 GOOD_NME = 10.0
 """NME in percent up to which landmarks count as right."""
@@ -132,7 +129,7 @@ class Answers:
     face whose landmarks are right; kind (N,) of the crops, for a report.
     """
 
-    features: Floats
+    features: NDArray[np.float32]
     visibility: NDArray[np.uint8]
     right: NDArray[np.bool_]
     kind: NDArray[np.str_]
@@ -199,27 +196,3 @@ def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
     if (answers.visibility == UNLABELLED).all():
         return replace(fitted, visibility_kernel=None, visibility_bias=None)
     return fitted
-
-
-def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float | None:
-    """Area under the ROC curve: how often a positive scores above a negative, a tie counting half.
-
-    None where there are no positives or no negatives.
-
-    >>> roc_auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
-    0.75
-    """
-    chosen = np.asarray(positive, bool).ravel()
-    ranks = rankdata(np.asarray(scores, np.float64).ravel())
-    above, below = int(chosen.sum()), int((~chosen).sum())
-    if not above or not below:
-        return None
-    return float((ranks[chosen].sum() - above * (above + 1) / 2) / (above * below))
-
-
-def balanced_accuracy(scores: ArrayLike, positive: ArrayLike) -> float | None:
-    """Mean share of positives at 0.5 or above and of negatives below; None as for `roc_auc`."""
-    chosen, found = np.asarray(positive, bool).ravel(), np.asarray(scores).ravel() >= 0.5
-    if chosen.all() or not chosen.any():
-        return None
-    return float((found[chosen].mean() + (~found[~chosen]).mean()) / 2)

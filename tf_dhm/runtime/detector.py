@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.types import Array
+from tf_dhm.face.geometry import overlaps
 from tf_dhm.runtime.tflite import load_runtime
 
 NETWORK = Path(__file__).parents[1] / "assets" / "face_detection_back.tflite"
@@ -158,19 +159,6 @@ def merge_answers(points: Array, scores: Array) -> list[tuple[Array, float]]:
         found.append((merged, float(scores[order[0]])))
         order = order[~same]
     return found
-
-
-def overlaps(a: ArrayLike, b: ArrayLike) -> Array:
-    """Intersection over union of boxes (N, 4) and (M, 4): (N, M).
-
-    >>> overlaps([[0, 0, 2, 2]], [[1, 0, 3, 2]]).round(3).tolist()
-    [[0.333]]
-    """
-    first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
-    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
-    common = np.maximum(high - low, 0).prod(-1)
-    areas = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1)
-    return np.asarray(common / (areas - common))
 
 
 def letterbox(

@@ -17,9 +17,10 @@ from scipy.optimize import linear_sum_assignment
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
+from tf_dhm.face.geometry import overlaps
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.aligner import Aligner, Face
-from tf_dhm.runtime.detector import Detection, overlaps
+from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
 
 Detect = Callable[[Image], Sequence[Detection]]

@@ -22,11 +22,12 @@ from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
+from tf_dhm.face.geometry import overlaps
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.networks.quality import balanced_accuracy, roc_auc
+from tf_dhm.face.metrics import balanced_accuracy, roc_auc
 from tf_dhm.runtime.aligner import Backend
 from tf_dhm.runtime.crops import cut_crops
-from tf_dhm.runtime.detector import FaceDetector, overlaps
+from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.images import decode_raster
 from tf_dhm.runtime.predictor import Prediction, join_predictions
 from tf_dhm.runtime.saved_model import SavedModelPredictor

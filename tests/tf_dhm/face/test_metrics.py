@@ -119,3 +119,17 @@ def test_bad_errors_are_refused(errors: list[float]) -> None:
 def test_summary_refuses_another_number_of_angles() -> None:
     with pytest.raises(InputError, match="one for each error"):
         metrics.summarize([1.0, 2.0], [0.0])
+
+
+def test_roc_auc() -> None:
+    assert metrics.roc_auc([1.0, 2.0, 3.0, 4.0], [False, False, True, True]) == 1.0
+    assert metrics.roc_auc([1.0, 1.0], [False, True]) == 0.5
+    assert metrics.roc_auc([4.0, 3.0, 2.0], [False, True, False]) == 0.5
+    assert metrics.roc_auc([1.0, 2.0], [True, True]) is None
+
+
+def test_balanced_accuracy() -> None:
+    # 3 of 4 positives and 1 of 2 negatives.
+    scores, positive = [0.9, 0.5, 0.6, 0.4, 0.4, 0.5], [True] * 4 + [False] * 2
+    assert metrics.balanced_accuracy(scores, positive) == 0.625
+    assert metrics.balanced_accuracy([0.1], [True]) is None

@@ -1,4 +1,4 @@
-"""The morphable model in NumPy: Eq. 1 and 2, its files, fitting and standardised parameters."""
+"""The morphable model in NumPy: Eq. 1 and 2, and its files."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.morphables import VERTICES, toy_model, toy_parameters
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import MIRROR_68, box_size, landmark_box, rotation_matrix, unit_to_pixels
-from tf_dhm.face.morphable import (
-    ASSETS,
-    NUM_PARAMETERS,
-    MorphableModel,
-    Parameters,
-    compose,
-    decompose,
-    parameters_from_mat,
-)
+from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.morphable import MorphableModel
+from tf_dhm.face.parameters import NUM_PARAMETERS
+from tf_dhm.face.standardised import standardise
 
 MODEL = toy_model()
 
@@ -68,38 +61,9 @@ def test_shape_is_linear_in_its_parameters() -> None:
     )
 
 
-@settings(max_examples=20)
-@given(st.integers(0, 10_000))
-def test_compose_and_decompose_are_inverse(seed: int) -> None:
-    p = np.random.default_rng(seed).normal(size=(2, NUM_PARAMETERS))
-    fields = decompose(p)
-    assert fields.scale.shape == (2,)
-    assert fields.angles.shape == (2, 3)
-    assert fields.translation.shape == (2, 2)
-    assert fields.identity.shape == (2, 199)
-    assert fields.expression.shape == (2, 29)
-    np.testing.assert_array_equal(compose(fields), p)
-
-
 def test_wrong_number_of_parameters_is_refused() -> None:
     with pytest.raises(InputError, match=r"\(233,\), expected \(\.\.\., 234\)"):
         MODEL.project(np.zeros(233))
-    with pytest.raises(InputError, match="found 233 numbers, expected 234"):
-        compose(Parameters(1.0, np.zeros(3), np.zeros(2), np.zeros(199), np.zeros(28)))
-
-
-def test_landmarks_from_mat_has_the_order_of_pose_para_and_adds_depth() -> None:
-    pose = np.array([0.1, -0.5, 0.2, 220.0, 210.0, -90.0, 1e-3])
-    shape, exp = np.full((199, 1), 2e4), np.full((29, 1), 0.1)
-    p = parameters_from_mat(shape, exp, pose)
-    assert p[0] == 1e-3
-    np.testing.assert_array_equal(p[1:6], pose[:5])
-    got = MODEL.landmarks_from_mat(shape[:, 0], exp[:, 0], pose, 450)
-    np.testing.assert_allclose(got - MODEL.project(p, 450), np.tile([0.0, 0.0, -90.0], (68, 1)), atol=1e-9)
-    with pytest.raises(InputError, match="Exp_Para: found 28 numbers, expected 29"):
-        MODEL.landmarks_from_mat(shape, exp[:28], pose, 450)
-    with pytest.raises(InputError, match="expected the Basel Face Model"):
-        replace(MODEL, bfm_parameters=False).landmarks_from_mat(shape, exp, pose, 450)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +88,6 @@ def test_save_and_load_round_trip(tmp_path: Path) -> None:
     model.save(path)
     loaded = MorphableModel.load(path)
     assert loaded.region_names == ("skin", "lips")
-    assert loaded.bfm_parameters
     for key in ("mean", "identity", "expression", "identity_std", "expression_std"):
         assert getattr(loaded, key).dtype == np.float64
     p = toy_parameters(MODEL, 3)
@@ -170,88 +133,18 @@ def test_load_names_what_is_wrong(tmp_path: Path) -> None:
         MorphableModel.load(tmp_path / "half.npz")
 
 
-# Fitting
-
-
-def test_fit_recovers_landmarks_and_pose() -> None:
-    p = toy_parameters(MODEL, 20)
-    p[:, 2] *= 0.9
-    landmarks = MODEL.project(p, 450)
-    fitted = MODEL.fit(landmarks, 450, noise=0.001)
-    error = np.linalg.norm(MODEL.project(fitted, 450) - landmarks, axis=-1)
-    assert error.mean() < 0.05 * box_size(landmark_box(landmarks)).mean() / 100
-    assert np.abs(fitted[:, 1:4] - p[:, 1:4]).mean() < 0.05
-
-
-def test_fit_of_exact_mean_is_exact() -> None:
-    p = np.zeros(NUM_PARAMETERS)
-    p[:6] = 1e-3, 0.2, -0.7, 0.4, 200.0, 230.0
-    fitted = MODEL.fit(MODEL.project(p))
-    np.testing.assert_allclose(fitted[:6], p[:6], rtol=1e-6)
-    np.testing.assert_allclose(fitted[6:] / MODEL.std, 0.0, atol=1e-6)
-
-
-def test_fit_without_depth() -> None:
-    p = toy_parameters(MODEL, 20)
-    landmarks = MODEL.project(p)
-    unknown = landmarks.copy()
-    unknown[..., 2] = np.nan
-    fitted = MODEL.fit(unknown)
-    error = np.linalg.norm((MODEL.project(fitted) - landmarks)[..., :2], axis=-1).mean()
-    assert error < 0.5 * box_size(landmark_box(landmarks)).mean() / 100
-    np.testing.assert_allclose(MODEL.fit(landmarks[..., :2]), fitted)
-
-
-def test_more_noise_keeps_nearer_to_the_mean() -> None:
-    landmarks = MODEL.project(toy_parameters(MODEL, 5))
-    sizes = [np.square(MODEL.fit(landmarks, noise=noise)[:, 6:] / MODEL.std).mean() for noise in (0.003, 0.1)]
-    assert sizes[1] < sizes[0]
-
-
-def test_fit_refuses_bad_landmarks() -> None:
-    with pytest.raises(InputError, match=r"found shape \(67, 3\)"):
-        MODEL.fit(np.zeros((67, 3)))
-    with pytest.raises(InputError, match="NaN or infinite x or y"):
-        MODEL.fit(np.full((68, 3), np.nan))
-
-
-# Standardised parameters
-
-
-@pytest.mark.parametrize("size", [112, 224])
-def test_state_and_parameters_are_inverse_and_draw_the_same(size: int) -> None:
-    standard = MODEL.standardised()
-    state = np.random.default_rng(1).normal(size=(4, NUM_PARAMETERS))
-    p = standard.to_parameters(state, size)
-    np.testing.assert_allclose(standard.to_state(p, size), state, atol=1e-9)
-    drawn, projected = standard.project(state, size), MODEL.project(p, size)
-    np.testing.assert_allclose(drawn[..., :2], projected[..., :2], atol=1e-3)
-    # Depth differs by that of the model's origin only.
-    depth = drawn[..., 2] - projected[..., 2]
-    np.testing.assert_allclose(depth, np.broadcast_to(depth[:, :1], depth.shape), atol=1e-3)
-
-
-def test_the_zero_state_is_the_mean_face_in_its_crop() -> None:
-    landmarks = MODEL.standardised().project(np.zeros(NUM_PARAMETERS), 128)
-    mean = unit_to_pixels(np.load(ASSETS / "mean_shape.npy"), 128)
-    np.testing.assert_allclose(landmarks.mean(0)[:2], mean.mean(0)[:2], atol=1e-4)
-    radius = [np.sqrt(((points - points.mean(0)) ** 2).sum(-1).mean()) for points in (landmarks, mean)]
-    assert radius[0] == pytest.approx(radius[1], rel=1e-5)
-
-
 # The open face
 
 
 def test_open_face_is_a_face_in_the_agreed_axes() -> None:
     model = MorphableModel.open_face()
-    assert not model.bfm_parameters
     assert len(model.triangles) > 5000
-    assert len(model.region) == model.num_vertices
+    assert len(model.region) == len(model.mean)
     assert model.region.max() < len(model.region_names)
     # The frontal mean face stands in its crop as the mean shape of real faces does.
     size = 128
-    landmarks = model.standardised().project(np.zeros(NUM_PARAMETERS), size)
-    mean = unit_to_pixels(np.load(ASSETS / "mean_shape.npy"), size)
+    landmarks = standardise(model).project(np.zeros(NUM_PARAMETERS), size)
+    mean = unit_to_pixels(mean_shape(), size)
     assert np.linalg.norm((landmarks - mean)[:, :2], axis=1).mean() < 0.08 * box_size(landmark_box(mean))
     # It is symmetric: mirroring exchanges left and right.
     centred = model.landmark_mean - model.landmark_mean.mean(0)

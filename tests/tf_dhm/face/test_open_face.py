@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import tf_dhm
 from tf_dhm.face.geometry import MIRROR_68, box_size, landmark_box
+from tf_dhm.face.morphable import OPEN_FACE
 
-PATH = Path(tf_dhm.__file__).parents[1] / "assets" / "open_face.npz"
 FLIP = np.array([-1.0, 1.0, 1.0])
 
 
 @pytest.fixture(scope="module")
 def face() -> dict[str, np.ndarray]:
-    with np.load(PATH, allow_pickle=False) as arrays:
+    with np.load(OPEN_FACE, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
@@ -30,7 +27,7 @@ def similarity(moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
 
 def test_format(face: dict[str, np.ndarray]) -> None:
     vertices = len(face["mean"])
-    assert PATH.stat().st_size <= 10e6
+    assert OPEN_FACE.stat().st_size <= 10e6
     assert face["mean"].shape == (vertices, 3)
     assert face["mean"].dtype == np.float32
     assert face["identity"].shape == (199, vertices, 3)
@@ -98,7 +95,7 @@ def test_expressions_move_what_they_name(face: dict[str, np.ndarray]) -> None:
 
 def test_is_near_the_mean_of_real_faces(face: dict[str, np.ndarray]) -> None:
     """A check of the landmarks' places only: they were chosen by anatomy, never fitted."""
-    real = np.load(PATH.parent / "mean_shape.npy").astype(np.float64) * [1, -1, 1]
+    real = np.load(OPEN_FACE.parent / "mean_shape.npy").astype(np.float64) * [1, -1, 1]
     points = similarity(face["mean"][face["landmarks"]].astype(np.float64), real)
     error = np.linalg.norm((points - real)[:, :2], axis=1).mean() / box_size(landmark_box(real))
     assert error < 0.025

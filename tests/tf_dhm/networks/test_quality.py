@@ -11,15 +11,14 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from tests.faces import TINY_MODEL
+from tf_dhm.face.metrics import balanced_accuracy, roc_auc
 from tf_dhm.networks.models import build_model
 from tf_dhm.networks.quality import (
     Answers,
     QualityConfig,
     QualityHead,
-    balanced_accuracy,
     fit_head,
     network_with_features,
-    roc_auc,
 )
 from tf_dhm.training.presets import find_preset
 
@@ -118,20 +117,6 @@ def test_last_features_of_fast_dhm_do_not_change_its_landmarks() -> None:
     found = network_with_features(network)(inputs, training=False)
     np.testing.assert_array_equal(found["landmarks"], network(inputs, training=False))
     assert found["features"].shape == (2, network.get_layer("flatten").output.shape[1])
-
-
-def test_roc_auc() -> None:
-    assert roc_auc([1.0, 2.0, 3.0, 4.0], [False, False, True, True]) == 1.0
-    assert roc_auc([1.0, 1.0], [False, True]) == 0.5
-    assert roc_auc([4.0, 3.0, 2.0], [False, True, False]) == 0.5
-    assert roc_auc([1.0, 2.0], [True, True]) is None
-
-
-def test_balanced_accuracy() -> None:
-    # 3 of 4 positives and 1 of 2 negatives.
-    scores, positive = [0.9, 0.5, 0.6, 0.4, 0.4, 0.5], [True] * 4 + [False] * 2
-    assert balanced_accuracy(scores, positive) == 0.625
-    assert balanced_accuracy([0.1], [True]) is None
 
 
 @pytest.mark.parametrize("name", ["fast_dhm", "fast_dhm_x2"])

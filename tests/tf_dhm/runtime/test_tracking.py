@@ -14,11 +14,12 @@ from tests.fakes import mean_shape_in_box
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
+from tf_dhm.face.geometry import overlaps
 from tf_dhm.runtime import tracking
 from tf_dhm.runtime.aligner import Face
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.smoothing import SmoothingConfig
-from tf_dhm.runtime.tracking import Evidence, Tracker, TrackingConfig, follow_box, overlaps
+from tf_dhm.runtime.tracking import Evidence, Tracker, TrackingConfig, follow_box
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 RAW = TrackingConfig(smooth=False)

@@ -14,8 +14,8 @@ from tests.builders import write_aflw2000
 from tests.tiny_models import write_tiny_model
 from tf_dhm.export.tflite import convert
 from tf_dhm.face import geometry
+from tf_dhm.face.geometry import overlaps
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime.detector import overlaps
 from tf_dhm.runtime.predictor import Prediction
 from tools.studies.runtime_measures import (
     Faces,
