@@ -66,7 +66,7 @@ def test_photos_and_a_video(tmp_path: Path) -> None:
     [
         (["photo.png", "--json", "f.jsonl", "--model", "."], "error: model .: found photo.png, expected"),
         (["*.jpg", "--json", "f.jsonl"], "error: files: found none in *.jpg"),
-        (["photo.png"], "error: found none of --output"),
+        ([], "error: files: found none, expected photos"),
         (
             ["photo.png", "--json", "/dev/stdout"],
             "error: /dev/stdout: found a device or pipe, expected a file",
@@ -94,6 +94,29 @@ def test_a_photo_takes_no_tensorflow_and_little_to_say(tmp_path: Path) -> None:
     assert "files: 1, faces: 1" in done.stdout
     said = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
     assert [line for line in said if not line.startswith(("files:", "INFO: Created"))] == []
+
+
+def test_a_photo_alone_is_drawn_into_a_folder(tmp_path: Path) -> None:
+    Image.fromarray(draw_cartoon_face()).save(tmp_path / "photo.png")
+    done = run_align("photo.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "photo.png: 1 face, drawn in aligned/photo.png",
+        "files: 1, faces: 1, files without a face: 0, files failed: 0",
+    ]
+    assert Image.open(tmp_path / "aligned" / "photo.png").size == (256, 256)
+
+
+def test_a_photo_from_a_pipe(tmp_path: Path) -> None:
+    Image.fromarray(draw_cartoon_face()).save(tmp_path / "photo.png")
+    photo = tmp_path / "photo.png"
+    for source in ("-", "/dev/stdin"):
+        script = [sys.executable, str(ROOT / "align.py"), source, "--json", "-", "--quiet"]
+        with subprocess.Popen(["cat", str(photo)], stdout=subprocess.PIPE) as cat:
+            done = subprocess.run(script, stdin=cat.stdout, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        (record,) = map(json.loads, done.stdout.splitlines())
+        assert (record["file"], len(record["faces"])) == (source, 1)
 
 
 def test_records_on_standard_output(tmp_path: Path) -> None:

@@ -130,10 +130,10 @@ def test_no_other_names() -> None:
 
 def test_the_package_is_a_program() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tf_dhm", "nothing.jpg"], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-m", "tf_dhm"], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("error: found none of --output")
+    assert done.stderr.startswith("error: files: found none")
 
 
 def test_the_pins_of_both_environments_agree() -> None:

@@ -11,7 +11,8 @@ from tf_dhm.core.cli import run_script
 
 import tyro
 
-from tf_dhm.commands.align_files import AlignConfig, align_inputs
+from tf_dhm.commands.align import align_inputs
+from tf_dhm.commands.options import AlignConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

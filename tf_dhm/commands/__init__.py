@@ -1,3 +1,13 @@
 """What align.py and align_archive.py run: inputs in, files and tables out."""
 
-__all__ = ["align_files", "archive", "archive_manifest", "archive_parts", "face_records"]
+__all__ = [
+    "align",
+    "archive",
+    "archive_manifest",
+    "archive_parts",
+    "face_records",
+    "inputs",
+    "options",
+    "sinks",
+    "videos",
+]

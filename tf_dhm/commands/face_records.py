@@ -2,8 +2,8 @@
 
 `pandas.read_json(path, lines=True)` and `pandas.read_csv(path)` read them.
 
-While a run goes on, its lines go to FILE.part; at its end FILE.part becomes FILE. A run that was
-interrupted leaves FILE.part behind, and the next one can resume from it.
+During a run its lines go to FILE.part; at its end FILE.part is renamed to FILE. An interrupted run leaves
+FILE.part, from which the next one can resume. A lock file keeps a second run from the same FILE.
 """
 
 from __future__ import annotations
@@ -19,23 +19,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
+from filelock import FileLock, Timeout
+
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.files import atomic_write
+from tf_dhm.core.files import atomic_write, fit_name
 from tf_dhm.face.geometry import NUM_LANDMARKS
 
 Record = dict[str, Any]
-"""The fields of one photo or frame: `file`, then `width`, `height` and `faces` (`Face.as_dict`), for a
-frame also `frame` and `time`; or `file` and `error`."""
+"""The fields of one photo or frame: `file`, `width`, `height` and `faces` (`Face.as_dict`, and BELOW_LIMIT
+for a face that is not drawn), for a frame also `frame` and `time`; or `file` and `error`."""
+
+BELOW_LIMIT = "below_limit"
+"""Field of a face that is below --min-confidence or --min-score: true; other faces do not have it."""
 
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-"""How the files are opened: names of files need not be valid UTF-8."""
+"""Options of `open` for these files: file names in them need not be valid UTF-8."""
 
 STDOUT = Path("-")
 """In place of a file: standard output."""
 
 CSV_COLUMNS = (
-    ["file", "frame", "time", "width", "height", "face", "id", "score", "confidence", "x0", "y0", "x1", "y1"]
-    + ["pitch", "yaw", "roll"]
+    ["file", "frame", "time", "width", "height", "face", "id", "score", "confidence", "below_limit"]
+    + ["x0", "y0", "x1", "y1", "pitch", "yaw", "roll"]
     + [f"{axis}_{point}" for point in range(NUM_LANDMARKS) for axis in "xyz"]
     + [f"visibility_{point}" for point in range(NUM_LANDMARKS)]
     + ["error"]
@@ -109,6 +114,7 @@ def csv_rows(record: Record) -> list[dict[str, Any]]:
     for number, face in enumerate(record.get("faces", [])):
         row = {**common, "face": number, "id": face.get("id"), "score": face["score"], **face["pose"]}
         row["confidence"] = face.get("confidence")
+        row[BELOW_LIMIT] = int(face.get(BELOW_LIMIT, False))
         row.update(zip(("x0", "y0", "x1", "y1"), face["box"], strict=True))
         row.update({f"visibility_{point}": value for point, value in enumerate(face.get("visibility", ()))})
         for point, values in enumerate(face["landmarks"]):
@@ -118,10 +124,16 @@ def csv_rows(record: Record) -> list[dict[str, Any]]:
 
 
 class RecordStream:
-    """Records that go to standard output as they come; there is nothing to resume from."""
+    """Records that go to standard output at once; there is nothing to resume from."""
 
     def __init__(self, form: Format) -> None:
         self.form = form
+
+    def lock(self) -> None:
+        """Nothing: two runs may write to one terminal."""
+
+    def unlock(self) -> None:
+        """Nothing: there is no lock."""
 
     def done(self) -> set[str]:
         return set()
@@ -140,10 +152,10 @@ class RecordStream:
 
 
 class RecordFile:
-    """One file of records under way.
+    """One file of records that is being written.
 
     Raises:
-        InputError: at the path is something that is no file.
+        InputError: The path is a folder, device or pipe.
     """
 
     def __init__(self, path: Path, form: Format) -> None:
@@ -151,11 +163,34 @@ class RecordFile:
             found = "a folder" if path.is_dir() else "a device or pipe"
             raise InputError(f"{path}: found {found}, expected a file to write, or - for standard output")
         self.path, self.form = path, form
-        self.part = path.with_name(path.name + ".part")
+        self.part = path.with_name(fit_name(path.name, ".part"))
         self._file: TextIO | None = None
+        target = path.resolve()
+        self._lock = FileLock(target.with_name(fit_name(f".{target.name}", ".lock")), timeout=0)
+
+    def lock(self) -> None:
+        """Keep other runs from this file until `unlock` or the end of the process.
+
+        Raises:
+            InputError: Another run is writing it.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"{self.path}: found another run that is writing it; "
+                "expected another file, or the end of that run"
+            ) from error
+
+    def unlock(self) -> None:
+        if self._lock.is_locked:
+            # Before it is released: afterwards the file may be the lock of another run.
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
 
     def earlier(self) -> Iterator[tuple[str, bool, str]]:
-        """What an earlier run wrote: of FILE.part where there is one, else of FILE."""
+        """The entries that an earlier run wrote to FILE.part if it exists, else to FILE."""
         path = self.part if self.part.exists() else self.path
         with contextlib.ExitStack() as stack:
             try:
@@ -165,7 +200,7 @@ class RecordFile:
             yield from self.form.decode(file, str(path))
 
     def done(self) -> set[str]:
-        """Files that an earlier run finished without an error."""
+        """Names of the photos and videos that an earlier run finished without an error."""
         names: set[str] = set()
         failed: set[str] = set()
         last = None
@@ -179,7 +214,7 @@ class RecordFile:
         return names - failed - unfinished
 
     def open(self, keep: Container[str]) -> None:
-        """Begin FILE.part with the entries of the files in `keep`."""
+        """Start FILE.part with the earlier entries of the photos and videos in `keep`."""
         with atomic_write(self.part) as temporary, temporary.open("w", **TEXT) as file:
             file.write(self.form.header)
             file.writelines(line for name, _, line in self.earlier() if name in keep)
@@ -200,14 +235,21 @@ class RecordFile:
 class FaceRecords:
     """Writes records to a JSON Lines file, a CSV file, both or none.
 
-    Leaving the `with` block gives the files their names; leaving it by an exception leaves the
-    .part files to resume from.
+    Leaving the `with` block renames the files to their names if `start` was called; leaving it by an
+    exception leaves the .part files to resume from.
+
+    >>> with FaceRecords(Path("faces.jsonl"), None) as records:  # doctest: +SKIP
+    ...     records.start()
+    ...     records.write({"file": "photo.jpg", "width": 640, "height": 480, "faces": []})
 
     Args:
-        json, csv: the files; STDOUT for standard output; or None.
+        json, csv: The files; STDOUT for standard output; or None.
 
     Attributes:
-        paths: of the files.
+        paths: Paths of the files that are not standard output.
+
+    Raises:
+        InputError: On entering the block: another run is writing one of the files.
     """
 
     def __init__(self, json: Path | None, csv: Path | None) -> None:
@@ -218,16 +260,25 @@ class FaceRecords:
             if path is not None
         ]
         self._keep: set[str] = set()
+        self._started = False
         self.paths = [file.path for file in self._files if isinstance(file, RecordFile)]
+
+    def __enter__(self) -> FaceRecords:
+        with contextlib.ExitStack() as stack:
+            for file in self._files:
+                file.lock()
+                stack.callback(file.unlock)
+            stack.pop_all()
+        return self
 
     def resume(self, wanted: Collection[str]) -> set[str]:
         """Keep what an earlier run wrote, in every file, about photos and videos that it finished.
 
         Args:
-            wanted: files that are to be recorded. What was written about others is kept, too.
+            wanted: The photos and videos of this run. Entries about others are kept, too.
 
         Returns:
-            those of `wanted` that are finished; what was written about the rest is dropped.
+            those of `wanted` that are finished; entries about the rest are dropped.
         """
         if not self._files:
             return set(wanted)
@@ -235,20 +286,24 @@ class FaceRecords:
         return self._keep & set(wanted)
 
     def drop(self, names: Collection[str]) -> None:
-        """Do not keep what was written about these files."""
+        """Do not keep the earlier entries about these photos and videos."""
         self._keep -= set(names)
 
-    def __enter__(self) -> FaceRecords:
+    def start(self) -> None:
+        """Create the .part files."""
         for file in self._files:
             file.open(self._keep)
-        return self
+        self._started = True
+
+    def write(self, record: Record) -> None:
+        """Append a record to each file; `start` must have been called."""
+        for file in self._files:
+            file.write(record)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for file in self._files:
-            file.close(finished=kind is None)
-
-    def write(self, record: Record) -> None:
-        for file in self._files:
-            file.write(record)
+            if self._started:
+                file.close(finished=kind is None)
+            file.unlock()

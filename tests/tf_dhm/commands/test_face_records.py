@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tf_dhm.commands.face_records import CSV_COLUMNS, FaceRecords, Record
+from tf_dhm.commands.face_records import BELOW_LIMIT, CSV_COLUMNS, FaceRecords, Record
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.aligner import Face
 
@@ -55,6 +55,7 @@ class Stop(Exception):
 def run(paths: tuple[Path | None, Path | None], *records: Record, stop: bool = False) -> None:
     try:
         with FaceRecords(*paths) as out:
+            out.start()
             for record in records:
                 out.write(record)
             if stop:
@@ -64,10 +65,10 @@ def run(paths: tuple[Path | None, Path | None], *records: Record, stop: bool = F
 
 
 def resume(paths: tuple[Path | None, Path | None], wanted: list[str], again: list[Record]) -> set[str]:
-    out = FaceRecords(*paths)
-    done = out.resume(wanted)
-    out.drop(set(wanted) - done)
-    with out:
+    with FaceRecords(*paths) as out:
+        done = out.resume(wanted)
+        out.drop(set(wanted) - done)
+        out.start()
         for record in again:
             out.write(record)
     return done
@@ -89,13 +90,15 @@ class TestWrite:
         assert [path.name for path in paths[0].parent.iterdir()] == ["faces.jsonl"]
 
     def test_csv(self, paths: tuple[Path, Path]) -> None:
+        weak = face() | {BELOW_LIMIT: True}
         frame = {"frame": 7, "time": 0.28, **photo("b, c.mp4", face(None, 5))}
-        run((None, paths[1]), photo("a.jpg", face(), face()), photo("empty.jpg"), frame, error("x.jpg"))
+        run((None, paths[1]), photo("a.jpg", weak, face()), photo("empty.jpg"), frame, error("x.jpg"))
         table = pd.read_csv(paths[1])
         assert list(table) == CSV_COLUMNS
         assert table.file.tolist() == ["a.jpg", "a.jpg", "empty.jpg", "b, c.mp4", "x.jpg"]
         assert table.face.fillna(-1).tolist() == [0, 1, -1, 0, -1]
         assert table.id.fillna(-1).tolist() == [-1, -1, -1, 5, -1]
+        assert table.below_limit.fillna(-1).tolist() == [1, 0, -1, 0, -1]
         assert table.error.notna().tolist() == [False, False, False, False, True]
         row = table.iloc[3]
         assert (row.frame, row.time, row.width, row.height) == (7, 0.28, 640, 480)
@@ -116,6 +119,51 @@ class TestWrite:
         assert Path(f"{paths[0]}.part").exists()
 
 
+class TestLock:
+    def test_a_second_run_is_rejected_and_the_first_keeps_its_lines(self, paths: tuple[Path, Path]) -> None:
+        with FaceRecords(*paths) as first:
+            first.start()
+            first.write(photo("a.jpg"))
+            for second in ((paths[0], None), (None, paths[1])):
+                with pytest.raises(InputError, match="another run"), FaceRecords(*second):
+                    pass
+            first.write(photo("b.jpg"))
+        assert files_in(paths) == ["a.jpg", "b.jpg"]
+        assert sorted(path.name for path in paths[0].parent.iterdir()) == ["faces.csv", "faces.jsonl"]
+        run(paths, photo("c.jpg"))
+        assert files_in(paths) == ["c.jpg"]
+
+    def test_one_file_by_two_names(self, paths: tuple[Path, Path]) -> None:
+        linked = paths[0].with_name("linked.jsonl")
+        paths[0].touch()
+        linked.symlink_to(paths[0])
+        with (
+            FaceRecords(paths[0], None),
+            pytest.raises(InputError, match="another run"),
+            FaceRecords(linked, None),
+        ):
+            pass
+
+    def test_a_lock_that_is_held_for_one_file_frees_the_other(self, paths: tuple[Path, Path]) -> None:
+        with (
+            FaceRecords(None, paths[1]),
+            pytest.raises(InputError, match="another run"),
+            FaceRecords(*paths),
+        ):
+            pass
+        run((paths[0], None), photo("a.jpg"))
+
+    def test_a_run_that_does_not_start_leaves_nothing(self, paths: tuple[Path, Path]) -> None:
+        with FaceRecords(*paths):
+            pass
+        assert list(paths[0].parent.iterdir()) == []
+
+    def test_the_longest_names(self, tmp_path: Path) -> None:
+        path = tmp_path / ("写" * 83 + ".jsonl")
+        run((path, None), photo("a.jpg"))
+        assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
 class TestResume:
     def test_after_an_interruption(self, paths: tuple[Path, Path]) -> None:
         run(paths, photo("a.jpg", face()), photo("b.jpg", face()), stop=True)
@@ -133,7 +181,7 @@ class TestResume:
         assert resume(paths, ["a.jpg", "b.jpg", "c.jpg"], [photo("b.jpg"), photo("c.jpg")]) == {"a.jpg"}
         assert files_in(paths) == ["a.jpg", "b.jpg", "c.jpg"]
 
-    def test_an_unfinished_video_is_done_anew(self, paths: tuple[Path, Path]) -> None:
+    def test_an_unfinished_video_is_done_again(self, paths: tuple[Path, Path]) -> None:
         frames = [{"frame": k, "time": k / 25, **photo("b.mp4", face())} for k in range(3)]
         run(paths, photo("a.jpg"), *frames, stop=True)
         assert resume(paths, ["a.jpg", "b.mp4"], frames) == {"a.jpg"}
@@ -149,7 +197,7 @@ class TestResume:
         assert files_in(paths) == ["a.jpg", "c.jpg", "b.jpg", "d.jpg"]
         assert paths[1].read_text().splitlines()[1] == before
 
-    def test_a_video_that_broke_in_the_middle_is_done_anew(self, paths: tuple[Path, Path]) -> None:
+    def test_a_video_that_broke_in_the_middle_is_done_again(self, paths: tuple[Path, Path]) -> None:
         run(paths, {"frame": 0, "time": 0.0, **photo("a.mp4")}, error("a.mp4"), photo("b.jpg"))
         assert resume(paths, ["a.mp4", "b.jpg"], []) == {"b.jpg"}
         assert files_in(paths) == ["b.jpg"]

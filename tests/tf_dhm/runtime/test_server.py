@@ -18,7 +18,8 @@ from tests.faces import TINY_MODEL
 from tests.serving_data import ASTRONAUT, bad_boxes, bad_photos, encode, noise_photo, random_boxes
 from tests.serving_double import ServingDouble
 from tests.tiny_models import write_tiny_model
-from tf_dhm.commands.align_files import AlignConfig, align_inputs
+from tf_dhm.commands.align import align_inputs
+from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.saved_model import SavedModelPredictor

@@ -1,9 +1,10 @@
-"""Tests of tf_dhm.commands.align_files: photos, videos, a camera, resuming."""
+"""Tests of tf_dhm.commands.align: photos, resuming, and what must not be overwritten."""
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
-from tf_dhm.commands import align_files
-from tf_dhm.commands.align_files import (
-    AlignConfig,
-    InputFile,
-    align_inputs,
-    aligned_crop,
-    check_outputs,
-    find_inputs,
-    output_path,
-)
+from tests.fakes import draw_cartoon_face, write_fake_model
+from tf_dhm.commands import align
+from tf_dhm.commands.align import align_inputs, check_outputs
+from tf_dhm.commands.face_records import FaceRecords, Record
+from tf_dhm.commands.inputs import find_inputs
+from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
-from tf_dhm.face import geometry
 from tf_dhm.runtime import images
-from tf_dhm.runtime.aligner import Face
 from tf_dhm.runtime.images import Photo, read_photo
-from tf_dhm.runtime.video import Frame, VideoReader, VideoWriter
 
 
 @pytest.fixture(scope="module")
@@ -51,47 +44,6 @@ def album(tmp_path: Path) -> Path:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-class TestFindInputs:
-    def names(self, *arguments: str | Path) -> list[str]:
-        return [str(file.name) for file in find_inputs([str(argument) for argument in arguments])]
-
-    def test_folder(self, album: Path) -> None:
-        assert self.names(album) == ["a.PNG", "b.jpg", "deep/c.jpg"]
-
-    def test_nothing_is_found_in_output_folders(self, album: Path) -> None:
-        found = find_inputs([str(album)], [album / "deep"])
-        assert [str(file.name) for file in found] == ["a.PNG", "b.jpg"]
-        with pytest.raises(InputError, match=r"found those of .*album in an output folder only"):
-            find_inputs([str(album)], [album])
-
-    def test_pattern(self, album: Path) -> None:
-        assert self.names(album / "*.jpg") == ["b.jpg"]
-        assert self.names(album / "**" / "*.jpg") == ["b.jpg", "deep/c.jpg"]
-        assert self.names(album / "d*" / "*") == ["deep/c.jpg"]
-
-    def test_single_photos(self, album: Path) -> None:
-        assert self.names(album / "deep/c.jpg", album / "b.jpg") == ["c.jpg", "b.jpg"]
-
-    def test_single_photos_of_one_name(self, album: Path) -> None:
-        (album / "b.jpg").rename(album / "c.jpg")
-        assert self.names(album / "deep/c.jpg", album / "c.jpg") == ["deep/c.jpg", "c.jpg"]
-
-    def test_each_once(self, album: Path) -> None:
-        assert self.names(album / "b.jpg", album, album / "*.jpg") == ["b.jpg", "a.PNG", "deep/c.jpg"]
-
-    def test_brackets_in_a_name(self, album: Path) -> None:
-        (album / "b.jpg").rename(album / "b[1].jpg")
-        assert self.names(album / "b[1].jpg") == ["b[1].jpg"]
-
-    def test_missing_files_are_left_to_the_reader(self, tmp_path: Path) -> None:
-        assert self.names(tmp_path / "none.jpg") == ["none.jpg"]
-
-    def test_none(self, tmp_path: Path) -> None:
-        for arguments in ([], [str(tmp_path)], [str(tmp_path / "*.jpg")]):
-            with pytest.raises(InputError, match="files: found none"):
-                find_inputs(arguments)
 
 
 class TestPhotos:
@@ -164,9 +116,136 @@ class TestPhotos:
         red, green, _ = drawn[y, x]
         assert green > red + 60
 
-    def test_nothing_to_write(self, fake_model: str, album: Path) -> None:
-        with pytest.raises(InputError, match="found none of --output, --json"):
-            self.config(fake_model, album)
+    def test_without_options_pictures_and_a_line_for_each_photo(
+        self,
+        fake_model: str,
+        album: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        Image.new("RGB", (30, 30)).save(album / "zz.png")
+        (album / "broken.jpg").write_bytes(b"")
+        monkeypatch.chdir(album)
+        config = AlignConfig((".",), model=fake_model, backend="saved_model")
+        for _ in range(2):  # the second time, the folder of the first is there
+            assert align_inputs(config) == 1
+            captured = capsys.readouterr()
+            *lines, summary = captured.out.splitlines()
+            assert lines == [
+                "a.PNG: 1 face, drawn in aligned/a.PNG",
+                "b.jpg: 1 face, drawn in aligned/b.jpg",
+                "deep/c.jpg: 1 face, drawn in aligned/deep/c.jpg",
+                "zz.png: no face, drawn in aligned/zz.png",
+            ]
+            assert summary.startswith("files: 5, faces: 3")
+            assert "broken.jpg" in captured.err
+        assert Image.open(album / "aligned" / "deep" / "c.jpg").size == (256, 256)
+
+    def test_quiet(
+        self, fake_model: str, album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (album / "broken.jpg").write_bytes(b"")
+        assert align_inputs(self.config(fake_model, album, quiet=True, json=tmp_path / "f.jsonl")) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        (line,) = captured.err.splitlines()
+        assert line.startswith("error: ")
+        assert "broken.jpg" in line
+
+    def test_the_longest_names_are_written(self, fake_model: str, album: Path, tmp_path: Path) -> None:
+        """Names of 255 bytes, of which two need a longer one for their picture."""
+        names = ["写" * 83 + ".jpeg", "写" * 83 + ".webp", "写" * 82 + "龍.webp"]
+        for name in names:
+            Image.fromarray(draw_cartoon_face()).save(album / name)
+        output, crops, lines = tmp_path / "out", tmp_path / "crops", tmp_path / "f.jsonl"
+        config = self.config(fake_model, album, output=output, crops=crops, json=lines, resume=True)
+        assert align_inputs(config) == 0
+        assert len(read_lines(lines)) == 6
+        for folder in (output, crops):
+            assert len([path for path in folder.iterdir() if path.is_file()]) == 5
+        assert (output / names[0]).is_file()
+        before = lines.read_text()
+        assert align_inputs(config) == 0
+        assert lines.read_text() == before
+
+    def test_an_output_that_fails_is_the_error_of_its_file(
+        self, fake_model: str, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        save = align.save_picture
+
+        def fail_for_b(picture: np.ndarray, path: Path) -> None:
+            if path.name == "b.jpg":
+                raise OSError(28, "No space left on device", str(path))
+            save(picture, path)
+
+        monkeypatch.setattr(align, "save_picture", fail_for_b)
+        lines = tmp_path / "f.jsonl"
+        assert align_inputs(self.config(fake_model, album, output=tmp_path / "out", json=lines)) == 1
+        records = read_lines(lines)
+        assert ["error" in record for record in records] == [False, True, False]
+        assert "No space left" in records[1]["error"]
+        assert (tmp_path / "out" / "deep" / "c.jpg").exists()
+
+    def test_records_that_cannot_be_written_end_the_run(
+        self, fake_model: str, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(self: FaceRecords, record: Record) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(FaceRecords, "write", fail)
+        with pytest.raises(OSError, match="No space left"):
+            align_inputs(self.config(fake_model, album, json=tmp_path / "f.jsonl"))
+
+    def test_links_to_nothing_are_errors(
+        self, fake_model: str, album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (album / "gone.jpg").symlink_to("nowhere.jpg")
+        lines = tmp_path / "f.jsonl"
+        config = self.config(fake_model, album, json=lines, output=tmp_path / "out", resume=True)
+        for done_before in (0, 3):
+            assert align_inputs(config) == 1
+            assert f"files failed: 1, files done before: {done_before}" in capsys.readouterr().out
+            records = {Path(record["file"]).name: record for record in read_lines(lines)}
+            assert sorted(records) == ["a.PNG", "b.jpg", "c.jpg", "gone.jpg"]
+            assert "nowhere.jpg" in records["gone.jpg"]["error"]
+
+    def test_standard_input(self, fake_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        encoded = io.BytesIO()
+        Image.fromarray(draw_cartoon_face()).save(encoded, "PNG")
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(encoded.getvalue())))
+        lines = tmp_path / "f.jsonl"
+        assert align_inputs(self.config(fake_model, "-", output=tmp_path / "out", json=lines)) == 0
+        (record,) = read_lines(lines)
+        assert (record["file"], len(record["faces"])) == ("-", 1)
+        assert (tmp_path / "out" / "stdin.png").exists()
+
+    def test_standard_input_that_is_no_photo(
+        self, fake_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lines = tmp_path / "f.jsonl"
+        for content in (b"", b"no photo"):
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+            assert align_inputs(self.config(fake_model, "-", json=lines)) == 1
+            (record,) = read_lines(lines)
+            assert record["error"].startswith("photo -: ")
+
+    def test_faces_below_a_limit_are_recorded_and_not_drawn(self, fake_model: str, tmp_path: Path) -> None:
+        """The fake model has no confidence; the score of the cartoon is below 1."""
+        Image.fromarray(draw_cartoon_face()).save(tmp_path / "a.png")
+        folders = {"output": tmp_path / "out", "crops": tmp_path / "crops"}
+        lines, table = tmp_path / "f.jsonl", tmp_path / "f.csv"
+        config = self.config(fake_model, tmp_path / "a.png", json=lines, csv=table, min_score=1.0, **folders)
+        assert align_inputs(config) == 0
+        (face,) = read_lines(lines)[0]["faces"]
+        assert face["below_limit"] is True
+        assert pd.read_csv(table).below_limit.tolist() == [1]
+        assert not folders["crops"].exists()
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(folders["output"] / "a.png")), draw_cartoon_face()
+        )
+        assert align_inputs(dataclasses.replace(config, min_score=face["score"] - 0.001)) == 0
+        assert "below_limit" not in read_lines(lines)[0]["faces"][0]
+        assert [path.name for path in folders["crops"].iterdir()] == ["a.png_0.png"]
 
     def test_errors_leave_nothing(self, album: Path, tmp_path: Path) -> None:
         config = self.config(str(tmp_path), album, json=tmp_path / "faces.jsonl", output=tmp_path / "out")
@@ -174,18 +253,6 @@ class TestPhotos:
             align_inputs(config)
         assert not (tmp_path / "faces.jsonl").exists()
         assert not (tmp_path / "out").exists()
-
-    def test_aligned_crop(self) -> None:
-        """A face that lies on its side stands upright in its crop."""
-        picture = np.ascontiguousarray(np.rot90(draw_cartoon_face(256, (120, 130), 70)))
-        upright = mean_shape_in_box(np.array([64.0, 100, 176, 207]))
-        turned = np.stack([upright[:, 1], 255 - upright[:, 0], upright[:, 2]], 1).astype(np.float32)
-        face = Face(turned, geometry.landmark_box(turned), None, np.zeros(3, np.float32))
-        crop = aligned_crop(picture, face, 128)
-        assert crop.shape == (128, 128, 3)
-        # The red mouth, at (120, 130 + 0.55 x 70), by the crop of side sqrt(2) x 112 about (120, 153.5).
-        red = np.argwhere((crop[..., 0] > 150) & (crop[..., 1] < 100))
-        np.testing.assert_allclose(red.mean(0), [63.5 + 15 * 128 / 158.4, 63.5], atol=1)
 
     def test_crops_are_written(self, fake_model: str, album: Path, tmp_path: Path) -> None:
         crops = tmp_path / "crops"
@@ -215,7 +282,7 @@ class TestResume:
         )
         return align_inputs(config)
 
-    def test_goes_on_where_it_stopped(
+    def test_resumes_where_it_stopped(
         self,
         fake_model: str,
         album: Path,
@@ -228,7 +295,7 @@ class TestResume:
             return read_photo(path)
 
         with monkeypatch.context() as patch:
-            patch.setattr(align_files, "read_photo", stop_at_c)
+            patch.setattr(align, "read_photo", stop_at_c)
             assert self.run(fake_model, album, resume=False) == 130
         assert "--resume" in capsys.readouterr().err
         assert not (album.parent / "faces.jsonl").exists()
@@ -265,144 +332,6 @@ class TestResume:
         assert (album.parent / "faces.jsonl").read_text() == before
 
 
-def write_clip(path: Path, frames: int = 12) -> Path:
-    """A face that stands still."""
-    with VideoWriter(path, 25) as writer:
-        for _ in range(frames):
-            writer.write(draw_cartoon_face(192, (96, 90), 50))
-    return path
-
-
-class TestVideos:
-    def test_clip(self, fake_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        clip = write_clip(tmp_path / "clip.avi.mp4")
-        out = tmp_path / "out"
-        config = AlignConfig(
-            (str(clip),),
-            model=fake_model,
-            backend="saved_model",
-            output=out,
-            json=tmp_path / "faces.jsonl",
-            csv=tmp_path / "faces.csv",
-            crops=tmp_path / "crops",
-        )
-        assert align_inputs(config) == 0
-        assert "files: 1, faces: 1, files without a face: 0, files failed: 0" in capsys.readouterr().out
-        records = read_lines(tmp_path / "faces.jsonl")
-        assert [record["frame"] for record in records] == list(range(12))
-        np.testing.assert_allclose([record["time"] for record in records], np.arange(12) / 25, atol=1e-3)
-        assert [[face["id"] for face in record["faces"]] for record in records] == [[0]] * 12
-        table = pd.read_csv(tmp_path / "faces.csv")
-        assert (table.frame.tolist(), set(table.id)) == (list(range(12)), {0})
-        assert len(list((tmp_path / "crops" / clip.name).glob("*_0.png"))) == 12
-        with VideoReader(out / clip.name) as video:
-            frames = [frame.pixels.astype(int) for frame in video]
-        assert len(frames) == 12
-        # The points were drawn where the file says.
-        x, y = np.rint(np.array(records[5]["faces"][0]["landmarks"])[8, :2]).astype(int)
-        red, green, _ = frames[5][y, x]
-        assert green > red + 60
-
-    def test_a_broken_video_among_others(
-        self, fake_model: str, album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        (album / "a.mp4").write_bytes(b"no video")
-        write_clip(album / "b.mp4", 3)
-        lines = tmp_path / "faces.jsonl"
-        assert (
-            align_inputs(AlignConfig((str(album),), model=fake_model, backend="saved_model", json=lines)) == 1
-        )
-        captured = capsys.readouterr()
-        assert "files: 5, faces: 4, files without a face: 0, files failed: 1" in captured.out
-        assert f"error: video {album / 'a.mp4'}: found no readable video" in captured.err
-        names = [Path(record["file"]).name for record in read_lines(lines)]
-        assert names == ["a.PNG", "a.mp4", "b.jpg", "b.mp4", "b.mp4", "b.mp4", "c.jpg"]
-
-    def test_a_video_that_is_cut_off_keeps_what_there_was(
-        self, fake_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        clip = write_clip(tmp_path / "clip.mp4")
-        monkeypatch.setattr(align_files, "VideoReader", LongReader)
-        lines = tmp_path / "faces.jsonl"
-        config = AlignConfig(
-            (str(clip),), model=fake_model, backend="saved_model", json=lines, output=tmp_path / "out"
-        )
-        assert align_inputs(config) == 1
-        records = read_lines(lines)
-        assert len(records) == 13
-        assert "found 12 frames that can be decoded, expected 100" in records[-1]["error"]
-        assert (tmp_path / "out" / "clip.mp4").exists()
-
-    def test_frames(self, fake_model: str, tmp_path: Path) -> None:
-        clip, lines = write_clip(tmp_path / "clip.mp4"), tmp_path / "faces.jsonl"
-        assert (
-            align_inputs(
-                AlignConfig((str(clip),), model=fake_model, backend="saved_model", json=lines, frames=4)
-            )
-            == 0
-        )
-        assert len(read_lines(lines)) == 4
-
-
-class LongReader(VideoReader):
-    """A reader of a file that says it has 100 frames."""
-
-    def __init__(self, source: Path) -> None:
-        super().__init__(source)
-        self.frame_count = 100
-
-
-class StoppedReader(VideoReader):
-    """In place of a camera: a file, at whose end the user presses Ctrl-C."""
-
-    clip = Path()
-
-    def __init__(self, source: int) -> None:
-        super().__init__(self.clip)
-        self.name = f"camera {source}"
-
-    def __iter__(self) -> Iterator[Frame]:
-        yield from super().__iter__()
-        raise KeyboardInterrupt
-
-
-class TestCamera:
-    def test_until_it_is_stopped(
-        self,
-        fake_model: str,
-        tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
-        monkeypatch.setattr(StoppedReader, "clip", write_clip(tmp_path / "clip.mp4", 5))
-        monkeypatch.setattr(align_files, "VideoReader", StoppedReader)
-        lines = tmp_path / "faces.jsonl"
-        config = AlignConfig(
-            camera=2, model=fake_model, backend="saved_model", json=lines, output=tmp_path / "out"
-        )
-        assert align_inputs(config) == 0
-        assert "frames: 5" in capsys.readouterr().out
-        assert {record["file"] for record in read_lines(lines)} == {"camera 2"}
-        with VideoReader(tmp_path / "out" / "camera_2.mp4") as video:
-            assert len(list(video)) == 5
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"inputs": ("a.jpg",)}, "found none of --output"),
-        ({"inputs": ("a.jpg",), "camera": 0, "show": True}, "--camera: found the files a.jpg, too"),
-        ({"camera": 0, "json": Path("f"), "resume": True}, "--resume: found --camera"),
-        ({"inputs": ("a.jpg",), "crops": Path("c"), "resume": True}, "--resume: expected --output, --json"),
-        ({"inputs": ("a.jpg",), "crops": Path("c"), "crop_size": 2}, "--crop-size: found 2"),
-        ({"inputs": ("a.mp4",), "json": Path("f"), "frames": 0}, "--frames: found 0"),
-    ],
-)
-def test_bad_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        AlignConfig(**options)
-
-
 def test_records_over_inputs(fake_model: str, album: Path) -> None:
     for path, found in ((album / "b.jpg", "found an input of that name"), (album, "found a folder")):
         with pytest.raises(InputError, match=found):
@@ -410,16 +339,6 @@ def test_records_over_inputs(fake_model: str, album: Path) -> None:
     same = album / "f.txt"
     with pytest.raises(InputError, match="--json and --csv: found"):
         align_inputs(AlignConfig((str(album),), model=fake_model, backend="saved_model", json=same, csv=same))
-
-
-def test_output_path() -> None:
-    def name(text: str) -> str:
-        return str(output_path(Path("out"), InputFile(Path(text), Path(text))))
-
-    assert name("a.JPG") == "out/a.JPG"
-    assert name("a.webp") == "out/a.webp.png"
-    assert name("a.mp4") == "out/a.mp4"
-    assert name("a.MOV") == "out/a.MOV.mp4"
 
 
 class TestCheckOutputs:

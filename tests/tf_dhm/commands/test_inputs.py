@@ -1,0 +1,163 @@
+"""Tests of tf_dhm.commands.inputs: files, folders, links, patterns."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tf_dhm.commands.inputs import InputFile, find_inputs
+from tf_dhm.core.errors import InputError
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Three photos in two folders, and files that are none."""
+    folder = tmp_path / "album"
+    for name in ("b.jpg", "a.PNG", "deep/c.jpg"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"photo")
+    (folder / "notes.txt").write_text("no photo")
+    (folder / "folder.jpg").mkdir()
+    return folder
+
+
+def names(*arguments: str | Path, outputs: tuple[Path, ...] = ()) -> list[str]:
+    return [str(file.name) for file in find_inputs([str(argument) for argument in arguments], outputs)]
+
+
+def problems(*arguments: str | Path) -> dict[str, str | None]:
+    return {str(file.name): file.problem for file in find_inputs([str(path) for path in arguments])}
+
+
+class TestFindInputs:
+    def test_folder(self, album: Path) -> None:
+        assert names(album) == ["a.PNG", "b.jpg", "deep/c.jpg"]
+
+    def test_a_search_keeps_out_of_output_folders(self, album: Path) -> None:
+        assert names(album, outputs=(album / "deep",)) == ["a.PNG", "b.jpg"]
+        for folder in (album, album / "deep", album / "*.jpg"):
+            with pytest.raises(InputError, match="in an output folder"):
+                names(folder, outputs=(album,))
+
+    def test_an_output_folder_is_known_by_another_name(self, album: Path) -> None:
+        (album / "zoo").symlink_to(album / "deep")
+        assert names(album, outputs=(album / "deep",)) == ["a.PNG", "b.jpg"]
+
+    def test_pattern(self, album: Path) -> None:
+        assert names(album / "*.jpg") == ["b.jpg"]
+        assert names(album / "**" / "*.jpg") == ["b.jpg", "deep/c.jpg"]
+        assert names(album / "**") == ["a.PNG", "b.jpg", "deep/c.jpg"]
+        assert names(album / "d*" / "*") == ["deep/c.jpg"]
+        assert names(album / "d*" / "c.jpg") == ["deep/c.jpg"]
+        assert names(album / "*" / "**" / "?.jpg") == ["deep/c.jpg"]
+
+    def test_a_pattern_leaves_hidden_names_to_patterns_that_ask_for_them(self, album: Path) -> None:
+        (album / ".trash").mkdir()
+        for name in (".b.jpg", ".trash/d.jpg"):
+            (album / name).write_bytes(b"photo")
+        assert names(album / "**" / "*.jpg") == ["b.jpg", "deep/c.jpg"]
+        assert names(album / ".*.jpg") == [".b.jpg"]
+        assert names(album) == [".b.jpg", ".trash/d.jpg", "a.PNG", "b.jpg", "deep/c.jpg"]
+
+    def test_single_photos(self, album: Path) -> None:
+        assert names(album / "deep/c.jpg", album / "b.jpg") == ["c.jpg", "b.jpg"]
+
+    def test_single_photos_of_one_name(self, album: Path) -> None:
+        (album / "b.jpg").rename(album / "c.jpg")
+        assert names(album / "deep/c.jpg", album / "c.jpg") == ["deep/c.jpg", "c.jpg"]
+
+    def test_each_name_once(self, album: Path) -> None:
+        again = f"{album}/deep/../b.jpg"
+        assert names(album / "b.jpg", album, album / "*.jpg", again) == ["b.jpg", "a.PNG", "deep/c.jpg"]
+
+    def test_brackets_in_a_name(self, album: Path) -> None:
+        (album / "b.jpg").rename(album / "b[1].jpg")
+        assert names(album / "b[1].jpg") == ["b[1].jpg"]
+
+    def test_missing_files_are_left_to_the_reader(self, tmp_path: Path) -> None:
+        assert problems(tmp_path / "none.jpg") == {"none.jpg": None}
+
+    def test_none(self, tmp_path: Path) -> None:
+        for arguments in ([], [str(tmp_path)], [str(tmp_path / "*.jpg")], [str(tmp_path / "no" / "*.jpg")]):
+            with pytest.raises(InputError, match="files: found none"):
+                find_inputs(arguments)
+
+    def test_standard_input(self, album: Path) -> None:
+        first, second = find_inputs(["-", str(album / "b.jpg")])
+        assert (first, second.name) == (InputFile(Path("-"), Path("stdin")), Path("b.jpg"))
+        assert first.is_stream
+        assert not second.is_stream
+
+    def test_a_named_pipe_is_a_stream(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        (file,) = find_inputs([str(tmp_path / "pipe")])
+        assert file.is_stream
+
+
+class TestLinks:
+    def test_linked_folders_are_searched(self, album: Path, tmp_path: Path) -> None:
+        (tmp_path / "real" / "sub").mkdir(parents=True)
+        (tmp_path / "real" / "sub" / "z.jpg").write_bytes(b"photo")
+        (album / "link").symlink_to(tmp_path / "real")
+        assert names(album) == ["a.PNG", "b.jpg", "deep/c.jpg", "link/sub/z.jpg"]
+        assert names(album / "**" / "z.jpg") == ["link/sub/z.jpg"]
+
+    def test_each_link_to_one_photo_is_a_file(self, album: Path) -> None:
+        for number in range(30):
+            (album / "deep" / f"link{number:02d}.jpg").symlink_to(album / "b.jpg")
+        found = find_inputs([str(album)])
+        assert len(found) == 33
+        assert all(file.problem is None for file in found)
+
+    def test_a_dangling_link_is_a_problem(self, album: Path) -> None:
+        (album / "gone.jpg").symlink_to("nowhere.jpg")
+        (album / "gone.txt").symlink_to("nowhere.txt")
+        found = problems(album)
+        assert list(found) == ["a.PNG", "b.jpg", "deep/c.jpg", "gone.jpg"]
+        assert [name for name, problem in found.items() if problem] == ["gone.jpg"]
+        assert "nowhere.jpg" in str(found["gone.jpg"])
+
+    def test_loops_end(self, album: Path) -> None:
+        (album / "deep" / "up").symlink_to(album)
+        (album / "deep" / "self").symlink_to(".")
+        (album / "self.jpg").symlink_to("self.jpg")
+        found = problems(album)
+        assert list(found) == ["a.PNG", "b.jpg", "deep/c.jpg", "self.jpg"]
+        assert "cannot be read" in str(found["self.jpg"])
+        assert names(album / "**" / "c.jpg") == ["deep/c.jpg"]
+
+    def test_folders_that_link_to_one_another(self, tmp_path: Path) -> None:
+        for name, other in (("a", "b"), ("b", "a")):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "photo.jpg").write_bytes(b"photo")
+            (tmp_path / name / "other").symlink_to(tmp_path / other)
+        assert names(tmp_path) == [
+            "a/other/photo.jpg",
+            "a/photo.jpg",
+            "b/other/photo.jpg",
+            "b/photo.jpg",
+        ]
+
+    def test_a_pipe_in_a_folder_is_a_problem(self, album: Path) -> None:
+        os.mkfifo(album / "pipe.jpg")
+        assert "pipe" in str(problems(album)["pipe.jpg"])
+
+    @pytest.mark.parametrize("what", ["", "**"])
+    def test_a_folder_that_cannot_be_searched_is_a_problem(
+        self, album: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        listdir = os.listdir
+
+        def list_or_fail(path: Path) -> list[str]:
+            if Path(path).name == "deep":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return listdir(path)
+
+        monkeypatch.setattr(os, "listdir", list_or_fail)
+        found = problems(album / what)
+        assert list(found) == ["a.PNG", "b.jpg", "deep"]
+        assert "Permission denied" in str(found["deep"])

@@ -1,0 +1,249 @@
+"""Align photos, videos and a camera's frames: what `align.py` runs."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tf_dhm.core.cli import INTERRUPTED
+
+from tf_dhm.commands.face_records import BELOW_LIMIT, FaceRecords, Record
+from tf_dhm.commands.inputs import InputFile, find_inputs
+from tf_dhm.commands.options import AlignConfig
+from tf_dhm.commands.sinks import (
+    CropSink,
+    DrawingSink,
+    Picture,
+    RecordSink,
+    Report,
+    Sink,
+    picture_path,
+    save_picture,
+    video_path,
+)
+from tf_dhm.commands.videos import align_frames, align_video
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.progress import Progress, print_beside
+from tf_dhm.runtime.aligner import Aligner
+from tf_dhm.runtime.images import Photo, decode, read_photo
+from tf_dhm.runtime.video import VideoReader, check_display
+
+
+@dataclass
+class Counts:
+    """Totals of a run so far: files, their faces, files without a face, failed and skipped files."""
+
+    done: int = 0
+    faces: int = 0
+    without: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def align_inputs(config: AlignConfig) -> int:
+    """Align photos, videos or a camera's frames and write the outputs of `config`.
+
+    A file that cannot be read or whose output cannot be written is reported on stderr and in the records
+    (`error` in place of `faces`), and the others are aligned. Memory does not grow with the number or length
+    of the files, except for their names.
+
+    Returns:
+        the exit code: 0, 1 if a file failed, or INTERRUPTED.
+
+    Raises:
+        InputError: No files, no model, no camera, an output over an input, or another run that writes the
+            same records.
+        OSError: The records cannot be written.
+    """
+    if config.show:
+        check_display()
+    if config.camera is not None:
+        return align_camera(config, config.camera)
+    files = find_inputs(config.inputs, [folder for folder in (config.drawn_folder, config.crops) if folder])
+    if config.drawn_folder is not None:
+        check_outputs(files, config.drawn_folder)
+    counts = Counts()
+    try:
+        records = FaceRecords(config.json, config.csv)
+        check_records(files, records.paths)
+        with records:
+            if config.resume:
+                files, counts.skipped = skip_done(files, records, config.drawn_folder)
+            align_files(files, config, records, counts)
+    except KeyboardInterrupt:
+        print("interrupted: resume with the same command and --resume", file=sys.stderr)
+        return INTERRUPTED
+    if not config.quiet:
+        print(
+            f"files: {counts.done}, faces: {counts.faces}, files without a face: {counts.without}, "
+            f"files failed: {counts.failed}"
+            + (f", files done before: {counts.skipped}" if config.resume else ""),
+            file=config.messages,
+        )
+    return 1 if counts.failed else 0
+
+
+def align_files(
+    files: Sequence[InputFile], config: AlignConfig, records: FaceRecords, counts: Counts
+) -> None:
+    """Align files one after the other, write their outputs, and count them."""
+    aligner = make_aligner(config) if files else None
+    records.start()
+    hides_progress = config.quiet or len(files) < 2
+    for file in Progress(files, unit="file", disable=hides_progress):
+        assert aligner is not None
+        align_file(aligner, file, config, records, counts)
+
+
+def make_aligner(config: AlignConfig) -> Aligner:
+    """The aligner of the options: a model in this process, or a server."""
+    if config.server is not None:
+        # Imported here: it needs packages that nothing else here does.
+        from tf_dhm.runtime.server import Client, ServerConfig
+
+        return Aligner(Client(ServerConfig(config.server, config.model)), config.passes)
+    return Aligner(config.model, config.passes, config.backend, config.threads)
+
+
+def align_file(
+    aligner: Aligner, file: InputFile, config: AlignConfig, records: FaceRecords, counts: Counts
+) -> None:
+    """Align one file, write its outputs, and count it.
+
+    Raises:
+        OSError: The records cannot be written; any other output that fails is the file's error.
+    """
+    faces: set[int] = set()
+
+    def report(record: Record) -> None:
+        # Faces of a video by their ids, so that each counts once.
+        convincing = (face for face in record["faces"] if BELOW_LIMIT not in face)
+        faces.update(face.get("id", number) for number, face in enumerate(convincing))
+        records.write({"file": str(file.path), **record})
+
+    counts.done += 1
+    try:
+        if file.problem is not None:
+            raise InputError(file.problem)
+        if file.is_video:
+            align_video(aligner, file, config, report)
+        else:
+            align_photo(aligner, file, config, report)
+    except (InputError, OSError) as error:
+        message = str(error)
+        if isinstance(error, OSError):
+            message = f"{error.filename or file.path}: {error.strerror or error}"
+        # Raises again if the records are what could not be written.
+        records.write({"file": str(file.path), "error": message})
+        print_beside(f"error: {message}", sys.stderr)
+        counts.failed += 1
+        return
+    counts.faces += len(faces)
+    counts.without += not faces
+    if config.lists_files:
+        print_beside(describe(file, len(faces), config), config.messages)
+
+
+def describe(file: InputFile, faces: int, config: AlignConfig) -> str:
+    """A line about a file that was aligned."""
+    found = "no face" if not faces else "1 face" if faces == 1 else f"{faces} faces"
+    assert config.drawn_folder is not None
+    return f"{file.path}: {found}, drawn in {output_path(config.drawn_folder, file)}"
+
+
+def align_photo(aligner: Aligner, file: InputFile, config: AlignConfig, report: Report) -> None:
+    """Align one photo, write its outputs, and report its record.
+
+    Raises:
+        InputError: The photo cannot be read.
+        OSError: An output cannot be written.
+    """
+    picture = Picture.of_photo(aligner.align(open_photo(file)), config.is_convincing)
+    sinks: list[Sink] = []
+    if config.crops is not None:
+        sinks.append(CropSink(config.crops, file.name, config.crop_size))
+    if config.drawn_folder is not None:
+        path = output_path(config.drawn_folder, file)
+        sinks.append(DrawingSink(config.draw, [lambda drawn: save_picture(drawn, path)]))
+    # The record comes last: it says that the photo is done.
+    for sink in [*sinks, RecordSink(report)]:
+        sink.write(picture)
+
+
+def open_photo(file: InputFile) -> Photo:
+    """Decode a photo from a file, a pipe or standard input."""
+    if file.is_stream:
+        return decode(io.BytesIO(file.read_stream()), f"photo {file.path}")
+    return read_photo(file.path)
+
+
+def align_camera(config: AlignConfig, number: int) -> int:
+    """Follow the faces before a camera until the user stops it."""
+    name = Path(f"camera_{number}.mp4")
+    with VideoReader(number) as video, FaceRecords(config.json, config.csv) as records:
+        aligner = make_aligner(config)
+        records.start()
+
+        def report(record: Record) -> None:
+            records.write({"file": video.name, **record})
+
+        read = align_frames(aligner, video, name, config, report, stop=(KeyboardInterrupt,))
+    if not config.quiet:
+        print(f"frames: {read}", file=config.messages)
+    if config.lists_files and config.drawn_folder is not None:
+        print(f"drawn in {video_path(config.drawn_folder, name)}")
+    return 0
+
+
+def output_path(folder: Path, file: InputFile) -> Path:
+    """Path of the drawn picture or video of a file."""
+    return video_path(folder, file.name) if file.is_video else picture_path(folder, file.name)
+
+
+def skip_done(
+    files: Sequence[InputFile], records: FaceRecords, output: Path | None
+) -> tuple[list[InputFile], int]:
+    """The files that an earlier run has not finished, and the number of those that it has."""
+    recorded = records.resume({str(file.path) for file in files})
+    left = [
+        file
+        for file in files
+        if file.problem
+        or str(file.path) not in recorded
+        or (output is not None and not output_path(output, file).exists())
+    ]
+    records.drop([str(file.path) for file in left])
+    return left, len(files) - len(left)
+
+
+def check_records(files: Iterable[InputFile], paths: Sequence[Path]) -> None:
+    """Reject records that would overwrite one another or an input."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError(f"--json and --csv: found {paths[0]} for both, expected two files")
+    inputs = {file.path.resolve() for file in files}
+    for path in paths:
+        if path.resolve() in inputs:
+            raise InputError(f"records {path}: found an input of that name, expected another")
+
+
+def check_outputs(files: Sequence[InputFile], folder: Path) -> None:
+    """Reject outputs that would overwrite one another or an input."""
+    inputs = {file.path.resolve() for file in files}
+    targets: dict[Path, Path] = {}
+    for file in files:
+        if file.problem:
+            continue
+        target = output_path(folder, file).resolve()
+        if target in inputs:
+            raise InputError(
+                f"--output {folder}: would overwrite the input {target}, expected another folder"
+            )
+        if target in targets:
+            raise InputError(
+                f"--output {folder}: {targets[target]} and {file.path} would both be written to {target}; "
+                "expected files with different names, or one run for each"
+            )
+        targets[target] = file.path

@@ -1,0 +1,133 @@
+"""The options of `align.py`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import tyro
+
+from tf_dhm.commands.face_records import STDOUT
+from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.aligner import Backend, Face
+from tf_dhm.runtime.drawing import Part
+from tf_dhm.runtime.store import DEFAULT_MODEL
+from tf_dhm.runtime.tracking import TrackingConfig
+
+DEFAULT_OUTPUT = Path("aligned")
+"""Folder of the drawn pictures if the command line names nothing to write."""
+MIN_CONFIDENCE = 0.5
+"""Confidence from which a face is drawn and counted: 99.6 % of true faces and 0.1 % of background crops
+reach it (docs/runtime.md, "Confidence")."""
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """Find 68 three-dimensional landmarks in photos, videos or the frames of a camera.
+
+    Without --output, --json, --csv, --crops and --show, pictures with the landmarks are written to the folder
+    "aligned", and a line is printed for each file.
+
+    Exit code: 0 if all files were read and written, 1 if some were not (the others were), 2 if nothing could
+    be done: wrong options, no model, a folder without photos.
+    """
+
+    inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[FILE ...]")] = ()
+    """Photos, videos, folders (searched with their sub-folders), patterns such as 'trip/*.jpg', or - for a
+    photo on standard input."""
+    camera: int | None = None
+    """Number of a camera (0 is the first), instead of files. Ctrl-C stops it."""
+    output: Path | None = None
+    """Folder for the photos and videos with the landmarks drawn."""
+    json: Path | None = None
+    """JSON Lines file: a line for each photo or frame with the box, score, pose and landmarks of its faces;
+    - for standard output."""
+    csv: Path | None = None
+    """CSV file: a row for each face; - for standard output. Training takes it as the dataset "csv"."""
+    crops: Path | None = None
+    """Folder for a picture of each face, turned upright and cut out."""
+    crop_size: int = 256
+    """Side of those pictures in pixels."""
+    show: bool = False
+    """Show the frames of videos and of the camera in a window; q stops."""
+    resume: bool = False
+    """Resume an earlier run: skip files that it finished, and keep its lines."""
+    frames: int | None = None
+    """Stop a video or the camera after this number of frames."""
+    min_confidence: float = MIN_CONFIDENCE
+    """Faces below this confidence are not drawn, cut out or counted; JSON and CSV keep them, marked as
+    "below_limit"."""
+    min_score: float = 0.0
+    """The same for the score of the detector, 0.5 to 1."""
+    quiet: bool = False
+    """Print nothing but errors."""
+    model: str = DEFAULT_MODEL
+    """Name of a model, its folder, or a .tflite file."""
+    backend: Backend = "tflite"
+    """Format of the model to run: its TFLite file, or its SavedModel (slower to start)."""
+    threads: int = 1
+    """Threads of TFLite."""
+    server: str | None = None
+    """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving that runs the model instead."""
+    passes: int | None = None
+    """With 2 the model runs again on a crop normalised by the first landmarks, which corrects inexact boxes.
+    By default 2 for photos, and 1 in videos, in which the box is that of the last landmarks."""
+    draw: tuple[Part, ...] = ("points", "contours", "ids")
+    """Parts that are drawn on photos and frames."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """How faces are followed through a video."""
+
+    def __post_init__(self) -> None:
+        if self.camera is not None and self.inputs:
+            raise InputError(
+                f"--camera: found the files {' '.join(self.inputs)}, too, expected one or the other"
+            )
+        if self.resume and self.camera is not None:
+            raise InputError("--resume: found --camera, expected files")
+        if self.json == self.csv == STDOUT:
+            raise InputError("--json and --csv: found - for both, expected one on standard output")
+        if self.resume and STDOUT in (self.json, self.csv):
+            raise InputError("--resume: found records on standard output, expected a file to resume from")
+        if self.resume and self.crops and not (self.output or self.json or self.csv):
+            raise InputError(
+                "--resume: expected --output, --json or --csv, which show the files that are done"
+            )
+        if not 8 <= self.crop_size <= 4096:
+            raise InputError(f"--crop-size: found {self.crop_size}, expected 8 to 4096")
+        if self.threads < 1:
+            raise InputError(f"--threads: found {self.threads}, expected 1 or more")
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f"--frames: found {self.frames}, expected 1 or more")
+        for name in ("min_confidence", "min_score"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"--{name.replace('_', '-')}: found {getattr(self, name)}, expected a number from 0 to 1"
+                )
+
+    @property
+    def names_an_output(self) -> bool:
+        """Whether the command line says what to write or show."""
+        return bool(self.output or self.json or self.csv or self.crops or self.show)
+
+    @property
+    def lists_files(self) -> bool:
+        """Whether a line is printed for each file."""
+        return not self.names_an_output and not self.quiet
+
+    @property
+    def drawn_folder(self) -> Path | None:
+        """Folder for drawn photos and videos; None if they are not written."""
+        return self.output if self.names_an_output else DEFAULT_OUTPUT
+
+    @property
+    def messages(self) -> TextIO:
+        """Stream of the lines that are no records."""
+        return sys.stderr if STDOUT in (self.json, self.csv) else sys.stdout
+
+    def is_convincing(self, face: Face) -> bool:
+        """Whether a face reaches both limits; a face without confidence or score is not held to that one."""
+        return (face.confidence is None or face.confidence >= self.min_confidence) and (
+            face.score is None or face.score >= self.min_score
+        )
