@@ -37,7 +37,7 @@ from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.predictor import LandmarkModel, predict_boxes
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.store import find_savedmodel
-from tf_dhm.runtime.tflite import Kind, TFLitePredictor, find_tflite, load_runtime
+from tf_dhm.runtime.tflite import Kind, Network, TFLitePredictor, find_tflite, load_runtime
 
 Stage = Literal["model", "cut", "crop", "detect"]
 Precision = Literal["saved_model"] | Kind
@@ -375,32 +375,18 @@ def predict_call(predictor: LandmarkModel, batch: int) -> Callable[[], object]:
 
 def tflite_case(name: str, path: Path, precision: str, batch: int, threads: int, runtime: str | None) -> Case:
     """The network of any TFLite file with one input, on random input."""
-    package, interpreter_class = load_runtime(runtime)
-    if not path.is_file():
-        raise InputError(f"{path}: found no such file, expected a TFLite model")
-    try:
-        interpreter = interpreter_class(model_path=str(path), num_threads=threads)
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        if len(inputs) != 1 or len(inputs[0]["shape"]) != 4:
-            found = [tensor["shape"].tolist() for tensor in inputs]
-            raise InputError(f"{path}: found inputs of the shapes {found}, expected one image")
-        source, shape = inputs[0]["index"], [batch, *inputs[0]["shape"][1:].tolist()]
-        if shape != inputs[0]["shape"].tolist():
-            interpreter.resize_tensor_input(source, shape)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: found no readable TFLite model: {error}") from error
-    image = random_input(tuple(shape), inputs[0]["dtype"])
+    network = Network(path, threads, runtime)
+    if len(network.inputs) != 1 or len(network.inputs[0]["shape"]) != 4:
+        found = [tensor["shape"].tolist() for tensor in network.inputs]
+        raise InputError(f"{path}: found inputs of the shapes {found}, expected one image")
+    shape = (batch, *network.inputs[0]["shape"][1:].tolist())
+    image = random_input(shape, network.inputs[0]["dtype"])
+    runtime_name = f"TFLite, {network.runtime}"
+    size = path.stat().st_size
 
     def call() -> list[NDArray[Any]]:
-        interpreter.set_tensor(source, image)
-        interpreter.invoke()
-        return [interpreter.get_tensor(output["index"]) for output in outputs]
+        return network.run(image)
 
-    runtime_name = f"TFLite, {package}"
-    size = path.stat().st_size
     return Case(name, runtime_name, precision, "cpu", threads, "model", batch, shape[1], size, call)
 
 
@@ -490,7 +476,6 @@ def profile_operations(path: Path, rounds: int) -> pd.DataFrame:
     """
     from tensorflow.lite.tools import flatbuffer_utils
 
-    interpreter_class = load_runtime("tensorflow")[1]
     model = flatbuffer_utils.read_model(str(path))
     model.subgraphs, model.signatureDefs = model.subgraphs[:1], []
     graph = model.subgraphs[0]
@@ -499,11 +484,10 @@ def profile_operations(path: Path, rounds: int) -> pd.DataFrame:
     for count in range(1, len(operators) + 1):
         graph.operators, graph.outputs = operators[:count], operators[count - 1].outputs
         content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-        interpreter = interpreter_class(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
-        details = interpreter.get_input_details()[0]
-        interpreter.set_tensor(details["index"], random_input(tuple(details["shape"]), details["dtype"]))
-        calls.append(interpreter.invoke)
+        network = Network(content, runtime="tensorflow")
+        details = network.inputs[0]
+        network.run(random_input(tuple(details["shape"]), details["dtype"]))
+        calls.append(network.interpreter.invoke)
     turns = [[time_calls(call, 20) for call in calls] for _ in tqdm(range(rounds), path.stem, unit="round")]
     totals = np.percentile(np.concatenate(turns, axis=1), 10, axis=1) * 1e6  # (operations,)
     return pd.DataFrame(

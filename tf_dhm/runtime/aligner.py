@@ -147,12 +147,13 @@ class Aligner:
             raise InputError(f"passes: found {passes}, expected 1 to {MAX_PASSES}")
         if (passes or 1) > 1 and not self.predictor.can_refine:
             raise InputError(f"model {self.predictor.name}: has no signature refine, so passes must be 1")
+        self.threads = threads
         detected = 2 if self.predictor.can_refine else 1
         self.passes_given, self.passes_detected = (1, detected) if passes is None else (passes, passes)
 
     @cached_property
     def detector(self) -> FaceDetector:
-        return FaceDetector()
+        return FaceDetector(self.threads)
 
     def align(self, image: Source | Photo, boxes: ArrayLike | None = None) -> Alignment:
         """Find the landmarks of the faces of a photo.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import overlaps
-from tf_dhm.runtime.tflite import load_runtime
+from tf_dhm.runtime.tflite import NetworkPool
 
 NETWORK = Path(__file__).parents[1] / "assets" / "face_detection_back.tflite"
 """MediaPipe's network for the back camera; assets/FACE_DETECTION.md has its licence."""
@@ -74,17 +73,12 @@ class FaceDetector:
     """BlazeFace at 256 x 256 (its back-camera model): faces down to 1/20 of the longer side.
 
     Args:
+        threads: of TFLite.
         runtime: see `tflite.load_runtime`.
     """
 
-    def __init__(self, runtime: str | None = None) -> None:
-        _, interpreter = load_runtime(runtime)
-        self._interpreter: Any = interpreter(model_path=str(NETWORK), num_threads=1)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        # By the last dimension: 16 coordinates, or 1 score.
-        outputs = {tensor["shape"][-1]: tensor["index"] for tensor in self._interpreter.get_output_details()}
-        self._points, self._scores = outputs[16], outputs[1]
+    def __init__(self, threads: int = 1, runtime: str | None = None) -> None:
+        self._networks = NetworkPool(NETWORK, threads, runtime)
         self._anchors = anchors()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
@@ -98,10 +92,11 @@ class FaceDetector:
     def _search(self, image: NDArray[np.uint8], margin: float) -> list[Detection]:
         """Search the photo within a black frame whose side is `margin` times its longer side."""
         canvas, scale, offset = letterbox(image, SIZE, margin)
-        self._interpreter.set_tensor(self._input, canvas[None].astype(np.float32) / 127.5 - 1.0)
-        self._interpreter.invoke()
-        scores = self._interpreter.get_tensor(self._scores)[0, :, 0]
-        points = decode(self._interpreter.get_tensor(self._points)[0], self._anchors)
+        with self._networks.borrow() as network:
+            outputs = network.run(canvas[None].astype(np.float32) / 127.5 - 1.0)
+        # By the last dimension: 16 coordinates, or 1 score.
+        named = {output.shape[-1]: output[0] for output in outputs}
+        scores, points = named[1][:, 0], decode(named[16], self._anchors)
         found = []
         for merged, score in merge_answers(points, 1.0 / (1.0 + np.exp(-np.clip(scores, -80.0, 80.0)))):
             corners = (merged - offset) / scale - 0.5  # (8, 2)

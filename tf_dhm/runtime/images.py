@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,7 +59,7 @@ class Photo:
         reduction: original pixels per pixel of `pixels`, 1 unless the photo was too large.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     width: int
     height: int
     reduction: int = 1

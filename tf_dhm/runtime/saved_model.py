@@ -56,6 +56,9 @@ class SavedModelPredictor:
         self.input_size = int(spec.shape[1])
         self.can_refine = "refine" in self._model.signatures
 
+    def __reduce__(self) -> tuple[type[SavedModelPredictor], tuple[Path]]:
+        return SavedModelPredictor, (self.version_dir,)
+
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> Prediction:
         """Find the landmarks of a batch of crops, and what else the model knows of them.
 

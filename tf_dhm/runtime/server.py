@@ -293,6 +293,9 @@ class Client:
         self.name = config.model
         self.transport: Transport = RestTransport(config) if config.is_rest else GrpcTransport(config)
 
+    def __reduce__(self) -> tuple[type[Client], tuple[ServerConfig]]:
+        return Client, (self.config,)
+
     def __enter__(self) -> Client:
         return self
 

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
@@ -35,12 +42,15 @@ RUNTIMES = {
 }
 """Packages that hold an interpreter and its module, the small ones first."""
 
+START_NOTE = b"INFO: Created TensorFlow Lite"
+"""What XNNPACK writes to the standard error when the first interpreter of a process is made."""
+
 NAMES = {3: "landmarks", 2: "visibility", 1: "confidence"}
 """Outputs of a model by their rank: (B, 68, 3), (B, 68) and (B,)."""
 
 
 def load_runtime(package: str | None = None) -> tuple[str, Any]:
-    """The interpreter class to use, which runs with XNNPACK by itself.
+    """The interpreter class to use; it runs with XNNPACK by default.
 
     Args:
         package: one of RUNTIMES; None: the first of them that is installed.
@@ -57,9 +67,129 @@ def load_runtime(package: str | None = None) -> tuple[str, Any]:
                 interpreter = importlib.import_module(module).Interpreter
             except ModuleNotFoundError:
                 continue
-            return f"{name} {importlib.metadata.version(name)}", interpreter
+            return f"{name} {package_version(name, module)}", interpreter
     expected = " or ".join(RUNTIMES) if package is None else f"the package {package}"
     raise InputError(f"TFLite interpreter: found none installed, expected {expected}")
+
+
+def package_version(name: str, module: str) -> str:
+    """The version of an imported package.
+
+    The module is asked first: TensorFlow is also distributed under other names (tensorflow-cpu, ...), for
+    which the metadata of `name` do not exist.
+    """
+    package = importlib.import_module(module.partition(".")[0])
+    return getattr(package, "__version__", None) or importlib.metadata.version(name)
+
+
+_start_lock = threading.Lock()
+_started = False
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keep the line that XNNPACK prints when the first interpreter starts off the standard error.
+
+    The interpreters offer no switch for it. The descriptor is redirected only while the first one is made,
+    and everything else that was written meanwhile is passed on.
+    """
+    global _started
+    if _started:
+        yield
+        return
+    with _start_lock:
+        try:
+            original = os.dup(2)
+        except OSError:  # closed: nothing would be printed
+            yield
+            return
+        with tempfile.TemporaryFile() as held:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(original, 2)
+                os.close(original)
+                held.seek(0)
+                for line in held:
+                    if not line.startswith(START_NOTE):
+                        os.write(2, line)
+        _started = True
+
+
+class Network:
+    """A TFLite file in an interpreter of its own, which only one thread may use at a time.
+
+    Attributes:
+        runtime: package and version of the interpreter.
+        interpreter: of TFLite.
+        inputs, outputs: details of the tensors of the default signature, as the interpreter gives them.
+    """
+
+    def __init__(self, model: Path | bytes, threads: int = 1, runtime: str | None = None) -> None:
+        """Open a file.
+
+        Args:
+            model: path or content of a TFLite file.
+            threads: of the interpreter, 1 or more.
+            runtime: see `load_runtime`.
+
+        Raises:
+            InputError: no such file, no TFLite file, a bad number of threads or no interpreter.
+        """
+        name = "model (bytes)" if isinstance(model, bytes) else f"model {model}"
+        if threads < 1:
+            raise InputError(f"threads: found {threads}, expected 1 or more")
+        if not isinstance(model, bytes) and not model.is_file():
+            raise InputError(f"{name}: found no such file, expected a TFLite file")
+        source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+        self.runtime, interpreter = load_runtime(runtime)
+        try:
+            with quiet_start():
+                self.interpreter: Any = interpreter(**source, num_threads=threads)
+                self.interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{name}: found no readable TFLite model: {error}") from error
+        self.inputs = self.interpreter.get_input_details()
+        self.outputs = self.interpreter.get_output_details()
+        self._shape = tuple(self.inputs[0]["shape"].tolist())
+
+    def run(self, value: NDArray[Any]) -> list[NDArray[Any]]:
+        """The outputs, in the order of `outputs`, for a value of the first input, of any batch size."""
+        source = self.inputs[0]["index"]
+        if value.shape != self._shape:
+            self.interpreter.resize_tensor_input(source, value.shape)
+            self.interpreter.allocate_tensors()
+            self._shape = value.shape
+        self.interpreter.set_tensor(source, value)
+        self.interpreter.invoke()
+        return [self.interpreter.get_tensor(output["index"]) for output in self.outputs]
+
+
+class NetworkPool:
+    """Interpreters of one TFLite file, of which each thread borrows one for each call.
+
+    It opens as many as are used at the same time. Copies and pickles open their own.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, runtime: str | None = None) -> None:
+        self._arguments = path, threads, runtime
+        self._idle = deque([Network(path, threads, runtime)])
+
+    def __reduce__(self) -> tuple[type[NetworkPool], tuple[Path, int, str | None]]:
+        return NetworkPool, self._arguments
+
+    @contextmanager
+    def borrow(self) -> Iterator[Network]:
+        """A network that no other thread uses meanwhile."""
+        try:
+            network = self._idle.pop()  # atomic, unlike a test followed by a pop
+        except IndexError:
+            network = Network(*self._arguments)
+        try:
+            yield network
+        finally:
+            self._idle.append(network)
 
 
 def tflite_name(model: str, kind: Kind) -> str:
@@ -92,7 +222,7 @@ def find_tflite(path: str | Path, kind: Kind = DEFAULT_KIND) -> Path:
 
 
 class TFLitePredictor:
-    """A model of this project as a TFLite file; the interface of `saved_model.SavedModelPredictor`.
+    """A model of this project as a TFLite file (a `predictor.LandmarkModel`). Threads may share it.
 
     Attributes:
         name: of the file, without its suffix.
@@ -119,17 +249,13 @@ class TFLitePredictor:
         Raises:
             InputError: no such file, no model of this project, or no interpreter.
         """
-        if threads < 1:
-            raise InputError(f"threads: found {threads}, expected 1 or more")
         self.path = find_tflite(path, kind)
         self.name = self.path.stem
-        self.runtime, interpreter = load_runtime(runtime)
-        try:
-            self._interpreter: Any = interpreter(model_path=str(self.path), num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"model {self.path}: found no readable TFLite model: {error}") from error
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._networks = NetworkPool(self.path, threads, runtime)
+        with self._networks.borrow() as network:
+            self.runtime = network.runtime
+            inputs, outputs = network.inputs, network.outputs
+            self.can_refine = "refine" in network.interpreter.get_signature_list()
         # The default signature has no names for its outputs, but none of them has the rank of another.
         named = {NAMES.get(len(tensor["shape"]), "other"): tensor for tensor in outputs}
         expected = (geometry.NUM_LANDMARKS, 3)
@@ -148,10 +274,7 @@ class TFLitePredictor:
                 f"and landmarks {expected}"
             )
         self.input_size = int(inputs[0]["shape"][1])
-        self._input = inputs[0]["index"]
-        self._outputs = {name: int(tensor["index"]) for name, tensor in named.items()}
-        self._batch = int(inputs[0]["shape"][0])
-        self.can_refine = "refine" in self._interpreter.get_signature_list()
+        self._outputs = list(named)  # in the order of the network's
 
     def predict(self, crops: Image, initial_landmarks: Array | None = None) -> Prediction:
         """Find the landmarks of a batch of crops, and what else the model knows of them.
@@ -172,23 +295,17 @@ class TFLitePredictor:
                 )
         if len(crops) == 0:
             return empty_prediction(self._outputs)
-        if initial_landmarks is None:
-            return Prediction.of(self._run(crops), self.path)
-        return Prediction.of(self._run_refine(crops, initial_landmarks), self.path)
+        with self._networks.borrow() as network:
+            if initial_landmarks is None:
+                outputs = dict(zip(self._outputs, network.run(crops), strict=True))
+            else:
+                outputs = self._refine(network, crops, initial_landmarks)
+        return Prediction.of(outputs, self.path)
 
-    def _run(self, crops: Image) -> dict[str, Array]:
-        if len(crops) != self._batch:
-            self._interpreter.resize_tensor_input(self._input, crops.shape)
-            self._interpreter.allocate_tensors()
-            self._batch = len(crops)
-        self._interpreter.set_tensor(self._input, crops)
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
-
-    def _run_refine(self, crops: Image, initial_landmarks: Array) -> dict[str, Array]:
-        # Not held: while a runner lives, the interpreter takes no other call.
-        runner = self._interpreter.get_signature_runner("refine")
-        # TFLite has no operation that draws, so the map comes from outside.
+    def _refine(self, network: Network, crops: Image, initial_landmarks: Array) -> dict[str, Array]:
+        # Not kept: while a runner lives, the interpreter takes no other call.
+        runner = network.interpreter.get_signature_runner("refine")
+        # TFLite has no operation that draws, so the heat map is drawn here.
         heatmap = np.stack([diffusion_heatmap(points, self.input_size) for points in initial_landmarks])
         details = runner.get_input_details()["heatmap"]
         if details["dtype"] == np.uint8:

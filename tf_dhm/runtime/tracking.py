@@ -139,7 +139,10 @@ class Track:
 
 
 class Tracker:
-    """Follows the faces of one video.
+    """Follows the faces of one video; each video needs a tracker of its own.
+
+    Several trackers may share an `Aligner`, also in several threads. One tracker must get the frames of one
+    video in their order, from one thread at a time.
 
     >>> tracker = Tracker.of(Aligner())  # doctest: +SKIP
     >>> for time, image in frames:  # doctest: +SKIP

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -42,7 +42,7 @@ class Frame:
 
     index: int
     time: float
-    pixels: Image
+    pixels: Image = field(repr=False)
 
 
 class VideoReader:

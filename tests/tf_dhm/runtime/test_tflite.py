@@ -5,6 +5,7 @@ That a file answers as its SavedModel is tested in test_tflite_export.
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import types
@@ -28,6 +29,36 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
     convert(folder, kinds=["float32", "float16"])
     return folder
+
+
+def test_version_of_a_package_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tensorflow-cpu installs the module tensorflow, and no distribution of that name."""
+    module = types.ModuleType("tensorflow")
+    module.__version__ = "2.15.1"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tensorflow", module)
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.version", missing)
+    assert tflite.package_version("tensorflow", "tensorflow.lite.python.interpreter") == "2.15.1"
+
+
+def test_start_prints_nothing() -> None:
+    code = (
+        "import os; from tf_dhm.runtime import tflite; from tf_dhm.runtime.detector import NETWORK\n"
+        "with tflite.quiet_start():\n"
+        "    network = tflite.load_runtime()[1](model_path=str(NETWORK)); network.allocate_tensors()\n"
+        "    os.write(2, b'an error of another part\\n')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert done.stderr == "an error of another part\n"
 
 
 def test_no_tensorflow_at_import() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.tflite import load_runtime
+from tf_dhm.runtime import tflite
 
 Network = Callable[[NDArray[Any]], list[NDArray[Any]]]
 """One input (1, ...) -> all outputs."""
@@ -40,23 +40,16 @@ def load_network(
 def load_tflite(
     path: Path, threads: int, runtime: str | None
 ) -> tuple[Network, str, np.dtype[Any], list[str]]:
-    package, interpreter_class = load_runtime(runtime)
-    try:
-        interpreter = interpreter_class(model_path=str(path), num_threads=threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: found no readable TFLite model: {error}") from error
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    opened = tflite.Network(path, threads, runtime)
+    inputs, outputs = opened.inputs, opened.outputs
     check_one_input(path, [tensor["name"] for tensor in inputs])
-    source, shape = inputs[0]["index"], inputs[0]["shape"].tolist()
+    shape = inputs[0]["shape"].tolist()
 
     def network(value: NDArray[Any]) -> list[NDArray[Any]]:
         check_input(path, shape, value)
-        interpreter.set_tensor(source, value)
-        interpreter.invoke()
-        return [interpreter.get_tensor(output["index"]) for output in outputs]
+        return opened.run(value)
 
-    return network, f"TFLite, {package}", np.dtype(inputs[0]["dtype"]), [o["name"] for o in outputs]
+    return network, f"TFLite, {opened.runtime}", np.dtype(inputs[0]["dtype"]), [o["name"] for o in outputs]
 
 
 def load_onnx(path: Path, threads: int) -> tuple[Network, str, np.dtype[Any], list[str]]:
@@ -108,7 +101,7 @@ def load_saved_model(path: Path) -> tuple[Network, str, np.dtype[Any], list[str]
 
     # The signature does not keep its model alive.
     network.model = model  # type: ignore[attr-defined]
-    return network, f"SavedModel, {load_runtime('tensorflow')[0]}", spec.dtype.as_numpy_dtype, names
+    return network, f"SavedModel, {tflite.load_runtime('tensorflow')[0]}", spec.dtype.as_numpy_dtype, names
 
 
 def check_one_input(path: Path, names: list[str]) -> None:
