@@ -35,8 +35,8 @@ class Config:
     promote: str | None = None
     """Name of the served model; its next version is written to <savedmodels-dir>/<name>."""
     tflite: tuple[Kind, ...] | None = None
-    """Which TFLite files are written; by default the one that `Aligner` runs, of a Fast DHM, and none
-    of another family."""
+    """Which TFLite files are written. By default, for a Fast DHM, the one that `Aligner` runs and the one
+    for browsers; for another family none."""
     calibration: Path | None = None
     """For int8 alone: a dataset as prepare.py wrote it, by whose `val` faces it is calibrated."""
     metrics: tuple[Path, ...] = ()
@@ -64,7 +64,7 @@ def main() -> None:
     model = read_description(version_dir).model
     kinds = config.tflite
     if kinds is None:
-        kinds = (DEFAULT_KIND,) if model.family == "fast_dhm" else ()
+        kinds = (DEFAULT_KIND, "web") if model.family == "fast_dhm" else ()
     crops: Any = ()
     if "int8" in kinds:
         if config.calibration is None:

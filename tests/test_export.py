@@ -87,8 +87,9 @@ def test_promotion(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "| AFLW2000-3D half, labels reannotated | 2.25 " in card
     assert "| wild68 test, labels original, 2 passes | 3.00 " in card
     assert "| val | 9.00 " in card
-    size = (folder / "1" / "served_float16.tflite").stat().st_size
-    assert f"- `served_float16.tflite`: {size:,} bytes." in card
+    for kind in ("float16", "web"):
+        size = (folder / "1" / f"served_{kind}.tflite").stat().st_size
+        assert f"- `served_{kind}.tflite`: {size:,} bytes." in card
 
     again: list[str | Path] = ["--model", exported / "1", "--promote", "served"]
     assert in_process(monkeypatch, *again, "--savedmodels-dir", tmp_path / "savedmodels") == 0

@@ -76,7 +76,7 @@ class InferenceModule(tf.Module):
     heat map.
 
     Crops are uint8; or, `for_int8`, float32 less 128, which is what their quantisation in 8 bits
-    stands for, and float32 is what the converter quantises.
+    stands for, and float32 is what the converter quantises. The batch is free unless `batch` fixes it.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class InferenceModule(tf.Module):
         config: ModelConfig,
         head: QualityHead | None = None,
         for_int8: bool = False,
+        batch: int | None = None,
     ) -> None:
         super().__init__()
         size = config.input_size
@@ -126,7 +127,7 @@ class InferenceModule(tf.Module):
             features = tf.nn.conv2d(image, stem.kernel, 2, "SAME") + stem.bias
             return finish(features + tf.nn.conv2d(heatmap, stem.heatmap_kernel, 2, "SAME"))
 
-        shape = [None, size, size, 3]
+        shape = [batch, size, size, 3]
         crops = tf.TensorSpec(shape, tf.float32 if for_int8 else tf.uint8, "crops")
         # The converter gives an attribute called `serve` a meaning of its own.
         self.functions = {"serving_default": tf.function(serve, input_signature=[crops])}
@@ -225,12 +226,12 @@ def convert(
     head = read_head(version)
     files: dict[Kind, Contents] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        # All but int8 convert the same functions.
-        plain, for_int8 = Path(temporary, "plain"), Path(temporary, "int8")
         for kind in kinds:
-            source = for_int8 if kind == "int8" else plain
+            # Kinds with the same functions convert the same folder.
+            source = Path(temporary, kind if kind in ("int8", "web") else "plain")
             if not source.exists():
-                module = InferenceModule(network, config, head, for_int8=kind == "int8")
+                batch = 1 if kind == "web" else None
+                module = InferenceModule(network, config, head, for_int8=kind == "int8", batch=batch)
                 tf.saved_model.save(module, str(source), module.functions)
             inputs = None
             if kind == "int8":
@@ -290,7 +291,7 @@ def convert_saved(
     converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))  # all its signatures
     if kind != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == "float16":
+    if kind in ("float16", "web"):
         converter.target_spec.supported_types = [tf.float16]
     if calibration is not None:
 

@@ -27,9 +27,10 @@ from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.runtime.predictor import Prediction, check_crops, check_initial_landmarks, empty_prediction
 from tf_dhm.runtime.store import find_savedmodel, model_name
 
-Kind = Literal["float32", "float16", "dynamic_range", "int8"]
+Kind = Literal["float32", "float16", "dynamic_range", "int8", "web"]
 """float16: weights halved, computed in float32. dynamic_range: large weights in 8 bits, activations
-in float32. int8: weights and activations in 8 bits."""
+in float32. int8: weights and activations in 8 bits. web: as float16, for one crop at a time, because
+LiteRT's runtime for browsers needs a fixed batch."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DEFAULT_KIND: Kind = "float16"

@@ -63,7 +63,8 @@ def test_files_lie_in_the_version_folder(model: Path, files: dict[Kind, Contents
 
 
 @pytest.mark.parametrize(
-    ("kind", "pixels"), [("float32", 1e-3), ("float16", 0.05), ("dynamic_range", 0.2), ("int8", 0.5)]
+    ("kind", "pixels"),
+    [("float32", 1e-3), ("float16", 0.05), ("dynamic_range", 0.2), ("int8", 0.5), ("web", 0.05)],
 )
 def test_answers_as_the_saved_model(
     model: Path, files: dict[Kind, Contents], kind: Kind, pixels: float
@@ -82,7 +83,8 @@ def test_answers_as_the_saved_model(
 
 
 @pytest.mark.parametrize(
-    ("kind", "tolerance"), [("float32", 1e-4), ("float16", 2e-3), ("dynamic_range", 0.02), ("int8", 0.05)]
+    ("kind", "tolerance"),
+    [("float32", 1e-4), ("float16", 2e-3), ("dynamic_range", 0.02), ("int8", 0.05), ("web", 2e-3)],
 )
 def test_visibility_and_confidence(
     model: Path, files: dict[Kind, Contents], kind: Kind, tolerance: float
@@ -110,6 +112,22 @@ def test_confidence_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.confidence, expected.confidence, rtol=0, atol=1e-4)
     np.testing.assert_allclose(found.landmarks, expected.landmarks, rtol=0, atol=1e-3)
     assert converted.predict(crops(0)).visibility is None
+
+
+def test_the_web_file_has_a_fixed_batch(files: dict[Kind, Contents]) -> None:
+    def shapes(kind: Kind) -> set[tuple[int, ...]]:
+        interpreter = tf.lite.Interpreter(str(files[kind].path))
+        runners = [interpreter.get_signature_runner(name) for name in interpreter.get_signature_list()]
+        details = [tensor for runner in runners for tensor in runner.get_input_details().values()]
+        return {tuple(tensor["shape_signature"].tolist()) for tensor in details}
+
+    assert shapes("float16") == {(-1, SIZE, SIZE, 3)}
+    assert shapes("web") == {(1, SIZE, SIZE, 3)}
+    assert files["web"].operations == files["float16"].operations
+    assert files["web"].file_bytes <= files["float16"].file_bytes
+    half, web = (TFLitePredictor(files[kind].path) for kind in ("float16", "web"))
+    for initial in (None, initial_landmarks(1)):
+        np.testing.assert_array_equal(web.predict(crops(1), initial), half.predict(crops(1), initial))
 
 
 def test_refine_from_the_mean_shape_is_serving(files: dict[Kind, Contents]) -> None:
