@@ -62,9 +62,8 @@ def main() -> None:
         )
     version_dir = find_savedmodel(config.model)
     model = read_description(version_dir).model
-    kinds = config.tflite
-    if kinds is None:
-        kinds = (DEFAULT_KIND, "web") if model.family == "fast_dhm" else ()
+    default: tuple[Kind, ...] = (DEFAULT_KIND, "web") if model.family == "fast_dhm" else ()
+    kinds = default if config.tflite is None else config.tflite
     crops: Any = ()
     if "int8" in kinds:
         if config.calibration is None:

@@ -52,6 +52,9 @@ CENTRE_Y_AND_SIZE = np.array(
 )
 """(centre y, width, height) = (1, y of the middle of the eyes, of the nose tip, of the middle of the
 ears, |x of the nose tip - x of the middle of the eyes|, distance of the ears) @ CENTRE_Y_AND_SIZE."""
+SIDE_RANGE = (0.5, 2.0)
+"""Limits of width and height. The fit is linear; keypoints unlike those of any face must not give a box
+without area."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +202,5 @@ def landmark_box_of_detection(low: ArrayLike, high: ArrayLike, keypoints: ArrayL
     x = CENTRE_X @ [eyes[0], nose[0], ears[0]]
     features = np.array([1.0, eyes[1], nose[1], ears[1], abs(nose[0] - eyes[0]), between_ears])
     y, width, height = features @ CENTRE_Y_AND_SIZE
-    # The fit is linear; keypoints unlike any face's must not give a box without area.
-    half = np.clip([width, height], 0.5, 2.0) / 2
+    half = np.clip([width, height], *SIDE_RANGE) / 2
     return np.concatenate([centre + side * ([x, y] - half), centre + side * ([x, y] + half)])

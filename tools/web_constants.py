@@ -1,0 +1,124 @@
+"""Write the constants of the pipeline for the browser package: `python tools/web_constants.py`.
+
+The browser package in `web/` runs the same pipeline as the Python package. Every number that both need
+is exported from here into `web/src/constants.json`, which is committed so that `web/` builds without Python.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tf_dhm.core.cli import run_script
+
+from scipy.spatial import Delaunay
+
+import tf_dhm
+from tf_dhm.core.files import atomic_write
+from tf_dhm.face import geometry, heatmap
+from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.runtime import crops, detector, drawing, predictor, store, tracking
+from tf_dhm.runtime.tflite import load_runtime
+
+ROOT = Path(__file__).resolve().parents[1]
+CONSTANTS = ROOT / "web" / "src" / "constants.json"
+DETECTORS = {"full": "face_detection_back.tflite", "short": "face_detection_short_range.tflite"}
+"""Detector files of the package by the range they are for."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Where the constants are written."""
+
+    output: Path = CONSTANTS
+    """JSON file."""
+
+
+def constants() -> dict[str, Any]:
+    """The constants as JSON types."""
+    shape = mean_shape()
+    return {
+        "about": "Written by tools/web_constants.py from the Python package. Do not edit.",
+        "version": tf_dhm.__version__,
+        "defaultModel": store.DEFAULT_MODEL,
+        "maxPasses": predictor.MAX_PASSES,
+        "cropScale": geometry.CROP_SCALE,
+        "sampling": {
+            "maxShrink": crops.MAX_SHRINK,
+            "maxSupersampling": crops.MAX_SUPERSAMPLING,
+        },
+        "heatmap": {"sigma": heatmap.SIGMA, "radius": heatmap.RADIUS},
+        "detectors": {name: detector_constants(file) for name, file in DETECTORS.items()},
+        "detection": {
+            "minScore": detector.MIN_SCORE,
+            "sameFace": detector.SAME_FACE,
+            "secondLook": detector.SECOND_LOOK,
+            "centreX": detector.CENTRE_X.tolist(),
+            "centreYAndSize": detector.CENTRE_Y_AND_SIZE.tolist(),
+            "sizeRange": list(detector.SIDE_RANGE),
+        },
+        "tracking": camel_case(asdict(tracking.TrackingConfig()))
+        | {
+            "matchOverlap": tracking.MATCH_OVERLAP,
+            "driftOverlap": tracking.DRIFT_OVERLAP,
+            "twinOverlap": tracking.TWIN_OVERLAP,
+            "returnReach": tracking.RETURN_REACH,
+            "fast": tracking.FAST,
+        },
+        "colours": {
+            "points": list(drawing.POINT_COLOUR),
+            "contours": list(drawing.CONTOUR_COLOUR),
+            "axes": [list(colour) for colour in drawing.AXIS_COLOURS],
+            "ids": list(drawing.ID_COLOUR),
+        },
+        "contours": [{"points": list(line), "closed": closed} for line, closed in drawing.CONTOURS],
+        "triangles": sorted(sorted(map(int, corners)) for corners in Delaunay(shape[:, :2]).simplices),
+        "mirror": geometry.MIRROR_68.tolist(),
+        "meanShape": shape.tolist(),
+    }
+
+
+def detector_constants(file: str) -> dict[str, Any]:
+    """File, input size and anchors of a BlazeFace network. Both networks have the same grids."""
+    _, interpreter = load_runtime()
+    network = interpreter(model_path=str(detector.NETWORK.with_name(file)))
+    _, size, _, _ = network.get_input_details()[0]["shape"].tolist()
+    return {"file": file, "size": size, "anchors": [list(grid) for grid in detector.ANCHORS]}
+
+
+def camel_case(values: dict[str, Any]) -> dict[str, Any]:
+    """Names as JavaScript writes them.
+
+    >>> camel_case({"min_side": 1, "smoothing": {"speed_cutoff": 2}})
+    {'minSide': 1, 'smoothing': {'speedCutoff': 2}}
+    """
+    renamed = {}
+    for name, value in values.items():
+        first, *rest = name.split("_")
+        key = first + "".join(word.capitalize() for word in rest)
+        renamed[key] = camel_case(value) if isinstance(value, dict) else value
+    return renamed
+
+
+def to_json(values: dict[str, Any]) -> str:
+    """One line per constant."""
+    lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in values.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def main() -> None:
+    config = tyro.cli(Config, description=__doc__)
+    with atomic_write(config.output) as path:
+        path.write_text(to_json(constants()), encoding="utf-8")
+    print(f"written: {config.output}")
+
+
+if __name__ == "__main__":
+    run_script(main)

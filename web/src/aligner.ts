@@ -1,0 +1,215 @@
+/** `Aligner`: the faces of a picture with landmarks, box, pose, visibility and confidence. */
+
+import { CONSTANTS } from "./constants.js";
+import { FaceDetector } from "./detector.js";
+import type { Detection } from "./detector.js";
+import { InputError } from "./errors.js";
+import type { Face, Pose } from "./face.js";
+import {
+  checkBox,
+  invertAffine,
+  poseFromLandmarks,
+  transformLandmarks,
+  uprightBox,
+  uprightRoll,
+} from "./geometry.js";
+import type { Box, Point } from "./geometry.js";
+import { PixelReader } from "./image.js";
+import type { ImageInput, Picture } from "./image.js";
+import { LandmarkModel } from "./model.js";
+import type { Prediction } from "./model.js";
+import { loadNetwork, loadRuntime } from "./network.js";
+import { cutCrop } from "./pixels.js";
+import type { Pixels } from "./pixels.js";
+
+/** "full" finds faces down to 1/20 of the longer side; "short" is several times faster and finds large faces. */
+export type DetectorKind = keyof typeof CONSTANTS.detectors;
+
+export interface AlignerOptions {
+  /**
+   * URL of the folder with the package's assets: networks and WebAssembly runtime. By default they are
+   * loaded from `assets` beside the module, which works for pages without a bundler.
+   */
+  assets?: string | URL;
+  /** Name of a model in the assets, or the URL of a file `NAME_web.tflite`. */
+  model?: string | URL;
+}
+
+export interface AlignOptions {
+  /** Landmark boxes in pixels of the picture; by default faces are detected. */
+  boxes?: readonly ArrayLike<number>[];
+  /** 1 to 3 runs of the model per face; by default 2 for detected faces and 1 for given boxes. */
+  passes?: number;
+  /** Which network detects faces: by default "full". */
+  detector?: DetectorKind;
+}
+
+export class Aligner {
+  private readonly reader = new PixelReader();
+  private readonly detectors = new Map<DetectorKind, Promise<FaceDetector>>();
+
+  private constructor(
+    /** The landmark model. */
+    readonly model: LandmarkModel,
+    private readonly assets: string,
+  ) {}
+
+  /**
+   * Loads the runtime and a landmark model.
+   *
+   * ```ts
+   * const aligner = await Aligner.create();
+   * const faces = await aligner.align(document.querySelector("img")!);
+   * ```
+   */
+  static async create(options: AlignerOptions = {}): Promise<Aligner> {
+    const assets = assetsFolder(options.assets);
+    await loadRuntime(new URL("wasm/", assets).href);
+    return new Aligner(await loadModel(options.model ?? CONSTANTS.defaultModel, assets), assets);
+  }
+
+  /**
+   * Finds the landmarks of the faces of a picture.
+   *
+   * @returns the faces in the order of `boxes`, or by falling score of their detection.
+   */
+  async align(image: ImageInput, options: AlignOptions = {}): Promise<Face[]> {
+    const picture = await this.reader.read(image);
+    const scale = picture.pixels.width / picture.width;
+    const places = options.boxes
+      ? options.boxes.map((box) => ({ box: scaleBox(checkInside(box, picture), scale), score: null }))
+      : await this.detectIn(picture.pixels, options.detector);
+    const passes = options.passes ?? (options.boxes || !this.model.canRefine ? 1 : 2);
+    const faces = await this.alignBoxes(picture.pixels, places, passes);
+    return scale === 1 ? faces : faces.map((face) => scaleFace(face, 1 / scale));
+  }
+
+  /** Reads the pixels of a picture at full size, or reduced if it is very large. */
+  read(image: ImageInput): Promise<Picture> {
+    return this.reader.read(image);
+  }
+
+  /** Finds the faces in pixels, without landmarks. */
+  async detectIn(pixels: Pixels, kind: DetectorKind = "full"): Promise<Detection[]> {
+    return (await this.detector(kind)).detect(pixels);
+  }
+
+  /** Finds the landmarks of faces in given boxes of pixels. */
+  async alignBoxes(
+    pixels: Pixels,
+    places: readonly { box: Box; score: number | null }[],
+    passes = 1,
+  ): Promise<Face[]> {
+    if (!Number.isInteger(passes) || passes < 1 || passes > CONSTANTS.maxPasses) {
+      throw new InputError(`passes: found ${passes}, expected 1 to ${CONSTANTS.maxPasses}`);
+    }
+    if (passes > 1 && !this.model.canRefine) {
+      throw new InputError(`model ${this.model.name}: it has no second pass, so passes must be 1`);
+    }
+    const faces: Face[] = [];
+    for (const { box, score } of places) {
+      const { landmarks, visibility, confidence } = await this.alignBox(pixels, box, passes);
+      faces.push({ landmarks, box, score, pose: poseInDegrees(landmarks), id: null, visibility, confidence });
+    }
+    return faces;
+  }
+
+  /** Every pass after the first starts from the landmarks found so far, in a crop turned upright. */
+  private async alignBox(pixels: Pixels, box: Box, passes: number): Promise<Prediction> {
+    const size = this.model.inputSize;
+    let crop = cutCrop(pixels, checkBox(box), size);
+    let prediction = await this.model.predict(crop.data);
+    let landmarks = transformLandmarks(crop.toImage, prediction.landmarks);
+    for (let pass = 1; pass < passes; pass++) {
+      const roll = uprightRoll(landmarks);
+      crop = cutCrop(pixels, uprightBox(landmarks, roll), size, roll);
+      prediction = await this.model.predict(
+        crop.data,
+        transformLandmarks(invertAffine(crop.toImage), landmarks),
+      );
+      landmarks = transformLandmarks(crop.toImage, prediction.landmarks);
+    }
+    return { ...prediction, landmarks };
+  }
+
+  /** Loads a detector before its first use. */
+  async loadDetector(kind: DetectorKind): Promise<void> {
+    await this.detector(kind);
+  }
+
+  private detector(kind: DetectorKind): Promise<FaceDetector> {
+    let loading = this.detectors.get(kind);
+    if (!loading) {
+      const config = CONSTANTS.detectors[kind];
+      if (!config) {
+        const kinds = Object.keys(CONSTANTS.detectors).join(" or ");
+        throw new InputError(`detector: found ${JSON.stringify(kind)}, expected ${kinds}`);
+      }
+      const url = new URL(`detectors/${config.file}`, this.assets).href;
+      loading = loadNetwork(url).then((network) => new FaceDetector(network, config));
+      this.detectors.set(kind, loading);
+      // A failed download can be repeated.
+      loading.catch(() => this.detectors.delete(kind));
+    }
+    return loading;
+  }
+
+  /** Frees the memory of the networks. */
+  close(): void {
+    this.model.close();
+    for (const loading of this.detectors.values()) void loading.then((detector) => detector.close());
+    this.detectors.clear();
+  }
+}
+
+/** URL of the assets folder with a slash at its end. */
+function assetsFolder(assets: string | URL | undefined): string {
+  const base = typeof document === "undefined" ? import.meta.url : document.baseURI;
+  const folder = new URL(assets ?? "assets", assets === undefined ? import.meta.url : base);
+  return folder.href.endsWith("/") ? folder.href : `${folder.href}/`;
+}
+
+async function loadModel(model: string | URL, assets: string): Promise<LandmarkModel> {
+  const isName = typeof model === "string" && /^\w+$/.test(model);
+  const base = typeof document === "undefined" ? assets : document.baseURI;
+  const url = isName ? new URL(`models/${model}_web.tflite`, assets) : new URL(model, base);
+  return new LandmarkModel(await loadNetwork(url.href));
+}
+
+export function poseInDegrees(landmarks: readonly Point[]): Pose {
+  const { pitch, yaw, roll } = poseFromLandmarks(landmarks);
+  const degrees = 180 / Math.PI;
+  return { pitch: pitch * degrees, yaw: yaw * degrees, roll: roll * degrees };
+}
+
+function checkInside(box: ArrayLike<number>, { width, height }: Picture): Box {
+  const checked = checkBox(box);
+  const [x0, y0, x1, y1] = checked;
+  if (x0 >= width || y0 >= height || x1 <= 0 || y1 <= 0) {
+    throw new InputError(
+      `box: found [${checked.join(", ")}], expected a part of it inside the picture of ${width} x ${height} pixels`,
+    );
+  }
+  return checked;
+}
+
+/** Pixel coordinates in a picture of another size: pixel centres are at integers. */
+function scaleCoordinate(value: number, scale: number): number {
+  return (value + 0.5) * scale - 0.5;
+}
+
+function scaleBox(box: Box, scale: number): Box {
+  return box.map((value) => scaleCoordinate(value, scale)) as Box;
+}
+
+export function scaleFace(face: Face, scale: number): Face {
+  return {
+    ...face,
+    box: scaleBox(face.box, scale),
+    landmarks: face.landmarks.map(([x, y, z]) => [
+      scaleCoordinate(x, scale),
+      scaleCoordinate(y, scale),
+      z * scale,
+    ]),
+  };
+}

@@ -1,0 +1,107 @@
+/**
+ * Constants of the pipeline, exported from the Python package into `constants.json`, so that both
+ * implementations use the same numbers.
+ */
+
+import values from "./constants.json" with { type: "json" };
+import type { Point } from "./geometry.js";
+
+/** One of MediaPipe's BlazeFace networks. */
+export interface DetectorConstants {
+  /** Name of its file in `assets/detectors`. */
+  file: string;
+  /** Side of its square input in pixels. */
+  size: number;
+  /** Grids of cells: [cells on a side, answers per cell]. */
+  anchors: readonly (readonly [number, number])[];
+}
+
+/** Settings of the One-Euro filter; see `OneEuroFilter`. */
+export interface SmoothingConfig {
+  /** Cutoff of a landmark at rest in Hz; a smaller value is steadier and lags more. */
+  minCutoff: number;
+  /** Hz of cutoff for each face size per second of speed; a larger value lags less in motion. */
+  beta: number;
+  /** Cutoff of the filter of the speed in Hz. */
+  speedCutoff: number;
+}
+
+/** Rules by which faces are followed through a video; see `Tracker`. */
+export interface TrackingConfig {
+  /** Frames from one detection to the next while every face is certain. */
+  detectEvery: number;
+  /** The same while a face is doubtful, was missed by the last detection, or was lost recently. */
+  recheckEvery: number;
+  /** A face is lost when this many detections in a row miss it. */
+  maxMisses: number;
+  /** The same for a doubtful face. */
+  doubtfulMisses: number;
+  /** Frames for which a lost face keeps its id. */
+  remember: number;
+  /** Least overlap (IoU) of the searched box and the box of the landmarks found in it. */
+  minAgreement: number;
+  /** Largest distance from the mean face. */
+  maxResidual: number;
+  /** Below this confidence a face becomes doubtful ... */
+  minConfidence: number;
+  /** ... and stays doubtful until its confidence is above this one. */
+  sureConfidence: number;
+  /** A face is lost when less than this share of its box is inside the picture. */
+  minInside: number;
+  /** A face is lost when the longer side of its box is shorter than this many pixels. */
+  minSide: number;
+  /** Motion and growth, as a share of the face size, below which the searched box stays fixed. */
+  slack: number;
+  /** Whether landmarks are smoothed over time. */
+  smooth: boolean;
+  smoothing: SmoothingConfig;
+}
+
+type Rgb = readonly [number, number, number];
+
+interface Constants {
+  version: string;
+  defaultModel: string;
+  meanShape: readonly Point[];
+  mirror: readonly number[];
+  cropScale: number;
+  heatmap: { sigma: number; radius: number };
+  sampling: { maxShrink: number; maxSupersampling: number };
+  maxPasses: number;
+  detectors: { full: DetectorConstants; short: DetectorConstants };
+  detection: {
+    minScore: number;
+    sameFace: number;
+    secondLook: number;
+    centreX: readonly number[];
+    centreYAndSize: readonly (readonly number[])[];
+    sizeRange: readonly [number, number];
+  };
+  tracking: TrackingConfig & {
+    matchOverlap: number;
+    driftOverlap: number;
+    twinOverlap: number;
+    returnReach: number;
+    fast: number;
+  };
+  contours: readonly { points: readonly number[]; closed: boolean }[];
+  triangles: readonly (readonly [number, number, number])[];
+  colours: { points: Rgb; contours: Rgb; axes: readonly [Rgb, Rgb, Rgb]; ids: Rgb };
+}
+
+export const CONSTANTS = values as unknown as Constants;
+
+/** Number of landmarks of a face. */
+export const NUM_LANDMARKS = CONSTANTS.meanShape.length;
+
+/** Version of this package, which is that of the Python package. */
+export const VERSION = CONSTANTS.version;
+
+/** Lines through the 68 landmarks: jaw, brows, nose, eyes and lips. */
+export const CONTOURS = CONSTANTS.contours;
+
+/** Triangles between the 68 landmarks: the Delaunay triangulation of the mean face seen from the front. */
+export const TRIANGLES = CONSTANTS.triangles;
+
+/** Landmark i of a mirrored face is landmark `MIRROR[i]` of the face. */
+export const MIRROR = CONSTANTS.mirror;
