@@ -26,7 +26,7 @@ from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.synthetic import series as synthetic
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation.boxes import Boxes, detected_boxes, disturbed_boxes
+from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, detected_boxes, disturbed_boxes
 from tf_dhm.evaluation.entries import label_set_names, load_entries, load_peers
 from tf_dhm.evaluation.evaluate import evaluate
 from tf_dhm.evaluation.report import write_report
@@ -63,12 +63,12 @@ class Config:
     passes: tuple[Literal[1, 2, 3], ...] = (1,)
     """Passes of the model over each face; with 2 it runs again on a crop cut by its own landmarks,
     with 3 once more."""
-    boxes: Literal["true", "detected"] = "true"
-    """What crops are cut from: the box of the true landmarks, as the protocol has it, or that of the face
-    detector."""
+    boxes: tuple[Literal["true", "detected"], ...] = ("true", "detected")
+    """What crops are cut from: the box of the original landmarks, as in published tables, and that of the
+    face detector, as in use. Each gives a row for each model."""
     box_error: tuple[float, float] | None = None
-    """True boxes shifted and scaled by normal errors instead: standard deviations in sides of the box,
-    and of the logarithm of its size."""
+    """Measure also with true boxes shifted and scaled by normal errors: standard deviations in sides of the
+    box, and of the logarithm of its size."""
 
 
 def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Iterator[FaceSample | Refusal]:
@@ -127,13 +127,12 @@ def find_data(config: Config) -> tuple[str, Path]:
     return dataset, datasets.evaluation_folder(config.cache_dir, config.faces, config.threads)
 
 
-def find_boxes(config: Config) -> Boxes | None:
-    """What crops are cut from; None for the true boxes."""
+def find_boxes(config: Config) -> list[Boxes]:
+    """What crops are cut from."""
+    boxes = [TRUE_BOXES if kind == "true" else detected_boxes() for kind in dict.fromkeys(config.boxes)]
     if config.box_error is not None:
-        if config.boxes != "true":
-            raise InputError(f"box_error: found it with the boxes {config.boxes}, expected true ones")
-        return disturbed_boxes(*config.box_error)
-    return detected_boxes() if config.boxes == "detected" else None
+        boxes.append(disturbed_boxes(*config.box_error))
+    return boxes
 
 
 def main() -> None:
@@ -149,7 +148,7 @@ def main() -> None:
         for name, labels in zip(names, config.labels, strict=True)
     }
     result = evaluate(entries, label_sets, find_boxes(config))
-    print(write_report(result, entries, dataset, config.output_dir))
+    print(write_report(result, dataset, config.output_dir))
     print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
     if len(result.refused):
         print(f"{len(result.refused)} faces refused; reasons in {config.output_dir / 'refused.csv'}")

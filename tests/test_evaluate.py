@@ -47,9 +47,8 @@ def truth_of(index: int) -> np.ndarray:
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four faces and one `.mat` without landmarks; other labels for two of them, 1 px to the right."""
     folder = tmp_path_factory.mktemp("AFLW2000-3D")
-    rng = np.random.default_rng(0)
     for index, (name, yaw) in enumerate(YAWS.items()):
-        cv2.imwrite(str(folder / f"{name}.jpg"), rng.integers(0, 255, (200, 200, 3), np.uint8))
+        cv2.imwrite(str(folder / f"{name}.jpg"), np.full((200, 200, 3), 60 + 20 * index, np.uint8))
         pose = np.array([[0.1, np.radians(yaw), 0.0, 0.0, 0.0, 0.0, 1e-3]])
         points = truth_of(index).T
         points[:2] += 1.0  # MATLAB counts from 1
@@ -83,8 +82,19 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
     results = json.loads((out / "metrics.json").read_text())
+    detected = {
+        name: results.pop(name)
+        for name in ("fake (detected boxes)", "fake (2 passes, detected boxes)", "peer (detected boxes)")
+    }
     assert list(results) == ["fake", "fake (2 passes)", "peer"]
+    for by_labels in detected.values():  # there is nothing in the photos
+        assert (by_labels["original"]["missed"], by_labels["original"]["failure_rate_6"]) == (4, 1.0)
+        assert by_labels["original"]["nme_mean"] is None
+        assert by_labels["moved"]["missed"] == 2
     expected = [nme_of_mean_shape(truth_of(i)) for i in range(4)]
+    shifted = [truth_of(i) + [1.0, 0.0, 0.0] for i in range(2)]
+    found = [mean_shape_in_box(geometry.landmark_box(truth_of(i))) for i in range(2)]
+    expected_moved = metrics.nme(found, shifted).mean()
     for name, by_labels in results.items():
         original, moved = by_labels["original"], by_labels["moved"]
         # [0, 30] holds 0 and -30 degrees.
@@ -96,15 +106,15 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
         assert original["nme_mean"] == pytest.approx(np.mean(expected), abs=1e-3)
         assert original["images"] == 4
         assert original.get("version") == (None if name == "peer" else 1)
-        # The box moves with the labels, so the shift by 1 px does not show.
-        assert moved["nme_0_30"] == pytest.approx(original["nme_0_30"], abs=1e-3)
+        # The crop is cut from the original box, so the shift by 1 px shows.
+        assert moved["nme_0_30"] == pytest.approx(expected_moved, abs=1e-3)
         assert (moved["nme_60_90"], moved["nme_mean_of_bins"], moved["images"]) == (None, None, 2)
 
     refused = pd.read_csv(out / "refused.csv")
     assert list(refused["labels"]) == ["original", "moved", "moved", "moved"]
     assert list(refused["name"]) == ["image00010", "image00006", "image00008", "image00010"]
     assert f"4 faces refused; reasons in {out / 'refused.csv'}" in done.stdout
-    assert len(pd.read_csv(out / "per_image.csv")) == 3 * (4 + 2)
+    assert len(pd.read_csv(out / "per_image.csv")) == 6 * (4 + 2)
     assert (out / "table.md").read_text() in done.stdout
     assert "| Fast DHM×2" in done.stdout
     for name in ("ced.png", "ced_by_yaw.png", "best_and_worst.png"):
@@ -125,7 +135,7 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
     done = run("--faces", "4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
-    assert list(results) == ["one", "two"]
+    assert list(results) == ["one", "one (detected boxes)", "two", "two (detected boxes)"]
     assert results["one"] == results["two"]
     assert results["one"]["original"]["images"] == 4
     # Exact labels in the crop of their own box: what the mean shape is off by.
@@ -141,7 +151,7 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "preparing" not in done.stderr
     again = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
-    assert again == {"one": results["one"]}
+    assert again == {name: results[name] for name in ("one", "one (detected boxes)")}
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def read(
     """Yield the faces of AFLW2000-3D ordered by name, all of split "test".
 
     The original labels have z, as labelled; with other labels z is NaN. The pose is always that
-    of `Pose_Para`.
+    of `Pose_Para`, and crops are cut from the boxes of the original labels.
 
     Args:
         data_dir: folder of the images and `.mat` files.
@@ -73,22 +73,18 @@ def read(
 def _sample(folder: Path, pair: Pair, label_of: LabelOf | None, wrap_pose: bool) -> FaceSample | Refusal:
     try:
         image, mat = require_pair(folder, pair, ".mat")
-        if label_of is None:
-            content = read_mat(mat, {**POSE, "pt3d_68": (3, NUM_LANDMARKS)})
-            points = content["pt3d_68"].T
-            points[:, :2] -= 1.0
-        else:
-            content = read_mat(mat, POSE)
-            points = label_of(pair.name)[:, :2]
+        content = read_mat(mat, {**POSE, "pt3d_68": (3, NUM_LANDMARKS)})
+        one_based = content["pt3d_68"].T
+        original = check_landmarks(one_based - [1.0, 1.0, 0.0], f"{mat}: pt3d_68")
+        points = original if label_of is None else label_of(pair.name)[:, :2]
         return FaceSample(
             name=pair.name,
             read_image=image.read_bytes,
-            landmarks=check_landmarks(
-                points, f"{mat}: pt3d_68" if label_of is None else f"label of {pair.name}"
-            ),
+            landmarks=check_landmarks(points, f"label of {pair.name}"),
             split="test",
             group=pair.name,
             pose=pose_degrees(content["Pose_Para"], wrap=wrap_pose),
+            box_landmarks=None if label_of is None else original,
         )
     except InputError as error:
         return Refusal(pair.name, str(error))

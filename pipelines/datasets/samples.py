@@ -51,6 +51,8 @@ class FaceSample:
             NaN where there is none.
         photo: x0, y0, x1, y1, the pixels x0 <= x < x1, y0 <= y < y1 of the image that show a photo, if
             the others are a black border; None if all do.
+        box_landmarks: (68, 2 or 3) float32 landmarks whose box crops are cut from in an evaluation, if
+            `landmarks` are of another label set; None: `landmarks`.
     """
 
     name: str
@@ -63,6 +65,7 @@ class FaceSample:
     sigma: NDArray[np.float32] = field(default_factory=unknown_sigma)
     manual: NDArray[np.float32] = field(default_factory=unknown_manual)
     photo: tuple[int, int, int, int] | None = None
+    box_landmarks: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

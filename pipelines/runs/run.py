@@ -386,7 +386,7 @@ def measure(version_dir: Path, options: Options) -> dict[str, Any]:
     entries = load_entries([version_dir])
     result = evaluate(entries, {"original": records.read_samples(folder, "test")})
     output_dir = options.run_dir / EVALUATION_FOLDER
-    print(write_report(result, entries, datasets.SYNTHETIC, output_dir))
+    print(write_report(result, datasets.SYNTHETIC, output_dir))
     (by_labels,) = summarize(result.table).values()
     return by_labels["original"]
 

@@ -14,12 +14,9 @@ from tf_dhm.core.configuration import differences
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.evaluation.figures import TradeoffPoint, pareto_front, save_figure, tradeoff_figure
-from tf_dhm.evaluation.published import published_points
 
 RESULT_FILE = "result.json"
 TABLE_FILE = "trials.csv"
-HIGHEST_NME = 8.0
-"""Published systems above it, in percent, are left out of the figure."""
 HIDDEN_STEP = 136
 """Units of the hidden layer that `what_pays` counts as one step."""
 TO_THE_END = "committed, trained to the end: NME on val"
@@ -95,27 +92,28 @@ def points(table: pd.DataFrame, column: str, unit: float = 1.0) -> list[Tradeoff
 
 
 def draw_figure(table: pd.DataFrame, marked: list[dict[str, Any]], path: Path) -> None:
-    """Fig. 7 and Fig. 8: time and bytes against NME, with the published systems beside the trials.
+    """Time and bytes of the trials against their NME on `val`.
+
+    Published systems are not drawn: their NME is of other faces and labels.
 
     Of the trials those on the front are named. Times are ratios to the reference, by the median of its
     times: a trial that was timed in a slow hour is no slower for it.
     """
     plots = []
     reference = float(trained(table)["reference_ms"].median())
-    costs: list[tuple[str, str, float, Literal["ms", "bytes"]]] = [
-        ("one core, TFLite float32 (ms); published: one i7 core", "latency_ratio", reference, "ms"),
-        ("float32 weights (bytes)", "weight_bytes", 1.0, "bytes"),
+    costs = [
+        ("one core, TFLite float32 (ms)", "latency_ratio", reference),
+        ("float32 weights (bytes)", "weight_bytes", 1.0),
     ]
-    for label, column, unit, theirs in costs:
+    for label, column, unit in costs:
         own = sorted(points(table, column, unit), key=lambda point: point.group)
         front = pareto_front(own)
         own = [point if point in front else replace(point, name="") for point in own]
         own += [
             TradeoffPoint(row["name"], TO_THE_END, unit * row[column], row["nme"], "apart") for row in marked
         ]
-        published = [point for point in published_points(theirs) if point.nme <= HIGHEST_NME]
-        plots.append((label, own + published))
-    title = "Trials: NME on val after a short training. Published: NME on AFLW2000-3D."
+        plots.append((label, own))
+    title = "NME on val after a short training"
     save_figure(tradeoff_figure(plots, title), path)
 
 

@@ -10,26 +10,41 @@ import numpy as np
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
-from tf_dhm.evaluation.labelled_faces import Face
-from tf_dhm.face import geometry
+from tf_dhm.evaluation.labelled_faces import Face, true_box
 from tf_dhm.runtime.detector import FaceDetector
 
-TRUE_BOXES = "that box"
 NEAR = 0.6
 """Longer sides of a true box within which a detection is one of that face."""
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Landmark boxes other than the true ones, to cut crops from.
+    """Landmark boxes to cut crops from.
 
     Attributes:
+        name: beside the names of models, "" for the true ones.
         source: in words.
-        find: a face and its image (H, W, 3) -> its box (4,); None where there is none.
+        find: a face and its image (H, W, 3) -> its box (4,); None for a missed face.
     """
 
+    name: str
     source: str
     find: Callable[[Face, Image], Array | None]
+
+    def row_name(self, entry: str) -> str:
+        """The name of a model with these boxes in a table.
+
+        >>> TRUE_BOXES.row_name("fast_dhm")
+        'fast_dhm'
+        >>> disturbed_boxes(0.05, 0.1).row_name("fast_dhm (2 passes)")
+        'fast_dhm (2 passes, disturbed boxes)'
+        """
+        if not self.name:
+            return entry
+        return f"{entry[:-1]}, {self.name})" if entry.endswith(")") else f"{entry} ({self.name})"
+
+
+TRUE_BOXES = Boxes("", "the box of the original landmarks", lambda face, image: true_box(face))
 
 
 def detected_boxes() -> Boxes:
@@ -38,14 +53,14 @@ def detected_boxes() -> Boxes:
     detector = FaceDetector()
 
     def find(face: Face, image: Image) -> Array | None:
-        true = geometry.landmark_box(face.landmarks)
+        true = true_box(face)
         found = np.array([detection.box for detection in detector.detect(image)]).reshape(-1, 4)
         off = np.linalg.norm((found[:, :2] + found[:, 2:] - true[:2] - true[2:]) / 2.0, axis=1)
         if not len(found) or off.min() > NEAR * (true[2:] - true[:2]).max():
             return None
         return found[off.argmin()]
 
-    return Boxes("the boxes of the face detector; a face that it does not find is refused", find)
+    return Boxes("detected boxes", "the boxes of the face detector", find)
 
 
 def disturbed_boxes(shift: float, scale: float) -> Boxes:
@@ -59,28 +74,12 @@ def disturbed_boxes(shift: float, scale: float) -> Boxes:
         raise InputError(f"box_error: found {shift} and {scale}, expected 0 or more")
 
     def find(face: Face, image: Image) -> Array:
-        true = geometry.landmark_box(face.landmarks).astype(np.float64)
+        true = true_box(face)
         errors = np.random.default_rng(zlib.crc32(face.name.encode())).normal(size=3)
         centre, half = (true[:2] + true[2:]) / 2.0, (true[2:] - true[:2]) / 2.0
         centre += 2.0 * half.max() * shift * errors[:2]
         half *= np.exp(scale * errors[2])
         return np.concatenate([centre - half, centre + half])
 
-    return Boxes(
-        f"the true boxes shifted by a normal error of {shift:g} sides and scaled by one of {scale:g}", find
-    )
-
-
-def with_boxes(
-    batch: list[tuple[Face, Image]], boxes: Boxes, refused: list[tuple[str, str]]
-) -> tuple[list[tuple[Face, Image]], list[Array]]:
-    """The faces of a batch that have a box, and their boxes; the others are appended to `refused`."""
-    kept, own = [], []
-    for face, image in batch:
-        box = boxes.find(face, image)
-        if box is None:
-            refused.append((face.name, "found no box"))
-            continue
-        kept.append((face, image))
-        own.append(box)
-    return kept, own
+    source = f"the true boxes shifted by a normal error of {shift:g} sides and scaled by one of {scale:g}"
+    return Boxes("disturbed boxes", source, find)

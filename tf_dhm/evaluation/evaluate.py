@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,34 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.types import Array
-from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, with_boxes
-from tf_dhm.evaluation.entries import Entry, distinct_names
-from tf_dhm.evaluation.labelled_faces import Face, Refused, read_batches
+from tf_dhm.core.types import Array, Image
+from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes
+from tf_dhm.evaluation.entries import Entry, ModelSize, distinct_names
+from tf_dhm.evaluation.labelled_faces import Face, Refused, box_landmarks, read_batches
 from tf_dhm.face import geometry, metrics
+from tf_dhm.face.mean_face import mean_shape
+
+POSE_ERRORS = [f"{angle}_error" for angle in metrics.ANGLES]
 
 Metrics = dict[str, dict[str, dict[str, Any]]]
 """Model -> label set -> metric -> number: the content of metrics.json."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row of the tables is about.
+
+    Attributes:
+        size: of the model.
+        boxes: what its crops were cut from, in words.
+        version: of a model in a version folder.
+        fitted: what was fitted to the annotation of the dataset itself, in words; "" for nothing.
+    """
+
+    size: ModelSize
+    boxes: str
+    version: int | None = None
+    fitted: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,96 +48,147 @@ class Evaluation:
 
     Attributes:
         table: one row for each model, label set and face: model, labels, name, yaw (degrees, NaN
-            if unknown), bin (as in `metrics.YAW_BINS`, "" if unknown), nme (percent).
+            if unknown), bin (as in `metrics.YAW_BINS`, "" if unknown), nme (percent; infinite for a
+            missed face), and pitch_error, yaw_error, roll_error (degrees, NaN if unknown).
         refused: one row for each face left out: labels, name, reason.
         faces: label set -> its usable faces.
-        landmarks: (model, label set) -> (N, 68, 3) float32 pixels of the images, as `faces`.
-        boxes: what the crops were cut from.
+        landmarks: (model, label set) -> (N, 68, 3) float32 pixels of the images, as `faces`; NaN for
+            a missed face.
+        rows: model, with its passes and boxes -> what it is.
     """
 
     table: pd.DataFrame
     refused: pd.DataFrame
     faces: dict[str, list[Face]]
     landmarks: dict[tuple[str, str], NDArray[np.float32]]
-    boxes: str = TRUE_BOXES
+    rows: dict[str, Row]
+
+    def with_row(self, name: str, row: Row, landmarks: Mapping[str, NDArray[np.float32]]) -> Evaluation:
+        """This evaluation with one more row.
+
+        Args:
+            name: of the row.
+            row: what it is.
+            landmarks: label set -> (N, 68, 3) pixels, as `faces`.
+
+        Raises:
+            InputError: there is a row of that name.
+        """
+        distinct_names([*self.rows, name], [*self.rows, name])
+        tables = [
+            face_table(name, labels, self.faces[labels], points) for labels, points in landmarks.items()
+        ]
+        return replace(
+            self,
+            table=pd.concat([self.table, *tables], ignore_index=True),
+            landmarks=self.landmarks | {(name, labels): points for labels, points in landmarks.items()},
+            rows=self.rows | {name: row},
+        )
 
 
 def evaluate(
-    entries: Sequence[Entry], label_sets: Mapping[str, Iterable[Face | Refused]], boxes: Boxes | None = None
+    entries: Sequence[Entry],
+    label_sets: Mapping[str, Iterable[Face | Refused]],
+    boxes: Sequence[Boxes] = (TRUE_BOXES,),
 ) -> Evaluation:
     """Run models over the faces of label sets.
 
     Args:
         entries: the models.
         label_sets: name -> faces.
-        boxes: what crops are cut from; None: the boxes of the true landmarks.
+        boxes: what crops are cut from; each gives a row for each entry, but that an entry whose boxes
+            leave out the jaw takes only true ones.
 
     Raises:
-        InputError: two entries of one name, a label set without a usable face, or a model that fails.
+        InputError: two entries of one name, a label set without a usable face, no row at all, or a
+            model that fails.
     """
     names = [entry.name for entry in entries]
     distinct_names(names, names)
-    for entry in entries if boxes is not None else ():
-        if entry.box_start:
-            raise InputError(f"boxes: found {entry.name}, which wants boxes without the jaw, so true ones")
-    rows: list[pd.DataFrame] = []
+    runs = {
+        kind.row_name(entry.name): (entry, kind)
+        for entry in entries
+        for kind in boxes
+        if kind is TRUE_BOXES or not entry.box_start
+    }
+    if not runs:
+        raise InputError(f"boxes: found {', '.join(names)}, which want boxes without the jaw, so true ones")
+    tables: list[pd.DataFrame] = []
     refusals: list[tuple[str, str, str]] = []
     faces: dict[str, list[Face]] = {}
     landmarks: dict[tuple[str, str], NDArray[np.float32]] = {}
     for labels, items in label_sets.items():
         refused: list[tuple[str, str]] = []
         used: list[Face] = []
-        found: dict[str, list[Array]] = {entry.name: [] for entry in entries}
+        found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in runs}
         with tqdm(desc=f"labels {labels}", unit="face") as progress:
             for batch in read_batches(items, refused):
                 progress.update(len(batch))
-                own: list[Array] = []
-                if boxes is not None:
-                    batch, own = with_boxes(batch, boxes, refused)
-                    if not batch:
-                        continue
-                truth = np.stack([face.landmarks for face, _ in batch])
-                images = [image for _, image in batch]
-                for entry in entries:
-                    true = geometry.landmark_box(truth[:, entry.box_start :])
-                    found[entry.name].append(entry.find(images, np.stack(own) if own else true))
+                boxes_of = {kind.name: [kind.find(face, image) for face, image in batch] for kind in boxes}
+                for name, (entry, kind) in runs.items():
+                    found[name].append(find_batch(entry, batch, boxes_of[kind.name]))
                 used.extend(face for face, _ in batch)
         if not used:
             first = ": " + ": ".join(refused[0]) if refused else ""
             raise InputError(f"labels {labels}: found no usable face and {len(refused)} refused{first}")
         faces[labels] = used
         refusals += [(labels, name, reason) for name, reason in refused]
-        for entry in entries:
-            points = np.concatenate(found[entry.name])
-            landmarks[entry.name, labels] = points
-            rows.append(face_table(entry.name, labels, used, points))
+        for name in runs:
+            landmarks[name, labels] = np.concatenate(found[name])
+            tables.append(face_table(name, labels, used, landmarks[name, labels]))
     return Evaluation(
-        table=pd.concat(rows, ignore_index=True),
+        table=pd.concat(tables, ignore_index=True),
         refused=pd.DataFrame(refusals, columns=["labels", "name", "reason"]),
         faces=faces,
         landmarks=landmarks,
-        boxes=TRUE_BOXES if boxes is None else boxes.source,
+        rows={name: Row(entry.size, kind.source, entry.version) for name, (entry, kind) in runs.items()},
     )
+
+
+def find_batch(
+    entry: Entry, batch: Sequence[tuple[Face, Image]], boxes: Sequence[Array | None]
+) -> NDArray[np.float32]:
+    """The landmarks (N, 68, 3) of the N faces of a batch; NaN for one without a box."""
+    landmarks = np.full((len(batch), geometry.NUM_LANDMARKS, 3), np.nan, np.float32)
+    found_boxes = {i: box for i, box in enumerate(boxes) if box is not None}
+    if not found_boxes:
+        return landmarks
+    kept, own = list(found_boxes), list(found_boxes.values())
+    if entry.box_start:
+        own = [geometry.landmark_box(box_landmarks(batch[i][0])[entry.box_start :]) for i in kept]
+    found = entry.find([batch[i][1] for i in kept], np.stack(own))
+    if not np.isfinite(found[..., :2]).all():
+        raise InputError(f"{entry.name}: found landmarks that are NaN or infinite, expected finite ones")
+    landmarks[kept] = found
+    return landmarks
 
 
 def face_table(model: str, labels: str, faces: Sequence[Face], landmarks: Array) -> pd.DataFrame:
     """The rows of `Evaluation.table` of one model and label set."""
-    yaw = np.array([face.pose[1] for face in faces], np.float64)
-    return pd.DataFrame(
+    pose = np.array([face.pose for face in faces], np.float64)
+    errors = metrics.nme(landmarks, [face.landmarks for face in faces])
+    bins = metrics.yaw_bins(pose[:, 1])
+    turned = np.full((len(faces), 3), np.nan)
+    known = np.isfinite(landmarks).all((1, 2))  # z included: without it there is no pose
+    turned[known] = np.degrees(geometry.pose_from_landmarks(landmarks[known], mean_shape()))
+    table = pd.DataFrame(
         {
             "model": model,
             "labels": labels,
             "name": [face.name for face in faces],
-            "yaw": yaw,
-            "bin": [metrics.YAW_BINS[i] if i != metrics.UNKNOWN_BIN else "" for i in metrics.yaw_bins(yaw)],
-            "nme": metrics.nme(landmarks, [face.landmarks for face in faces]),
+            "yaw": pose[:, 1],
+            "bin": [metrics.YAW_BINS[i] if i != metrics.UNKNOWN_BIN else "" for i in bins],
+            "nme": np.where(np.isnan(errors), np.inf, errors),
         }
     )
+    table[POSE_ERRORS] = metrics.pose_errors(turned, pose)
+    return table
 
 
 def summarize(table: pd.DataFrame) -> Metrics:
     """`metrics.json`: model -> label set -> metric -> number, in the order of the table."""
     result: Metrics = {}
     for (model, labels), part in table.groupby(["model", "labels"], sort=False):
-        result.setdefault(str(model), {})[str(labels)] = metrics.summarize(part["nme"], part["yaw"])
+        summary = metrics.summarize(part["nme"], part["yaw"])
+        result.setdefault(str(model), {})[str(labels)] = summary | metrics.summarize_pose(part[POSE_ERRORS])
     return result

@@ -92,7 +92,8 @@ class TradeoffPoint:
 def ced_figure(panels: Sequence[CedPanel], columns: int, limit: float = metrics.FAILURE_THRESHOLD) -> Figure:
     """Plot CED curves up to `limit` percent; a curve keeps its colour in every panel.
 
-    The legend of each panel gives the mean NME of each curve over the faces of that panel.
+    The legend of each panel gives the mean NME of each curve over the found faces of that panel; missed
+    ones, of infinite error, hold the curve below 100 %.
 
     Args:
         panels: in reading order.
@@ -110,7 +111,8 @@ def ced_figure(panels: Sequence[CedPanel], columns: int, limit: float = metrics.
             if errors.size == 0:
                 continue
             colour, style = curve_style(names.index(name))
-            label = f"{name}: {errors.mean():.2f} %"
+            found = errors[np.isfinite(errors)]
+            label = f"{name}: {found.mean():.2f} %" if found.size else f"{name}: none found"
             share = 100.0 * metrics.ced(errors, thresholds)
             axes.plot(thresholds, share, style, color=colour, label=label, linewidth=1.6)
         axes.set_title(panel.title, fontsize=10)

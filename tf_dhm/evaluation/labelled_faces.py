@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.types import Image
+from tf_dhm.core.types import Array, Image
+from tf_dhm.face import geometry
 from tf_dhm.runtime.images import decode_raster
 
 BATCH_IMAGES = 50
@@ -29,6 +30,11 @@ class Face(Protocol):
     @property
     def landmarks(self) -> NDArray[np.float32]:
         """(68, 3) pixels of the image; z may be NaN."""
+        ...
+
+    @property
+    def box_landmarks(self) -> NDArray[np.float32] | None:
+        """(68, 2 or 3) pixels, the landmarks whose box crops are cut from; None: `landmarks`."""
         ...
 
     @property
@@ -54,6 +60,16 @@ class Refused(Protocol):
     def reason(self) -> str:
         """What is wrong with it."""
         ...
+
+
+def box_landmarks(face: Face) -> NDArray[np.float32]:
+    """The landmarks (68, 2 or 3) whose box a face's crop is cut from."""
+    return face.landmarks if face.box_landmarks is None else face.box_landmarks
+
+
+def true_box(face: Face) -> Array:
+    """The landmark box (4,) that a face's crop is cut from, in pixels of the image."""
+    return geometry.landmark_box(box_landmarks(face)).astype(np.float64)
 
 
 def read_batches(

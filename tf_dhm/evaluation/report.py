@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import DASH, markdown_table
 from tf_dhm.core.types import Array
 from tf_dhm.evaluation.boxes import TRUE_BOXES
-from tf_dhm.evaluation.entries import Entry, ModelSize
+from tf_dhm.evaluation.entries import ModelSize
 from tf_dhm.evaluation.evaluate import Evaluation, Metrics, summarize
 from tf_dhm.evaluation.figures import CedPanel, Picture, ced_figure, picture_sheet, save_figure
 from tf_dhm.evaluation.published import PUBLISHED_DATASET, PUBLISHED_IMAGES, read_published
@@ -22,9 +22,16 @@ from tf_dhm.face import metrics
 from tf_dhm.runtime.images import decode_raster
 
 SHEET_COLUMNS = 5
+POSE_COLUMNS = {
+    "pitch": "pose_mae_pitch",
+    "yaw": "pose_mae_yaw",
+    "roll": "pose_mae_roll",
+    "pose": "pose_mae",
+}
+"""Title in a table -> key in metrics.json and column of the published rows."""
 
 
-def write_report(evaluation: Evaluation, entries: Sequence[Entry], dataset: str, output_dir: Path) -> str:
+def write_report(evaluation: Evaluation, dataset: str, output_dir: Path) -> str:
     """Write every file of an evaluation and return the text of `table.md`.
 
     metrics.json, per_image.csv, refused.csv, table.md, ced.png, ced_by_yaw.png and
@@ -32,21 +39,19 @@ def write_report(evaluation: Evaluation, entries: Sequence[Entry], dataset: str,
 
     Args:
         evaluation: of `evaluate`.
-        entries: its models.
         dataset: its name; beside PUBLISHED_DATASET the published rows are given.
         output_dir: a folder, made if need be.
     """
     table = evaluation.table
     results = summarize(table)
-    for entry in entries:
-        if entry.version is not None:
-            for summary in results[entry.name].values():
-                summary["version"] = entry.version
-    if evaluation.boxes != TRUE_BOXES:
-        for by_labels in results.values():
-            for summary in by_labels.values():
-                summary["boxes"] = evaluation.boxes
-    text = report_text(evaluation, results, {entry.name: entry.size for entry in entries}, dataset)
+    for name, row in evaluation.rows.items():
+        for summary in results[name].values():
+            summary["boxes"] = row.boxes
+            if row.version is not None:
+                summary["version"] = row.version
+            if row.fitted:
+                summary["fitted"] = row.fitted
+    text = report_text(evaluation, results, dataset)
     labels = next(iter(evaluation.faces))
     title = f"{dataset}, labels: {labels}; white: labels, green: found; NME of each face"
     pictures = picture_sheet(best_and_worst(evaluation, labels), title)
@@ -65,15 +70,17 @@ def write_report(evaluation: Evaluation, entries: Sequence[Entry], dataset: str,
     return text
 
 
-def report_text(
-    evaluation: Evaluation, results: Metrics, sizes: Mapping[str, ModelSize], dataset: str
-) -> str:
+def report_text(evaluation: Evaluation, results: Metrics, dataset: str) -> str:
     """`table.md`: the comparison table with the protocol and the counts it rests on."""
     published = read_published() if dataset == PUBLISHED_DATASET else None
     lines = [f"# Accuracy on {dataset}", ""]
     lines += [
         "NME in percent: mean distance in x and y over 68 points, divided by sqrt(w h) of the box of the "
-        f"true landmarks; crops are cut from {evaluation.boxes}. Bins are of |yaw| in degrees.",
+        "scored landmarks. Crops are cut from the box of the original landmarks, whatever labels are scored, "
+        "unless a row names other boxes. Bins are of |yaw| in degrees. A missed face, one that the detector "
+        "does not find, is a failure and is not in the means.",
+        "Pose: mean absolute error of pitch, yaw and roll in degrees, over faces whose true angles are all "
+        f"within {metrics.POSE_LIMIT:.0f}.",
         "Size: of a SavedModel its weights, of another model its files.",
         "",
     ]
@@ -86,8 +93,16 @@ def report_text(
     for labels, faces in evaluation.faces.items():
         bins = metrics.yaw_bins([face.pose[1] for face in faces])
         counts = "/".join(str(int((bins == i).sum())) for i in range(len(metrics.YAW_BINS)))
+        missed = {
+            name: results[name][labels]["missed"] for name in results if results[name][labels]["missed"]
+        }
         refused = int((evaluation.refused["labels"] == labels).sum())
         lines.append(f"- labels {labels}: {len(faces)} faces, by bin {counts}; {refused} refused")
+        lines += [f"  - {name}: {count} missed" for name, count in missed.items()]
+    others = {name: row for name, row in evaluation.rows.items() if row.boxes != TRUE_BOXES.source}
+    lines += [f"- {name}: crops from {row.boxes}" for name, row in others.items()]
+    lines += [f"- {name}: {row.fitted}" for name, row in evaluation.rows.items() if row.fitted]
+    sizes = {name: row.size for name, row in evaluation.rows.items()}
     return "\n".join(lines) + "\n\n" + markdown_table(comparison_table(results, sizes, published))
 
 
@@ -116,6 +131,8 @@ def comparison_table(
                     "AUC 6 %": f"{summary['auc_6']:.3f}",
                     "failures 6 %": f"{summary['failure_rate_6']:.1%}",
                     "images": str(summary["images"]),
+                    "missed": str(summary["missed"]),
+                    **{title: two_digits(summary[key]) for title, key in POSE_COLUMNS.items()},
                     "size": f"{size.bytes:,} bytes",
                     "parameters": "" if size.parameters is None else f"{size.parameters:,}",
                 }
@@ -128,6 +145,7 @@ def comparison_table(
                 "labels": "original",
                 **{bin_title(name): row[f"nme_{name}"] for name in metrics.YAW_BINS},
                 "mean of bins": row["nme_mean"],
+                **{title: row[key] for title, key in POSE_COLUMNS.items()},
                 "FPS GPU": row["fps_gpu"],
                 "FPS CPU": row["fps_cpu"],
                 "ms CPU": row["ms_cpu"],
@@ -167,6 +185,8 @@ def best_and_worst(evaluation: Evaluation, labels: str) -> list[tuple[str, list[
     """Rows of pictures for each model: lowest, middle and highest NME, from left to right rising."""
     rows: list[tuple[str, list[Picture]]] = []
     for model, errors in errors_of_models(evaluation, labels).items():
+        if not np.isfinite(errors).any():
+            continue
         for kind, indices in extremes(errors).items():
             rows.append((f"{model}\n{kind}", pictures_of(evaluation, labels, model, indices)))
     return rows
@@ -186,16 +206,16 @@ def side_by_side(evaluation: Evaluation, labels: str) -> list[tuple[str, list[Pi
 
 
 def errors_of_models(evaluation: Evaluation, labels: str) -> dict[str, Array]:
-    """Model -> (N,) NME of the faces of a label set, in their order."""
+    """Model -> (N,) NME of the faces of a label set, in their order; infinite for a missed face."""
     part = evaluation.table[evaluation.table["labels"] == labels]
     return {str(model): rows["nme"].to_numpy() for model, rows in part.groupby("model", sort=False)}
 
 
 def extremes(errors: Array) -> dict[str, NDArray[np.intp]]:
-    """Kind -> indices of the faces with the lowest, middle and highest errors, each rising."""
-    count = min(SHEET_COLUMNS, max(1, len(errors) // 3))
-    middle = (len(errors) - count) // 2
-    order = np.argsort(errors, kind="stable")
+    """Kind -> indices of the found faces with the lowest, middle and highest errors, each rising."""
+    order = np.argsort(errors, kind="stable")[: np.isfinite(errors).sum()]
+    count = min(SHEET_COLUMNS, max(1, len(order) // 3))
+    middle = (len(order) - count) // 2
     return {"best": order[:count], "typical": order[middle : middle + count], "worst": order[-count:]}
 
 

@@ -106,28 +106,81 @@ def summarize(errors: ArrayLike, yaw: ArrayLike) -> dict[str, float | int | None
     """One entry of `metrics.json`: means per yaw bin and over all, AUC, failure rate.
 
     Args:
-        errors: (N,) NME in percent, N >= 1.
+        errors: (N,) NME in percent, N >= 1; infinite for a missed face, one that was not found. Such a
+            face is a failure and is left out of the means.
         yaw: (N,) degrees, NaN where unknown.
 
     Returns:
-        nme_0_30, nme_30_60, nme_60_90 (None for a bin without a face), nme_mean_of_bins (None
-        unless every bin has one), nme_mean, auc_6, failure_rate_6, images.
+        nme_0_30, nme_30_60, nme_60_90 (None for a bin without a found face), nme_mean_of_bins (None
+        unless every bin has one), nme_mean (None if all are missed), auc_6, failure_rate_6, images,
+        missed (how many of the images).
+
+    >>> summary = summarize([2.0, 4.0, float("inf")], [0.0, 10.0, 80.0])
+    >>> summary["nme_0_30"], summary["nme_60_90"], summary["missed"], round(summary["failure_rate_6"], 2)
+    (3.0, None, 1, 0.33)
     """
     values, bins = check_errors(errors), yaw_bins(yaw)
     if bins.shape != values.shape:
         raise InputError(f"yaw: found shape {bins.shape}, expected {values.shape}, one for each error")
+    found = np.isfinite(values)
     means: list[float | None] = []
     for index in range(len(YAW_BINS)):
-        inside = bins == index
+        inside = (bins == index) & found
         means.append(float(values[inside].mean()) if inside.any() else None)
     known = [mean for mean in means if mean is not None]
     summary: dict[str, float | int | None]
     summary = {f"nme_{name}": mean for name, mean in zip(YAW_BINS, means, strict=True)}
     summary["nme_mean_of_bins"] = float(np.mean(known)) if len(known) == len(YAW_BINS) else None
-    summary["nme_mean"] = float(values.mean())
+    summary["nme_mean"] = float(values[found].mean()) if found.any() else None
     summary["auc_6"] = auc(values)
     summary["failure_rate_6"] = failure_rate(values)
     summary["images"] = int(values.size)
+    summary["missed"] = int((~found).sum())
+    return summary
+
+
+POSE_LIMIT = 99.0
+"""Published errors of head pose leave out faces with an angle beyond this, in degrees."""
+ANGLES = ("pitch", "yaw", "roll")
+
+
+def pose_errors(predicted: ArrayLike, truth: ArrayLike) -> Array:
+    """Absolute errors of head pose, taken the short way round.
+
+    Args:
+        predicted: (..., 3) degrees pitch, yaw, roll.
+        truth: (..., 3) degrees.
+
+    Returns:
+        (..., 3) degrees in [0, 180]; NaN for a face with an unknown angle or a true one beyond
+        POSE_LIMIT.
+
+    >>> pose_errors([[1.0, -2.0, 179.0], [0.0, 0.0, 0.0]], [[0.0, 2.0, -98.0], [0.0, 100.0, 0.0]]).tolist()
+    [[1.0, 4.0, 83.0], [nan, nan, nan]]
+    """
+    p, t = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
+    errors = np.abs((p - t + 180.0) % 360.0 - 180.0)
+    usable = np.isfinite(errors).all(-1) & (np.abs(t) <= POSE_LIMIT).all(-1)
+    return np.where(usable[..., None], errors, np.nan)
+
+
+def summarize_pose(errors: ArrayLike) -> dict[str, float | int | None]:
+    """Mean absolute error of head pose for `metrics.json`.
+
+    Args:
+        errors: (N, 3) of `pose_errors`.
+
+    Returns:
+        pose_mae_pitch, pose_mae_yaw, pose_mae_roll, pose_mae (their mean), all in degrees and None
+        without a usable face, and pose_faces, the number of usable faces.
+    """
+    values = np.asarray(errors, np.float64).reshape(-1, 3)
+    values = values[np.isfinite(values).all(-1)]
+    means = values.mean(0).tolist() if len(values) else [None] * 3
+    summary: dict[str, float | int | None]
+    summary = {f"pose_mae_{angle}": mean for angle, mean in zip(ANGLES, means, strict=True)}
+    summary["pose_mae"] = float(values.mean()) if len(values) else None
+    summary["pose_faces"] = len(values)
     return summary
 
 
@@ -138,11 +191,11 @@ def headline(summary: Mapping[str, Any]) -> float:
 
 
 def check_errors(errors: ArrayLike) -> Array:
-    """Return `errors` as (N,) float64; InputError where there is none or one is not a number."""
+    """Return `errors` as (N,) float64; InputError if there is none or one is not a number."""
     array = np.asarray(errors, np.float64)
-    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
-        found = f"shape {array.shape}" + (" with NaN or infinity" if not np.isfinite(array).all() else "")
-        raise InputError(f"errors: found {found}, expected (N,) finite percentages, N >= 1")
+    if array.ndim != 1 or array.size == 0 or np.isnan(array).any():
+        found = f"shape {array.shape}" + (" with NaN" if np.isnan(array).any() else "")
+        raise InputError(f"errors: found {found}, expected (N,) percentages, N >= 1")
     return array
 
 

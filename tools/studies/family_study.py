@@ -219,7 +219,7 @@ def test(config: StudyConfig, run: Run) -> None:
     entries = load_entries([run.version_dir])
     faces = aflw2000_3d.read(config.test_dir, wrap_pose=False)
     result = evaluate(entries, {"original": faces})
-    write_report(result, entries, TEST_DATASET, run.metrics_file.parent)
+    write_report(result, TEST_DATASET, run.metrics_file.parent)
 
 
 def time_all(config: StudyConfig) -> None:

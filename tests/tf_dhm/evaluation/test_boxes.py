@@ -30,6 +30,8 @@ def test_disturbed_boxes_are_off_by_the_errors_asked_for() -> None:
     off = (found[:, :2] + found[:, 2:] - true[:2] - true[2:]) / 2 / side
     assert off.std(0) == pytest.approx([0.03, 0.03], rel=0.1)
     assert np.log((found[:, 2] - found[:, 0]) / (true[2] - true[0])).std() == pytest.approx(0.05, rel=0.1)
+    other = replace(faces[3], landmarks=faces[3].landmarks + 5.0, box_landmarks=faces[3].landmarks)
+    assert np.asarray(boxes.find(other, black)).tolist() == found[3].tolist()
     with pytest.raises(InputError, match="box_error: found -1 and 0, expected 0 or more"):
         disturbed_boxes(-1, 0)
 

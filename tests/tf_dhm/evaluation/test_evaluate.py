@@ -19,7 +19,7 @@ from pipelines.datasets.samples import FaceSample, Refusal
 from tests.fakes import mean_shape_in_box
 from tests.shift_model import SIZE, ShiftModel, entry, face
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation.boxes import Boxes
+from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes
 from tf_dhm.evaluation.entries import Entry, predict_faces
 from tf_dhm.evaluation.evaluate import evaluate, summarize
 from tf_dhm.evaluation.report import write_report
@@ -58,21 +58,54 @@ def test_an_entry_is_given_the_box_of_its_points() -> None:
         evaluate([entries[0]] * 2, {"original": [face()]})
 
 
-def test_faces_without_a_box_are_refused(tmp_path: Path) -> None:
+def test_missed_faces_are_counted_as_failures(tmp_path: Path) -> None:
     entry = Entry("shift", partial(predict_faces, ShiftModel()), SIZE)
-    boxes = Boxes(
-        "made up", lambda face, image: None if face.name == "face1" else np.array([1.0, 2.0, 30.0, 40.0])
-    )
-    result = evaluate([entry], {"original": [face(0), face(1), face(2)]}, boxes)
-    assert result.table["name"].tolist() == ["face0", "face2"]
-    assert result.refused.to_numpy().tolist() == [["original", "face1", "found no box"]]
+    found = np.array([1.0, 2.0, 30.0, 40.0])
+    boxes = Boxes("made up", "boxes made up", lambda face, image: None if face.name == "face1" else found)
+    result = evaluate([entry], {"original": [face(0), face(1), face(2)]}, [TRUE_BOXES, boxes])
+    assert list(result.rows) == ["shift", "shift (made up)"]
+    table = result.table.set_index(["model", "name"])["nme"]
+    assert np.isfinite(table["shift"]).all()
+    assert np.isinf(table["shift (made up)"]).tolist() == [False, True, False]
     expected = predict_boxes(ShiftModel(), np.zeros((60, 80, 3), np.uint8), [[1, 2, 30, 40]])[0]
-    np.testing.assert_allclose(result.landmarks["shift", "original"][0], expected, atol=1e-4)
-    text = write_report(result, [entry], "csv", tmp_path)
-    assert "crops are cut from made up." in text
-    assert json.loads((tmp_path / "metrics.json").read_text())["shift"]["original"]["boxes"] == "made up"
-    with pytest.raises(InputError, match="found inner, which wants boxes without the jaw"):
-        evaluate([replace(entry, name="inner", box_start=17)], {"original": [face()]}, boxes)
+    np.testing.assert_allclose(result.landmarks["shift (made up)", "original"][0], expected, atol=1e-4)
+    text = write_report(result, "csv", tmp_path)
+    assert "- shift (made up): 1 missed" in text
+    results = json.loads((tmp_path / "metrics.json").read_text())
+    missed = results["shift (made up)"]["original"]
+    assert (missed["missed"], missed["images"], missed["boxes"]) == (1, 3, "boxes made up")
+    assert missed["failure_rate_6"] == 1.0  # the two others are found far off
+    assert missed["nme_mean"] == pytest.approx(table["shift (made up)"].iloc[[0, 2]].mean())
+    assert results["shift"]["original"]["missed"] == 0
+
+
+def test_a_system_without_the_jaw_takes_true_boxes_alone() -> None:
+    inner = Entry("inner", partial(predict_faces, ShiftModel()), SIZE, box_start=17)
+    boxes = Boxes("made up", "boxes made up", lambda face, image: np.array([1.0, 2.0, 30.0, 40.0]))
+    assert list(evaluate([inner], {"original": [face()]}, [TRUE_BOXES, boxes]).rows) == ["inner"]
+    with pytest.raises(InputError, match="found inner"):
+        evaluate([inner], {"original": [face()]}, [boxes])
+
+
+def test_crops_of_other_labels_are_cut_from_the_original_boxes() -> None:
+    original = face()
+    moved = replace(
+        original, landmarks=original.landmarks * np.float32(1.1), box_landmarks=original.landmarks
+    )
+    result = evaluate([entry(ShiftModel())], {"original": [original], "other": [moved]})
+    np.testing.assert_array_equal(result.landmarks["shift", "original"], result.landmarks["shift", "other"])
+    box = geometry.landmark_box(original.landmarks)
+    expected = metrics.nme(mean_shape_in_box(box), moved.landmarks)
+    assert result.table["nme"].to_list()[1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_pose_of_the_mean_shape_has_no_error() -> None:
+    result = evaluate([entry(ShiftModel())], {"original": [face(0, 0.0), face(0, 12.0)]})
+    errors = result.table[["pitch_error", "yaw_error", "roll_error"]].to_numpy()
+    np.testing.assert_allclose(errors, [[0.0, 0.0, 0.0], [0.0, 12.0, 0.0]], atol=1e-3)
+    summary = summarize(result.table)["shift"]["original"]
+    assert summary["pose_mae_yaw"] == pytest.approx(6.0, abs=1e-3)
+    assert summary["pose_faces"] == 2
 
 
 def test_faces_that_cannot_be_read_are_refused_and_listed() -> None:
@@ -98,9 +131,8 @@ def test_faces_that_cannot_be_read_are_refused_and_listed() -> None:
 
 
 def test_nan_predictions_are_not_summarized() -> None:
-    result = evaluate([entry(ShiftModel(np.nan))], {"original": [face()]})
-    with pytest.raises(InputError, match="with NaN"):
-        summarize(result.table)
+    with pytest.raises(InputError, match="shift: found landmarks that are NaN"):
+        evaluate([entry(ShiftModel(np.nan))], {"original": [face()]})
 
 
 def test_summaries_per_model_and_label_set() -> None:
@@ -113,7 +145,7 @@ def test_summaries_per_model_and_label_set() -> None:
             ("a", "other", "x", np.nan, "", 3.0),
         ],
         columns=["model", "labels", "name", "yaw", "bin", "nme"],
-    )
+    ).assign(pitch_error=np.nan, yaw_error=np.nan, roll_error=np.nan)
     results = summarize(table)
     assert list(results) == ["b", "a"]
     assert list(results["a"]) == ["original", "other"]

@@ -11,8 +11,11 @@ from tf_dhm.face import metrics
 
 def test_published_rows_are_as_printed() -> None:
     published = read_published()
-    table_1 = published[(published["source"] == "published") & (published["system"] != "SynergyNet")]
+    later = published["note"].str.contains("not re-run")
+    table_1 = published[(published["source"] == "published") & ~later]
     assert len(table_1) == 16
+    best = published[published["nme_mean"] != ""].astype({"nme_mean": float}).nsmallest(1, "nme_mean")
+    assert best["system"].item() == "DSFNet-f"
     assert set(published["source"]) == {"published", "measured side by side"}
     row = table_1[table_1["system"] == "Fast DHM"].iloc[0]
     assert row[["nme_0_30", "nme_30_60", "nme_60_90", "nme_mean", "fps_gpu", "fps_cpu", "size"]].tolist() == [
@@ -25,6 +28,7 @@ def test_published_rows_are_as_printed() -> None:
         "0.9 MB",
     ]
     # A printed mean that is not the mean of the printed bins says so.
+    published = published[published["nme_0_30"] != ""]
     bins = published[[f"nme_{name}" for name in metrics.YAW_BINS]].astype(float).mean(axis=1)
     differs = (bins - published["nme_mean"].astype(float)).abs() > 0.015
     assert set(published.loc[differs, "system"]) == {"DHM", "DHM+RHG", "Hyperface", "MDM", "ERT"}

@@ -12,25 +12,23 @@ import pytest
 
 from pipelines.datasets.samples import FaceSample, Refusal
 from tests.shift_model import ShiftModel, entry, faces
-from tf_dhm.evaluation.entries import Entry
 from tf_dhm.evaluation.evaluate import Evaluation, evaluate
 from tf_dhm.evaluation.report import best_and_worst, errors_of_models, side_by_side, write_report
 
 
 @pytest.fixture
-def evaluated() -> tuple[Evaluation, list[Entry]]:
+def evaluated() -> Evaluation:
     good, bad = ShiftModel(0.0, "good"), ShiftModel(1.0, "bad")
     entries = [entry(good), replace(entry(bad, 2), name="bad (2 passes)")]
     yaws = [0.0, 10.0, -45.0, 50.0, 80.0, -90.0, 5.0]
     label_sets: dict[str, list[FaceSample | Refusal]]
     label_sets = {"original": [*faces(yaws), Refusal("face9", "empty")], "other": [*faces(yaws[:4])]}
-    return evaluate(entries, label_sets), entries
+    return evaluate(entries, label_sets)
 
 
-def test_report(evaluated: tuple[Evaluation, list[Entry]], tmp_path: Path) -> None:
-    result, entries = evaluated
+def test_report(evaluated: Evaluation, tmp_path: Path) -> None:
     output = tmp_path / "made" / "out"
-    text = write_report(result, entries, "aflw2000_3d", output)
+    text = write_report(evaluated, "aflw2000_3d", output)
     assert sorted(p.name for p in output.iterdir()) == [
         "best_and_worst.png",
         "ced.png",
@@ -52,6 +50,13 @@ def test_report(evaluated: tuple[Evaluation, list[Entry]], tmp_path: Path) -> No
         "auc_6",
         "failure_rate_6",
         "images",
+        "missed",
+        "pose_mae_pitch",
+        "pose_mae_yaw",
+        "pose_mae_roll",
+        "pose_mae",
+        "pose_faces",
+        "boxes",
     ]
     assert original["images"] == 7
     assert results["good"]["other"]["nme_mean_of_bins"] is None
@@ -74,13 +79,16 @@ def test_report(evaluated: tuple[Evaluation, list[Entry]], tmp_path: Path) -> No
     theirs = by_name["DHM", "original"]
     assert (theirs["source"], theirs["mean of bins"], theirs["60–90"]) == ("published", "4.11", "6.91")
     assert theirs["note"] == "mean as printed; the mean of the bins is 4.62"
+    assert ours["yaw"] == f"{original['pose_mae_yaw']:.2f}"
+    assert (by_name["6DRepNet", "original"]["pose"], by_name["6DRepNet", "original"]["mean of bins"]) == (
+        "3.97",
+        "–",
+    )
     assert by_name["3DDFA_V2 mb05 (ONNX Runtime)", "re-annotated"]["mean of bins"] == "2.99"
 
 
-def test_report_of_another_dataset_has_no_published_rows(
-    evaluated: tuple[Evaluation, list[Entry]], tmp_path: Path
-) -> None:
-    text = write_report(*evaluated, "wild68", tmp_path)
+def test_report_of_another_dataset_has_no_published_rows(evaluated: Evaluation, tmp_path: Path) -> None:
+    text = write_report(evaluated, "wild68", tmp_path)
     assert "# Accuracy on wild68" in text
     assert "published" not in text
 
@@ -88,7 +96,7 @@ def test_report_of_another_dataset_has_no_published_rows(
 def test_unknown_pose_gives_means_without_bins(tmp_path: Path) -> None:
     entries = [entry(ShiftModel())]
     result = evaluate(entries, {"original": faces([np.nan, np.nan])})
-    write_report(result, entries, "points", tmp_path)
+    write_report(result, "points", tmp_path)
     summary = json.loads((tmp_path / "metrics.json").read_text())["shift"]["original"]
     assert summary["nme_30_60"] is None
     assert summary["nme_mean_of_bins"] is None
@@ -96,8 +104,8 @@ def test_unknown_pose_gives_means_without_bins(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "per_image.csv")[["yaw", "bin"]].isna().all(axis=None)
 
 
-def test_best_typical_and_worst_are_sorted(evaluated: tuple[Evaluation, list[Entry]]) -> None:
-    rows = best_and_worst(evaluated[0], "original")
+def test_best_typical_and_worst_are_sorted(evaluated: Evaluation) -> None:
+    rows = best_and_worst(evaluated, "original")
     assert [title for title, _ in rows[:3]] == ["good\nbest", "good\ntypical", "good\nworst"]
     assert len(rows) == 6
     # Face i is stretched by 2 i %, so the model of the mean shape errs more with i.
@@ -108,8 +116,8 @@ def test_best_typical_and_worst_are_sorted(evaluated: tuple[Evaluation, list[Ent
     ]
 
 
-def test_models_side_by_side(evaluated: tuple[Evaluation, list[Entry]]) -> None:
-    rows = side_by_side(evaluated[0], "original")
+def test_models_side_by_side(evaluated: Evaluation) -> None:
+    rows = side_by_side(evaluated, "original")
     assert [title for title, _ in rows] == [
         f"{kind}\n{model}" for kind in ("best", "typical", "worst") for model in ("good", "bad (2 passes)")
     ]
@@ -117,7 +125,7 @@ def test_models_side_by_side(evaluated: tuple[Evaluation, list[Entry]]) -> None:
     names = [[p.caption.split()[0] for p in pictures] for _, pictures in rows]
     assert names[0] == names[1]
     assert rows[0][1][0].caption != rows[1][1][0].caption
-    errors = errors_of_models(evaluated[0], "original")
+    errors = errors_of_models(evaluated, "original")
     mean = np.mean(list(errors.values()), 0)
     assert names[0][0] == f"face{mean.argmin()}"
     assert names[4][-1] == f"face{mean.argmax()}"

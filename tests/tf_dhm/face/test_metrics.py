@@ -91,8 +91,35 @@ def test_summary_by_hand() -> None:
         "auc_6": pytest.approx((5 / 6 + 3 / 6 + 1 / 6) / 4),
         "failure_rate_6": 0.25,
         "images": 4,
+        "missed": 0,
     }
     assert metrics.headline(summary) == pytest.approx(16 / 3)
+
+
+def test_missed_faces_are_failures_and_in_no_mean() -> None:
+    summary = metrics.summarize([1.0, np.inf, 5.0, np.inf], [10.0, -20.0, 45.0, -80.0])
+    assert (summary["nme_0_30"], summary["nme_30_60"], summary["nme_60_90"]) == (1.0, 5.0, None)
+    assert (summary["nme_mean_of_bins"], summary["nme_mean"]) == (None, 3.0)
+    assert summary["auc_6"] == pytest.approx((5 / 6 + 1 / 6) / 4)
+    assert (summary["failure_rate_6"], summary["images"], summary["missed"]) == (0.5, 4, 2)
+    assert metrics.summarize([np.inf], [0.0])["nme_mean"] is None
+    assert metrics.ced([1.0, np.inf], [0.0, 1.0, 6.0]).tolist() == [0.0, 0.5, 0.5]
+
+
+def test_pose_errors_go_the_short_way_and_leave_out_large_angles() -> None:
+    truth = [[10.0, 20.0, -95.0], [0.0, 99.5, 0.0], [np.nan, 0.0, 0.0]]
+    errors = metrics.pose_errors([[12.0, 17.0, 175.0]] * 3, truth)
+    assert errors[0].tolist() == [2.0, 3.0, 90.0]
+    assert np.isnan(errors[1:]).all()
+    summary = metrics.summarize_pose(np.concatenate([errors, [[4.0, 1.0, 0.0]]]))
+    assert summary == {
+        "pose_mae_pitch": 3.0,
+        "pose_mae_yaw": 2.0,
+        "pose_mae_roll": 45.0,
+        "pose_mae": pytest.approx(50.0 / 3.0),
+        "pose_faces": 2,
+    }
+    assert metrics.summarize_pose(np.full((2, 3), np.nan))["pose_mae"] is None
 
 
 def test_summary_without_pose_has_no_bins() -> None:
