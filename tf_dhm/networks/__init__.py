@@ -1,3 +1,3 @@
 """Keras layers and the networks of the DHM family."""
 
-__all__ = ["backbones", "config", "dhm", "layers", "models", "projection", "quality"]
+__all__ = ["backbones", "config", "dhm", "keras_compat", "layers", "models", "projection", "quality"]

@@ -91,6 +91,7 @@ def build_dhm(config: ModelConfig) -> tf.keras.Model:
             x, memory = cell(x, memory)
         if hidden_layer is not None:
             x = hidden_layer(x)
+        x = layers.Activation("linear", name=f"features{step + 1}")(x)  # gives each step's features a name
         state = layers.Add(dtype="float32", name=f"state{step + 1}")([state, increment(x)])
         landmarks = project(state)
     return tf.keras.Model({"image": image, "heatmap": heatmap}, to_unit(landmarks), name="dhm")
@@ -128,12 +129,24 @@ def trace_states(model: tf.keras.Model) -> tf.keras.Model:
         A model of the same inputs with two lists as outputs: `landmarks`, (B, 68, 3) pixels of
         each state from p_0 on, and `heatmaps`, (B, S, S, 3) of each step whose CNN saw one.
     """
-    points = _outputs(model.get_layer(LANDMARKS))
-    drawn = [layer for layer in model.layers if layer.name == DRAW]
-    maps = [model.input["heatmap"], *(tensor for layer in drawn for tensor in _outputs(layer))]
+    names = {layer.name for layer in model.layers}
+    steps = sum(f"state{step}" in names for step in range(1, len(names)))
+    states = [model.get_layer(name).output for name in ("initial_state", *_numbered("state", steps))]
+    if "reshape" in names:
+        states = [model.get_layer("reshape")(state) for state in states]
+    points = [model.get_layer(LANDMARKS)(state) for state in states]
+    maps = [model.input["heatmap"]]
+    if DRAW in names:
+        maps += [model.get_layer(DRAW)(landmarks) for landmarks in points[1:-1]]
     return tf.keras.Model(model.input, {"landmarks": points, "heatmaps": maps}, name="states")
 
 
-def _outputs(layer: tf.keras.layers.Layer) -> list[Tensor]:
-    """Of a layer that is used several times, in that order."""
-    return [layer.get_output_at(i) for i in range(len(layer.inbound_nodes))]
+def last_features(model: tf.keras.Model) -> Tensor:
+    """The tensor (B, F) of which a network of `build_dhm` makes its last increment."""
+    names = {layer.name for layer in model.layers}
+    steps = sum(f"features{step}" in names for step in range(1, len(names)))
+    return model.get_layer(f"features{steps}").output
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [f"{name}{number}" for number in range(1, count + 1)]

@@ -10,6 +10,8 @@ import tensorflow as tf
 from tf_dhm.core.types import Tensor
 from tf_dhm.face import heatmap
 
+Shape = tuple[int | None, ...]
+
 register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
 
 
@@ -65,8 +67,8 @@ class DiffusionHeatMap(tf.keras.layers.Layer):
         drawn = tf.reshape(drawn, [-1, self.size, self.size, 3])
         return tf.cast(drawn, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return tf.TensorShape([input_shape[0], self.size, self.size, 3])
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return (input_shape[0], self.size, self.size, 3)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size}
@@ -106,10 +108,10 @@ class StemConvolution(tf.keras.layers.Layer):
             outputs += tf.nn.conv2d(drawn, self.kernel[:, :, 3:], self.strides, "SAME")
         return outputs
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        batch, height, width, _ = tf.TensorShape(input_shape[0])
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        batch, height, width, _ = input_shape[0]
         sides = [None if side is None else -(-side // self.strides) for side in (height, width)]
-        return tf.TensorShape([batch, *sides, self.filters])
+        return (batch, *sides, self.filters)
 
     def get_config(self) -> dict[str, Any]:
         own = {"filters": self.filters, "use_heatmap": self.use_heatmap}
@@ -147,8 +149,8 @@ class SeparableBlock(tf.keras.layers.Layer):
         outputs = self.normalization(self.convolution(inputs), training=training)
         return tf.nn.relu(outputs + inputs if self.add_input else outputs)
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return self.convolution.compute_output_shape(input_shape)
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return tuple(self.convolution.compute_output_shape(input_shape))
 
     def get_config(self) -> dict[str, Any]:
         own = {"filters": self.filters, "stride": self.stride, "residual": self.residual}
@@ -223,8 +225,8 @@ class Evolution(tf.keras.layers.Layer):
             output, states = self.cell(output, states)
         return output
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return tf.TensorShape(input_shape[0])
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return tuple(input_shape[0])
 
     def get_config(self) -> dict[str, Any]:
         cell = tf.keras.layers.serialize(self.cell)
@@ -251,8 +253,8 @@ class InitialState(tf.keras.layers.Layer):
         state = tf.constant(self.values, self.compute_dtype)
         return tf.broadcast_to(state, [tf.shape(inputs)[0], len(self.values)])
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return tf.TensorShape([input_shape[0], len(self.values)])
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        return (input_shape[0], len(self.values))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "values": self.values}

@@ -82,8 +82,8 @@ class Projection(tf.keras.layers.Layer):
         half, middle = self.size / 2.0, (self.size - 1) / 2.0
         return points * (half, -half, half) + (middle, middle, 0.0)
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return tf.TensorShape([input_shape[0], NUM_LANDMARKS, 3])
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int, int]:
+        return (input_shape[0], NUM_LANDMARKS, 3)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size, "model": self.model}

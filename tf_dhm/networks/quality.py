@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
+from tf_dhm.networks.dhm import last_features
 
 GOOD_NME = 10.0
 """NME in percent up to which landmarks count as right."""
@@ -113,11 +114,7 @@ def network_with_features(network: tf.keras.Model) -> tf.keras.Model:
         A model of the same inputs: `landmarks` (B, 68, 3) in the network's unit, `features` (B, F).
     """
     names = [layer.name for layer in network.layers]
-    if "flatten" in names:
-        features = network.get_layer("flatten").output
-    else:
-        increment = network.get_layer("increment")
-        features = increment.get_input_at(len(increment.inbound_nodes) - 1)
+    features = network.get_layer("flatten").output if "flatten" in names else last_features(network)
     return tf.keras.Model(network.input, {"landmarks": network.output, "features": features})
 
 

@@ -20,7 +20,7 @@ def cnn(config: ModelConfig) -> tf.keras.Model:
 
 
 def shape_of(model: tf.keras.Model, name: str) -> tuple[int, ...]:
-    return tuple(model.get_layer(name).output_shape[1:])
+    return tuple(model.get_layer(name).output.shape[1:])
 
 
 def test_stages_of_the_reduced_vgg() -> None:

@@ -49,7 +49,7 @@ def test_the_mean_face_fills_its_own_crop() -> None:
 def test_shapes_of_the_stages() -> None:
     config = dataclasses.replace(TINY_MODEL, cnn_multiplier=2.0, rnn_multiplier=1.5)
     model = build_model(config)
-    shapes = {layer.name: tuple(layer.output_shape)[1:] for layer in model.layers[2:]}
+    shapes = {layer.name: tuple(layer.output.shape)[1:] for layer in model.layers[2:]}
     assert shapes["stem"] == (16, 16, 16)
     assert shapes["stage1_down"] == (8, 8, 16)
     assert shapes["stage2_down"] == shapes["stage2_block1"] == (4, 4, 32)

@@ -66,7 +66,7 @@ def test_config_save_and_mixed_precision(tmp_path: Path) -> None:
     layer = projection_layer(STANDARD, SIZE, name="draw")
     clone = Projection.from_config(layer.get_config())
     np.testing.assert_array_equal(clone(states(2)), layer(states(2)))
-    assert layer.compute_output_shape((None, NUM_PARAMETERS)).as_list() == [None, 68, 3]
+    assert layer.compute_output_shape((None, NUM_PARAMETERS)) == (None, 68, 3)
 
     inputs = tf.keras.Input([NUM_PARAMETERS])
     model = tf.keras.Model(inputs, layer(inputs))
