@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,19 @@ import tensorflow as tf
 from tf_dhm.core.types import Tensor
 from tf_dhm.runtime.crops import MAX_SHRINK, MAX_SUPERSAMPLING
 
-with warnings.catch_warnings():
-    # It announces its end of life at import; requirements.txt is where that is dealt with.
-    warnings.simplefilter("ignore")
-    import tensorflow_addons as tfa
+HAS_ADDONS = find_spec("tensorflow_addons") is not None
+"""tensorflow-addons ends at TensorFlow 2.15; with a later one the twins run."""
+if HAS_ADDONS:
+    with warnings.catch_warnings():
+        # It announces its end of life at import; requirements.txt is where that is dealt with.
+        warnings.simplefilter("ignore")
+        import tensorflow_addons as tfa
 
 BLUR_KERNEL = (9, 9)
 """Size of the Gaussian blur's kernel in pixels."""
 
 
-def rotations(angles: Tensor, use_addons: bool = True) -> Tensor:
+def rotations(angles: Tensor, use_addons: bool = HAS_ADDONS) -> Tensor:
     """Rotation matrices, clockwise on a screen whose y points down.
 
     Args:
@@ -43,7 +47,7 @@ def rotations(angles: Tensor, use_addons: bool = True) -> Tensor:
     return tf.stack([tf.stack([cos, -sin], -1), tf.stack([sin, cos], -1)], -2)
 
 
-def affine_crop(images: Tensor, matrix: Tensor, size: int, use_addons: bool = True) -> Tensor:
+def affine_crop(images: Tensor, matrix: Tensor, size: int, use_addons: bool = HAS_ADDONS) -> Tensor:
     """Sample crops by affine maps (turned, scaled, shifted, mirrored), bilinear.
 
     Beyond the border the image is mirrored, its last pixel repeated: black would tell where the
@@ -100,7 +104,7 @@ def smooth_crop(images: Tensor, matrix: Tensor, size: int) -> Tensor:
 
 
 def gaussian_blur(
-    images: Tensor, level: Tensor, sigmas: tuple[float, ...], use_addons: bool = True
+    images: Tensor, level: Tensor, sigmas: tuple[float, ...], use_addons: bool = HAS_ADDONS
 ) -> Tensor:
     """Blur each image by the Gaussian of its level, borders reflected.
 
