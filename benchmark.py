@@ -1,13 +1,13 @@
-"""Time exported models beside MediaPipe's face_landmark.tflite: a table, and a JSON file.
+"""Time exported models and systems of others alternately in one run: a table, and a JSON file.
 
-python benchmark.py --models savedmodels/fast_dhm savedmodels/fast_dhm_x2 --output benchmark.json
-python benchmark.py --models fast_dhm --kinds float32 --peers mediapipe dlib my_adapter.json other.tflite
+python benchmark.py --models fast_dhm fast_dhm_x2 --kinds float16 --threads 1
+python benchmark.py --photo PHOTO --peers mediapipe dlib facemesh=MEDIAPIPE_ENV/bin/python my_adapter.json
+python benchmark.py --reference mb05_120x120.tflite --output benchmark.json
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tf_dhm.core.cli import run_script
 
@@ -16,13 +16,10 @@ import tyro
 from tf_dhm.evaluation import benchmark
 from tf_dhm.evaluation.benchmark import BenchmarkConfig
 
-PHOTO = Path(__file__).resolve().parent / "tests" / "data" / "astronaut.jpg"
-
 
 @dataclass(frozen=True)
 class Config(BenchmarkConfig):
     models: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned_x1", "fast_dhm_tuned", "fast_dhm_x2")
-    photo: Path = PHOTO
 
 
 def main() -> None:

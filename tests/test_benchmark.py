@@ -14,6 +14,7 @@ from tests.tiny_models import write_tiny_model
 from tf_dhm.export.tflite import convert
 
 ROOT = Path(__file__).resolve().parents[1]
+PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -47,17 +48,32 @@ def test_from_end_to_end(model: Path, tmp_path: Path) -> None:
         "--threads",
         "1",
         "2",
+        "--stages",
+        "model",
+        "cut",
+        "crop",
     ]
     done = run(
-        "--models", model, *what, "--rounds", "2", "--turn-ms", "1", "--op-profile", "--output", output
+        "--models",
+        model,
+        "--photo",
+        PHOTO,
+        *what,
+        "--rounds",
+        "2",
+        "--turn-ms",
+        "1",
+        "--op-profile",
+        "--output",
+        output,
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(output.read_text())
     assert report["machine"]["cpu"]
     assert report["rounds"] == 2
     cpu = [row for row in report["results"] if row["device"] == "cpu"]
-    assert [row["threads"] for row in cpu] == [1] * 11 + [2] * 11
-    assert {row["stage"] for row in cpu} == {"model", "cut", "crop", "detect"}
+    assert [row["threads"] for row in cpu] == [1] * 9 + [2] * 9
+    assert {row["stage"] for row in cpu} == {"model", "cut", "crop"}
     assert all(row["ms"] > 0 and row["ratio"] > 0 and row["inside"] for row in cpu)
     assert [row["operation"] for row in report["op_profile"]["tiny_float32"]][:2] == ["CAST", "CONV_2D"]
     assert "mediapipe face_landmark" in done.stdout

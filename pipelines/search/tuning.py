@@ -45,9 +45,11 @@ from pipelines.search.trials import (
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.evaluation import benchmark
+from tf_dhm.evaluation.benchmark import REFERENCE
 from tf_dhm.evaluation.entries import model_size
-from tf_dhm.evaluation.peers.mediapipe import mediapipe_file
+from tf_dhm.evaluation.network_cases import tflite_case
+from tf_dhm.evaluation.peers.face_landmark import mediapipe_file
+from tf_dhm.evaluation.timing import Case, take_turns
 from tf_dhm.export import saved_model as export
 from tf_dhm.export import tflite as tflite_export
 from tf_dhm.face import metrics
@@ -340,14 +342,14 @@ def measure_latency(version_dir: Path, output_dir: Path) -> dict[str, float]:
         latency_ratio, latency_ms, reference_ms: medians over 200 calls or more, and tflite_bytes.
     """
 
-    def case(name: str, file: Path) -> benchmark.Case:
-        return benchmark.tflite_case(name, file, "float32", batch=1, threads=1, runtime=None)
+    def case(name: str, file: Path) -> Case:
+        return tflite_case(name, file, "float32", batch=1, threads=1, runtime=None)
 
     with TemporaryDirectory() as folder, FileLock(output_dir / "latency.lock"):
         (contents,) = tflite_export.convert(version_dir, Path(folder), ("float32",), name="trial").values()
-        reference, own = benchmark.take_turns(
-            case(benchmark.REFERENCE, mediapipe_file()),
-            [case("trial", contents.path)],
+        network = case(REFERENCE, mediapipe_file())
+        reference, own = take_turns(
+            [(network, case("trial", contents.path))],
             LATENCY_ROUNDS,
             LATENCY_TURN_SECONDS,
             "timing",

@@ -3,11 +3,15 @@
 __all__ = [
     "benchmark",
     "boxes",
+    "cases",
     "entries",
     "evaluate",
     "figures",
     "labelled_faces",
+    "network_cases",
+    "operations",
     "peers",
     "published",
     "report",
+    "timing",
 ]

@@ -229,7 +229,6 @@ def time_all(config: StudyConfig) -> None:
         raise InputError(f"{config.output_dir}: found no trained model, expected some of {config.presets}")
     timing = BenchmarkConfig(
         models=tuple(models.values()),
-        photo=Path(),
         kinds=("saved_model",),
         stages=("model",),
         threads=(1,),

@@ -4,4 +4,14 @@ A peer is given the photo and the box of the true landmarks, as our models are (
 inner landmarks), and cuts its own crop from it.
 """
 
-__all__ = ["adapter", "dlib_ert", "load", "mediapipe", "network", "peer", "tddfa"]
+__all__ = [
+    "adapter",
+    "dlib_ert",
+    "face_landmark",
+    "facemesh",
+    "facemesh_worker",
+    "load",
+    "network",
+    "peer",
+    "tddfa",
+]

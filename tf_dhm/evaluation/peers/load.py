@@ -11,7 +11,7 @@ from tf_dhm.core.configuration import read_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.peers.adapter import Adapter, FilePeer
 from tf_dhm.evaluation.peers.dlib_ert import DlibPeer
-from tf_dhm.evaluation.peers.mediapipe import mediapipe_adapter
+from tf_dhm.evaluation.peers.face_landmark import mediapipe_adapter
 from tf_dhm.evaluation.peers.peer import Peer
 from tf_dhm.evaluation.peers.tddfa import TddfaPeer
 

@@ -11,8 +11,8 @@ import pytest
 from pipelines.datasets import aflw2000_3d
 from tf_dhm.evaluation.entries import load_peers
 from tf_dhm.evaluation.evaluate import evaluate, summarize
+from tf_dhm.evaluation.peers.face_landmark import MEDIAPIPE_POINTS, mediapipe_file
 from tf_dhm.evaluation.peers.load import load_peer
-from tf_dhm.evaluation.peers.mediapipe import MEDIAPIPE_POINTS, mediapipe_file
 from tf_dhm.face import geometry
 from tf_dhm.runtime.images import read_photo
 

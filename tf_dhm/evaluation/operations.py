@@ -1,0 +1,56 @@
+"""Time of every operation of a TFLite file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from tf_dhm.evaluation.network_cases import random_input
+from tf_dhm.evaluation.timing import time_calls
+from tf_dhm.runtime.tflite import Network
+
+
+def profile_operations(path: Path, rounds: int) -> pd.DataFrame:
+    """Time of each operation of a TFLite file on one thread, with tensorflow's interpreter.
+
+    No interpreter tells the times of operations within XNNPACK, so the graph is cut behind every
+    operation, and an operation is given what its graph takes more than the one before.
+
+    Args:
+        path: of the file; its first signature is timed.
+        rounds: turns of every cut graph, of 20 calls each; their fastest decile counts.
+
+    Returns:
+        columns operation, output (shape), us, total_us (up to and with it), in their order.
+    """
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    model.subgraphs, model.signatureDefs = model.subgraphs[:1], []
+    graph = model.subgraphs[0]
+    operators = graph.operators
+    calls = []
+    for count in range(1, len(operators) + 1):
+        graph.operators, graph.outputs = operators[:count], operators[count - 1].outputs
+        content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+        network = Network(content, runtime="tensorflow")
+        details = network.inputs[0]
+        network.run(random_input(tuple(details["shape"]), details["dtype"]))
+        calls.append(network.interpreter.invoke)
+    turns = [[time_calls(call, 20) for call in calls] for _ in tqdm(range(rounds), path.stem, unit="round")]
+    totals = np.percentile(np.concatenate(turns, axis=1), 10, axis=1) * 1e6  # (operations,)
+    return pd.DataFrame(
+        {
+            "operation": [
+                flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) for operator in operators
+            ],
+            "output": [
+                "x".join(map(str, graph.tensors[operator.outputs[0]].shape)) for operator in operators
+            ],
+            "us": np.diff(totals, prepend=0.0).round(1),
+            "total_us": totals.round(1),
+        }
+    )
