@@ -20,7 +20,9 @@ import tyro
 
 from pipelines.input.calibration import representative_crops
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.saved_model import card_rows, promote, read_description
+from tf_dhm.export.card import card_rows
+from tf_dhm.export.description import read_description
+from tf_dhm.export.promote import promote
 from tf_dhm.export.tflite import convert
 from tf_dhm.runtime.store import find_savedmodel, model_name
 from tf_dhm.runtime.tflite import DEFAULT_KIND, Kind

@@ -117,13 +117,13 @@ def circle(graph: Mapping[str, Collection[str]]) -> list[str]:
 
 
 def package_faults(modules: Modules, packages: Collection[str]) -> list[str]:
-    """Packages without a docstring of one sentence, or whose `__all__` is not their modules, sorted."""
+    """Packages whose docstring begins with no sentence, or whose `__all__` is not their sorted modules."""
     found = []
     for package in packages:
         tree = ast.parse(modules.get(package, ""))
-        docstring = ast.get_docstring(tree) or ""
-        if not docstring.endswith(".") or ". " in docstring or "\n\n" in docstring:
-            found.append(f"{package}: docstring {docstring!r} is not one sentence")
+        sentence = (ast.get_docstring(tree) or "").partition("\n\n")[0]
+        if not sentence.endswith(".") or ". " in sentence:
+            found.append(f"{package}: its docstring begins with {sentence!r}, not with one sentence")
         children = sorted(name.rpartition(".")[2] for name in modules if name.rpartition(".")[0] == package)
         listed = None
         for node in tree.body:

@@ -18,7 +18,8 @@ import export
 from pipelines.datasets.csv_landmarks import read
 from pipelines.prepared import prepare
 from tests.faces import TINY_MODEL, write_faces
-from tf_dhm.export.saved_model import Description, save_model
+from tf_dhm.export.description import Description
+from tf_dhm.export.saved_model import save_model
 from tf_dhm.networks.models import build_model
 from tf_dhm.training.presets import PRESETS
 

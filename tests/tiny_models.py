@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.faces import TINY_MODEL
-from tf_dhm.export.saved_model import Description, save_model
+from tf_dhm.export.description import Description
+from tf_dhm.export.saved_model import save_model
 from tf_dhm.networks.models import build_model
 from tf_dhm.networks.quality import QualityHead
 

@@ -30,14 +30,17 @@ from tf_dhm.core.machine import processor_name
 from tf_dhm.evaluation.entries import load_entries
 from tf_dhm.evaluation.evaluate import evaluate, summarize
 from tf_dhm.evaluation.report import write_report
-from tf_dhm.export import saved_model as export
+from tf_dhm.export.card import CARD_FILE, model_card
+from tf_dhm.export.description import Description, read_description
+from tf_dhm.export.saved_model import read_weights, save_model
 from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, precision_policy
 from tf_dhm.networks.quality import QualityHead
 from tf_dhm.training.config import AugmentConfig, TrainConfig
-from tf_dhm.training.distribution import Devices, Distribution, find_devices
-from tf_dhm.training.trainer import Trainer, Validation, Weights
+from tf_dhm.training.distribution import Distribution, Strategy, find_strategy
+from tf_dhm.training.trainer import Trainer, Weights
+from tf_dhm.training.validation import Validation
 
 OPTIONS_FILE = "options.json"
 COMMAND_FILE = "command.txt"
@@ -170,14 +173,14 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
         resume = resume or was_begun(options)
     if not resume and run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
-    if resume and (export_dir / export.CARD_FILE).exists():
+    if resume and (export_dir / CARD_FILE).exists():
         raise InputError(f"{run_dir}: found the exported model {version_dir}; the run is finished")
     # Until all workers are here, none writes what another one looks at above.
-    devices = find_devices(options.distribute)
+    strategy = find_strategy(options.distribute)
     initial, weights = (None, None) if resume else read_initial(options)
 
-    if not devices.chief:
-        devices.wait_for_all()  # the chief prepares what all read
+    if not strategy.chief:
+        strategy.wait_for_all()  # the chief prepares what all read
     folders = prepared_folders(options)
     if mixture is None:
         mixture = datasets.load_mixture(folders)
@@ -186,27 +189,27 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
         images = mixture.train.images
         folder = data_service.write_images(images, options.cache_dir)
         service = data_service.DataService(options.data_service, folder, images.shape)
-    if devices.chief:
-        devices.wait_for_all()
+    if strategy.chief:
+        strategy.wait_for_all()
     faces, held_out = mixture.train, mixture.val
     counts = np.bincount(mixture.sources, minlength=len(folders)).tolist()
     for (name, _), folder, count in zip(named, folders, counts, strict=True):
         print(f"{name}: {count:,} faces to train with, from {folder}")
-    trainer = make_trainer(options, faces, held_out, mixture.sources, devices, service)
+    trainer = make_trainer(options, faces, held_out, mixture.sources, strategy, service)
     if resume:
         check_faces(run_dir / FACES_FILE, faces, held_out)
         print(f"resuming {run_dir} at step {trainer.resume()} of {trainer.total_steps}")
         if (run_dir / INITIAL_FILE).exists():
-            initial = configuration.read_json(export.Description, run_dir / INITIAL_FILE)
+            initial = configuration.read_json(Description, run_dir / INITIAL_FILE)
     else:
         if weights is not None:
             trainer.initialize(weights)
-        if devices.chief:
+        if strategy.chief:
             begin_run(options, command, trainer, count_faces(faces, held_out), initial)
     val = trainer.fit(options.checkpoint_minutes) if options.train.epochs else trainer.best_metrics()
-    if devices.chief:
+    if strategy.chief:
         finish_run(options, trainer, faces, held_out, counts, val, initial)
-    devices.wait_for_all()
+    strategy.wait_for_all()
     return version_dir
 
 
@@ -215,7 +218,7 @@ def begin_run(
     command: str,
     trainer: Trainer,
     faces: dict[str, Any],
-    initial: export.Description | None,
+    initial: Description | None,
 ) -> None:
     """Write the first checkpoint, and what tells how the run was begun (`faces` as `count_faces`)."""
     # A run that is stopped before it has got anywhere can be resumed too.
@@ -239,7 +242,7 @@ def finish_run(
     held_out: FaceArrays,
     counts: list[int],
     val: dict[str, Any],
-    initial: export.Description | None,
+    initial: Description | None,
 ) -> None:
     """Export the best weights, measure them and write the model card.
 
@@ -256,19 +259,19 @@ def finish_run(
     version_dir = export_dir / "1"
     if not version_dir.exists():  # a run that was killed before it wrote the card has it
         head, quality = fit_head(trainer.best_weights(), options, faces, held_out)
-        export.save_model(
+        save_model(
             trainer.best_weights(),
             options.model,
             describe_run(options, trainer, counts, val, initial, quality),
             version_dir,
             head,
         )
-    description = export.read_description(version_dir)
+    description = read_description(version_dir)
     rows: dict[str, Any] = {}
     if datasets.SYNTHETIC in options.dataset.split(",") and options.test_faces:
         rows = {"synthetic test faces": measure(version_dir, options)}
-    with atomic_write(export_dir / export.CARD_FILE) as path:
-        path.write_text(export.model_card(options.preset, version_dir, description, rows, version_dir.name))
+    with atomic_write(export_dir / CARD_FILE) as path:
+        path.write_text(model_card(options.preset, version_dir, description, rows, version_dir.name))
     print(f"NME on val {metrics.headline(val):.3f} % (mean of bins where poses are known)")
     if rows:
         report = options.run_dir / EVALUATION_FOLDER
@@ -311,7 +314,7 @@ def finished(options: Options) -> Path | None:
     """
     version_dir = options.run_dir / EXPORT_FOLDER / options.preset / "1"
     begun = was_begun(options)
-    return version_dir if begun and (version_dir.parent / export.CARD_FILE).exists() else None
+    return version_dir if begun and (version_dir.parent / CARD_FILE).exists() else None
 
 
 def run_to_end(options: Options, command: str, mixture: datasets.Mixture | None = None) -> Path:
@@ -361,11 +364,11 @@ def describe_run(
     trainer: Trainer,
     counts: list[int],
     val: dict[str, Any],
-    initial: export.Description | None,
+    initial: Description | None,
     quality: dict[str, Any] | None,
-) -> export.Description:
+) -> Description:
     """What the exported model says of itself."""
-    return export.Description(
+    return Description(
         preset=options.preset,
         model=options.model,
         options=without_folders(json.loads((options.run_dir / OPTIONS_FILE).read_text())),
@@ -404,7 +407,7 @@ def describe_datasets(names: list[str], counts: list[int], weights: tuple[float,
     return lines
 
 
-def read_initial(options: Options) -> tuple[export.Description | None, Weights | None]:
+def read_initial(options: Options) -> tuple[Description | None, Weights | None]:
     """The description and the weights of the model that training is to begin with, if any.
 
     Raises:
@@ -412,11 +415,11 @@ def read_initial(options: Options) -> tuple[export.Description | None, Weights |
     """
     if options.init is None:
         return None, None
-    description = export.read_description(Path(options.init))
+    description = read_description(Path(options.init))
     found, expected = dataclasses.asdict(description.model), dataclasses.asdict(options.model)
     if differing := configuration.differences(found, expected, FREE_OPTIONS):
         raise InputError(f"init {options.init}: found a network with {differing} as the chosen preset has")
-    return description, export.read_weights(Path(options.init))
+    return description, read_weights(Path(options.init))
 
 
 def portable_command(command: str) -> str:
@@ -465,7 +468,7 @@ def make_trainer(
     faces: FaceArrays,
     held_out: FaceArrays,
     sources: NDArray[np.int64] | None = None,
-    devices: Devices | None = None,
+    strategy: Strategy | None = None,
     service: data_service.DataService | None = None,
 ) -> Trainer:
     """The trainer of a run over faces in memory.
@@ -475,10 +478,10 @@ def make_trainer(
         faces: to train with.
         held_out: to validate with.
         sources: (len(faces),) which dataset each is of; needed where `options` weight them.
-        devices: to train on, by default one.
+        strategy: to train on, by default one.
         service: what makes the batches, by default this process.
     """
-    devices = Devices() if devices is None else devices
+    strategy = Strategy() if strategy is None else strategy
     size = options.model.input_size
     if options.weights and sources is not None:
         order = batches.make_order(faces, options.train, sources.tolist(), options.weights)
@@ -500,8 +503,8 @@ def make_trainer(
         validation,
         options.run_dir,
         lambda step: faces.name[order.batch(step)].tolist(),
-        devices,
-        lambda first_step, end_step: source(first_step, end_step, devices.rows),
+        strategy,
+        lambda first_step, end_step: source(first_step, end_step, strategy.rows),
     )
 
 

@@ -50,8 +50,8 @@ from tf_dhm.evaluation.entries import model_size
 from tf_dhm.evaluation.network_cases import tflite_case
 from tf_dhm.evaluation.peers.face_landmark import mediapipe_file
 from tf_dhm.evaluation.timing import Case, take_turns
-from tf_dhm.export import saved_model as export
 from tf_dhm.export import tflite as tflite_export
+from tf_dhm.export.description import read_description
 from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, weight_bytes
@@ -255,7 +255,7 @@ class Search(BaseTuner):
             version_dir = training_run.run_to_end(options, self.command, self.faces(options))
         except DivergedError as error:
             return write_result(folder, trial, found | {"status": f"failed: {error}"})
-        description = export.read_description(version_dir)
+        description = read_description(version_dir)
         times = measure_latency(version_dir, self.config.output_dir)
         val = description.val
         found |= {"nme": metrics.headline(val), **{name: val[name] for name in METRICS}, **times}
@@ -381,7 +381,7 @@ def marked_models(config: TuneConfig) -> list[dict[str, Any]]:
     before = {} if config.time_again or not path.is_file() else json.loads(path.read_text())
     found = {}
     for name in config.mark:
-        description = export.read_description(find_savedmodel(name))
+        description = read_description(find_savedmodel(name))
         if list(description.datasets) == [config.dataset]:
             found[name] = before.get(name) or {
                 "nme": metrics.headline(description.val),
@@ -402,7 +402,7 @@ def tune(config: TuneConfig, command: str) -> str:
     if not config.data_dir.exists():  # each trial would fail by it
         raise InputError(f"data-dir: found no {config.data_dir}, expected the folder of {config.dataset}")
     for name in config.mark:  # not at the end of hours
-        export.read_description(find_savedmodel(name))
+        read_description(find_savedmodel(name))
     check_folder(config)
     epochs = passes(config)
     with atomic_write(config.output_dir / CONFIG_FILE) as temporary:

@@ -1,3 +1,3 @@
 """Trained networks as SavedModels, TFLite files and model cards."""
 
-__all__ = ["saved_model", "serving_graph", "tflite", "warmup"]
+__all__ = ["card", "description", "promote", "saved_model", "serving_graph", "tflite", "warmup"]

@@ -33,7 +33,8 @@ from tensorflow.lite.tools import flatbuffer_utils
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.types import Image, Tensor
-from tf_dhm.export.saved_model import read_description, read_head, read_weights
+from tf_dhm.export.description import read_description
+from tf_dhm.export.saved_model import read_head, read_weights
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.networks.config import ModelConfig

@@ -1,4 +1,4 @@
-"""Keras layers of the DHM family: heat map, separable blocks, recurrent cells."""
+"""Keras layers that the families share: heat map (Eq. 3), first convolution, separable block."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
 
 
 @tf.custom_gradient
-def largest_of_each(updates: Tensor, places: Tensor, count: Tensor) -> Any:
-    """The maximum of 0 and of the updates (M, C) that fall on each of `count` places (M,): (count, C).
+def scatter_max(updates: Tensor, indices: Tensor, count: Tensor) -> Any:
+    """The maximum of 0 and of the updates (M, C) with each index (M,): (count, C).
 
-    The gradient goes to the largest update, and whole to each of several equal ones; TensorFlow's own,
-    which shares it among them, takes three times as long.
+    The gradient goes to the largest update, and in full to each of several equal ones. TensorFlow's own
+    gradient, which shares it among them, takes three times as long.
     """
-    drawn = tf.maximum(tf.math.unsorted_segment_max(updates, places, count), 0.0)
+    drawn = tf.maximum(tf.math.unsorted_segment_max(updates, indices, count), 0.0)
 
     def gradient(upstream: Tensor) -> tuple[Tensor, None, None]:
-        kept = (updates > 0.0) & (updates >= tf.gather(drawn, places))
-        return tf.where(kept, tf.gather(upstream, places), 0.0), None, None
+        kept = (updates > 0.0) & (updates >= tf.gather(drawn, indices))
+        return tf.where(kept, tf.gather(upstream, indices), 0.0), None, None
 
     return drawn, gradient
 
@@ -63,7 +63,7 @@ class DiffusionHeatMap(tf.keras.layers.Layer):
         patches = gaussian[:, :, 1, :, None] * gaussian[:, :, 0, None, :]
         updates = patches[..., None] * values[:, :, None, None, :]  # (B, N, 2 RADIUS + 1, same, 3)
         area = tf.shape(points)[0] * self.size * self.size
-        drawn = largest_of_each(tf.reshape(updates, [-1, 3]), tf.reshape(flat, [-1]), area)
+        drawn = scatter_max(tf.reshape(updates, [-1, 3]), tf.reshape(flat, [-1]), area)
         drawn = tf.reshape(drawn, [-1, self.size, self.size, 3])
         return tf.cast(drawn, self.compute_dtype)
 
@@ -155,87 +155,6 @@ class SeparableBlock(tf.keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         own = {"filters": self.filters, "stride": self.stride, "residual": self.residual}
         return {**super().get_config(), **own}
-
-
-@register
-class FastRecurrentCell(tf.keras.layers.Layer):
-    """The fast recurrent cell of Eq. 7.
-
-    F_{t+1} = F_t + tanh(D_i * F_t + D_h * W_hh * h_t),  h_{t+1} = D_h * W_hh * h_t, with D
-    depthwise 3 x 3 and W_hh pointwise convolutions, the same at every step. The state is
-    [F, h], both (B, H, W, C); the output is F_{t+1}. The input of a step is ignored, as in
-    Eq. 7: all that the cell sees comes in by the initial state.
-    """
-
-    def __init__(self, height: int, width: int, channels: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.height, self.width, self.channels = height, width, channels
-        shape = tf.TensorShape([height, width, channels])
-        self.state_size = [shape, shape]
-        self.output_size = shape
-        self.input_depthwise = tf.keras.layers.DepthwiseConv2D(
-            3, padding="same", use_bias=False, dtype=self.dtype_policy, name="input_depthwise"
-        )
-        self.hidden_pointwise = tf.keras.layers.Conv2D(
-            channels, 1, use_bias=False, dtype=self.dtype_policy, name="hidden_pointwise"
-        )
-        self.hidden_depthwise = tf.keras.layers.DepthwiseConv2D(
-            3, padding="same", use_bias=False, dtype=self.dtype_policy, name="hidden_depthwise"
-        )
-
-    def build(self, input_shape: Any) -> None:
-        state = [None, self.height, self.width, self.channels]
-        for layer in (self.input_depthwise, self.hidden_pointwise, self.hidden_depthwise):
-            layer.build(state)
-        super().build(input_shape)
-
-    def call(self, inputs: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        features, hidden = states
-        hidden = self.hidden_depthwise(self.hidden_pointwise(hidden))
-        features = features + tf.tanh(self.input_depthwise(features) + hidden)  # Eq. 7
-        return features, [features, hidden]
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"height": self.height, "width": self.width, "channels": self.channels}
-        return {**super().get_config(), **own}
-
-
-@register
-class Evolution(tf.keras.layers.Layer):
-    """Run a recurrent cell for a fixed number of steps from an initial state, unrolled.
-
-    What `tf.keras.layers.RNN` does over a sequence of equal inputs, without the sequence and
-    without a loop in the graph, so that it converts to TFLite. [F_0, h_0] -> F_steps.
-    """
-
-    def __init__(self, cell: tf.keras.layers.Layer, steps: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.cell = cell
-        self.steps = steps
-
-    def build(self, input_shape: Any) -> None:
-        if not self.cell.built:  # a cell used elsewhere or loaded keeps its weights
-            self.cell.build(input_shape[0])
-        super().build(input_shape)
-
-    def call(self, states: list[Tensor]) -> Tensor:
-        output = states[0]
-        states = list(states)
-        for _ in range(self.steps):
-            output, states = self.cell(output, states)
-        return output
-
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        return tuple(input_shape[0])
-
-    def get_config(self) -> dict[str, Any]:
-        cell = tf.keras.layers.serialize(self.cell)
-        return {**super().get_config(), "cell": cell, "steps": self.steps}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Evolution:
-        cell = tf.keras.layers.deserialize(config["cell"])
-        return cls(**{**config, "cell": cell})
 
 
 @register

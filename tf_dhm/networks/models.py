@@ -10,20 +10,15 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_dhm.face.heatmap import diffusion_heatmap
-from tf_dhm.face.mean_face import mean_landmarks, mean_shape
-from tf_dhm.networks import backbones
-from tf_dhm.networks.backbones import scaled_width
+from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.dhm import build_dhm
-from tf_dhm.networks.layers import Evolution, FastRecurrentCell
-
-POOLED_NORMALIZATION = "global_normalization"
-"""Layer of Fast DHM that normalises the features behind the global depthwise convolution."""
+from tf_dhm.networks.fast_dhm import build_fast_dhm
 
 
 @contextmanager
 def precision_policy(name: str) -> Iterator[None]:
-    """Give the layers that are built inside the Keras precision policy `name`."""
+    """Build layers inside with the Keras precision policy `name`."""
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(name)
     try:
@@ -42,42 +37,8 @@ def build_model(config: ModelConfig) -> tf.keras.Model:
     return BUILDERS[config.family](config)
 
 
-def build_fast_dhm(config: ModelConfig) -> tf.keras.Model:
-    """Build Fast DHM x n; see `build_model`."""
-    layers = tf.keras.layers
-    size = config.input_size
-    image = tf.keras.Input((size, size, 3), name="image")
-    heatmap = tf.keras.Input((size, size, 3), name="heatmap")
-
-    x = backbones.separable(config, image, heatmap)
-    width = scaled_width(config.recurrent_channels, config.rnn_multiplier)
-    hidden = layers.Conv2D(width, 1, use_bias=False, name="pointwise")(x)
-    hidden = layers.BatchNormalization(momentum=0.9, name="pointwise_normalization")(hidden)  # h_0
-    features = layers.ReLU(name="features")(hidden)  # F_0
-    side = features.shape[1]
-    if config.recurrent_steps:
-        cell = FastRecurrentCell(side, side, width, name="cell")
-        features = Evolution(cell, config.recurrent_steps, name="evolution")([features, hidden])
-
-    x = layers.DepthwiseConv2D(side, use_bias=False, name="global_depthwise")(features)
-    x = layers.BatchNormalization(momentum=0.9, name=POOLED_NORMALIZATION)(x)
-    x = layers.Flatten(name="flatten")(x)
-    if config.hidden_units:
-        x = layers.Dense(config.hidden_units, activation="relu", name="hidden")(x)
-    mean = mean_shape().ravel()
-    x = layers.Dense(
-        mean.size,
-        kernel_initializer=tf.keras.initializers.VarianceScaling(0.01),
-        bias_initializer=tf.keras.initializers.Constant(mean.tolist()),
-        dtype="float32",  # half precision would round the landmarks to a fifth of a pixel
-        name="landmarks",
-    )(x)
-    landmarks = layers.Reshape((-1, 3), dtype="float32", name="output")(x)
-    return tf.keras.Model({"image": image, "heatmap": heatmap}, landmarks, name="fast_dhm")
-
-
 BUILDERS: dict[str, Callable[[ModelConfig], tf.keras.Model]] = {"fast_dhm": build_fast_dhm, "dhm": build_dhm}
-"""Family -> what builds its networks."""
+"""Family -> the function that builds its networks."""
 
 
 def weight_bytes(model: tf.keras.Model) -> int:

@@ -1,3 +1,3 @@
 """Presets, losses and the training loop."""
 
-__all__ = ["config", "distribution", "losses", "presets", "trainer"]
+__all__ = ["config", "distribution", "history", "losses", "optimizers", "presets", "trainer", "validation"]

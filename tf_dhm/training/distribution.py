@@ -17,23 +17,23 @@ Distribution = Literal["none", "mirrored", "multi_worker"]
 
 
 @dataclass(frozen=True)
-class Devices:
+class Strategy:
     """The devices that train one network together; each has a replica of it.
 
     Attributes:
-        strategy: what keeps the replicas alike; None for one device without any.
+        distribute: what keeps the replicas alike; None for one device without any.
         worker: number of this process.
         workers: how many processes there are, each with as many devices as the others.
     """
 
-    strategy: tf.distribute.Strategy | None = None
+    distribute: tf.distribute.Strategy | None = None
     worker: int = 0
     workers: int = 1
 
     @property
     def replicas(self) -> int:
-        """Devices of all workers."""
-        return 1 if self.strategy is None else int(self.strategy.num_replicas_in_sync)
+        """Strategy of all workers."""
+        return 1 if self.distribute is None else int(self.distribute.num_replicas_in_sync)
 
     @property
     def chief(self) -> bool:
@@ -47,13 +47,13 @@ class Devices:
 
     def wait_for_all(self) -> None:
         """Return when every worker has called this."""
-        if self.strategy is not None and self.workers > 1:
-            self.strategy.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.ones([])))
+        if self.distribute is not None and self.workers > 1:
+            self.distribute.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.ones([])))
 
     def split(self, batch: dict[str, Tensor]) -> Any:
         """A batch of this process, divided among its devices."""
         devices = self.replicas // self.workers
-        if self.strategy is None or devices == 1:
+        if self.distribute is None or devices == 1:
             return batch
 
         def share(context: tf.distribute.experimental.ValueContext) -> dict[str, Tensor]:
@@ -62,13 +62,13 @@ class Devices:
             first = context.replica_id_in_sync_group % devices
             return {key: value[first::devices] for key, value in batch.items() if key != "step"}
 
-        return self.strategy.experimental_distribute_values_from_function(share)
+        return self.distribute.experimental_distribute_values_from_function(share)
 
     def add_up(self, step: Callable[[Any], Tensor], batch: Any) -> Tensor:
         """The sum over all devices of what `step` finds for the share of each (see `split`)."""
-        if self.strategy is None:
+        if self.distribute is None:
             return step(batch)
-        return self.strategy.reduce("SUM", self.strategy.run(step, (batch,)), axis=None)
+        return self.distribute.reduce("SUM", self.distribute.run(step, (batch,)), axis=None)
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -83,8 +83,8 @@ class Devices:
             return next_creator(**options)
 
         with ExitStack() as stack:
-            if self.strategy is not None:
-                stack.enter_context(self.strategy.scope())
+            if self.distribute is not None:
+                stack.enter_context(self.distribute.scope())
                 stack.enter_context(tf.variable_creator_scope(create))
             yield
 
@@ -100,7 +100,7 @@ def batch_normalizations(model: tf.keras.Model) -> list[tf.keras.layers.BatchNor
     return [layer for layer in model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
 
 
-def find_devices(distribution: Distribution = "none") -> Devices:
+def find_strategy(distribution: Distribution = "none") -> Strategy:
     """The devices that a distribution names.
 
     Of several workers this has to be the first that a process has TensorFlow do, and returns when
@@ -114,13 +114,13 @@ def find_devices(distribution: Distribution = "none") -> Devices:
         InputError: TF_CONFIG is not as TensorFlow documents it.
     """
     if distribution == "none":
-        return Devices()
+        return Strategy()
     if distribution == "mirrored":
-        return Devices(tf.distribute.MirroredStrategy())
+        return Strategy(tf.distribute.MirroredStrategy())
     worker, workers = place_in_cluster()
-    devices = Devices(tf.distribute.MultiWorkerMirroredStrategy(), worker, workers)
-    devices.wait_for_all()
-    return devices
+    strategy = Strategy(tf.distribute.MultiWorkerMirroredStrategy(), worker, workers)
+    strategy.wait_for_all()
+    return strategy
 
 
 def place_in_cluster() -> tuple[int, int]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,23 @@ from tqdm import tqdm
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.types import Tensor
-from tf_dhm.face import geometry, metrics
+from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
+from tf_dhm.networks.fast_dhm import POOLED_NORMALIZATION
 from tf_dhm.networks.layers import DiffusionHeatMap
-from tf_dhm.networks.models import POOLED_NORMALIZATION, build_model, constant_heatmap, precision_policy
+from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.training.config import TrainConfig
-from tf_dhm.training.distribution import Devices, batch_normalizations
+from tf_dhm.training.distribution import Strategy, batch_normalizations
+from tf_dhm.training.history import HISTORY_FILE, append_row, forget_later_epochs
 from tf_dhm.training.losses import loss_function
+from tf_dhm.training.optimizers import make_optimizer, precision
+from tf_dhm.training.validation import Validation, prediction_function
 
 BatchSource = Callable[[int, int], tf.data.Dataset]
 """(first step, end step) -> batches as `pipelines.input.batches.training_batches` describes them."""
 Weights = list[NDArray[np.float32]]
 """In the order of `build_model(...).get_weights()`."""
 
-HISTORY_FILE = "history.csv"
 CHECKPOINT_FOLDER = "checkpoints"
 BEST_FILE = "best.npz"
 CALIBRATION_STEPS = 20
@@ -43,95 +44,6 @@ NAMED_FACES = 5
 
 class DivergedError(InputError):
     """The loss or its gradient is NaN or infinite: by the network, its recipe or a batch."""
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Faces on which the best weights are chosen.
-
-    crops (N, S, S, 3) uint8, landmarks (N, 68, 3) in crop pixels, yaw (N,) degrees or NaN.
-    """
-
-    crops: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
-    yaw: NDArray[np.float32]
-
-    def summarize(
-        self, predict: Callable[[NDArray[np.uint8]], Tensor], batch_size: int = 250
-    ) -> dict[str, float | int | None]:
-        """The metrics of `metrics.summarize` for a function of `prediction_function`."""
-        starts = range(0, len(self.crops), batch_size)
-        units = [predict(self.crops[start : start + batch_size]).numpy() for start in starts]
-        predicted = geometry.unit_to_pixels(np.concatenate(units), self.crops.shape[1])
-        return metrics.summarize(metrics.nme(predicted, self.landmarks), self.yaw)
-
-
-def prediction_function(model: tf.keras.Model, size: int) -> Callable[[NDArray[np.uint8]], Tensor]:
-    """The function of a network of `build_model`: crops (B, S, S, 3) uint8 -> unit (B, 68, 3) float32."""
-    heatmap = tf.constant(constant_heatmap(size))
-
-    def predict(crops: Tensor) -> Tensor:
-        return model({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
-
-    # Traced once for batches of every length.
-    return tf.function(predict, input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])
-
-
-@tf.keras.utils.register_keras_serializable(package="tf_dhm")
-class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to `peak`, then half a cosine to 0 at `total` steps."""
-
-    def __init__(self, peak: float, warmup: int, total: int) -> None:
-        super().__init__()
-        self.peak, self.warmup, self.total = peak, warmup, total
-
-    def __call__(self, step: Tensor) -> Tensor:
-        at = tf.cast(step, tf.float32)
-        rising = (at + 1.0) / max(self.warmup, 1)
-        progress = (at - self.warmup) / max(self.total - self.warmup, 1)
-        falling = 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(progress, 0.0, 1.0)))
-        return self.peak * tf.where(at < self.warmup, rising, falling)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
-
-
-def precision(config: TrainConfig) -> str:
-    """The Keras precision policy that `config` asks for on this machine."""
-    if not config.mixed_precision:
-        return "float32"
-    return "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
-
-
-def make_optimizer(config: TrainConfig, steps_per_epoch: int) -> tf.keras.optimizers.Optimizer:
-    """The optimizer and learning-rate schedule that `config` names."""
-    total = config.epochs * steps_per_epoch
-    schedules = tf.keras.optimizers.schedules
-    if config.schedule == "cosine":
-        warmup = round(config.warmup_epochs * steps_per_epoch)
-        rate: Any = WarmupCosine(config.learning_rate, warmup, total)
-    elif config.schedule == "exponential":
-        rate = schedules.ExponentialDecay(
-            config.learning_rate, config.decay_steps, config.decay_factor, staircase=True
-        )
-    else:
-        if config.schedule == "step":
-            steps, rates = [total // 2], [config.learning_rate, config.learning_rate_late]
-        else:
-            steps = [epoch * steps_per_epoch for epoch in config.decay_epochs]
-            rates = [config.learning_rate * config.decay_factor**i for i in range(len(steps) + 1)]
-        # A boundary is the last step before the change, the first step being 0.
-        rate = schedules.PiecewiseConstantDecay([step - 1 for step in steps], rates)
-    if config.optimizer == "adam":
-        optimizer = tf.keras.optimizers.Adam(rate)
-    elif config.optimizer == "rmsprop":
-        optimizer = tf.keras.optimizers.RMSprop(rate)
-    else:
-        optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    if precision(config) == "mixed_float16":
-        optimizer = tf.keras.mixed_precision.LossScaleOptimizer(optimizer)
-    return optimizer
 
 
 def fix_pooled_statistics(model: tf.keras.Model) -> None:
@@ -161,10 +73,10 @@ class Trainer:
         validation: faces of the `val` split.
         run_dir: where checkpoints, history and TensorBoard logs go.
         faces_of_step: names of the faces in the batch of a step (counted from 0), for messages.
-        devices: what to train on, by default one device. Each has its share of a batch; the batch
+        strategy: the devices to train on, by default one device. Each has its share of a batch; the batch
             normalisations see the whole, and the gradients are those of the whole. The chief alone
             validates, and writes to `run_dir`, which all workers read when they resume.
-        own_batches: what this worker has of the batches, `devices.rows` of each; by default all.
+        own_batches: what this worker has of the batches, `strategy.rows` of each; by default all.
 
     Raises:
         InputError: a batch cannot be shared evenly.
@@ -179,15 +91,15 @@ class Trainer:
         validation: Validation,
         run_dir: Path,
         faces_of_step: Callable[[int], Sequence[str]] | None = None,
-        devices: Devices | None = None,
+        strategy: Strategy | None = None,
         own_batches: BatchSource | None = None,
     ) -> None:
         tf.keras.utils.set_random_seed(config.seed)
-        self.devices = Devices() if devices is None else devices
-        if config.batch_size % self.devices.replicas:
+        self.strategy = Strategy() if strategy is None else strategy
+        if config.batch_size % self.strategy.replicas:
             raise InputError(
                 f"batch_size: found {config.batch_size}, expected a multiple of the "
-                f"{self.devices.replicas} devices that share a batch"
+                f"{self.strategy.replicas} devices that share a batch"
             )
         self.config = config
         self.size = model_config.input_size
@@ -197,9 +109,9 @@ class Trainer:
         self.validation = validation
         self.run_dir = run_dir
         self.faces_of_step = faces_of_step
-        with precision_policy(precision(config)), self.devices.building():
+        with precision_policy(precision(config)), self.strategy.building():
             self.model = build_model(model_config)
-        self.devices.synchronize(self.model)
+        self.strategy.synchronize(self.model)
         # The average is the chief's alone, but that every worker holds the same one.
         with precision_policy("float32"):  # as it is exported, whatever it is trained in
             self.average = build_model(model_config)
@@ -208,7 +120,7 @@ class Trainer:
             fix_pooled_statistics(self.average)
         self.average.set_weights(self.model.get_weights())
         self.predict = prediction_function(self.average, self.size)
-        with self.devices.building():
+        with self.strategy.building():
             self.optimizer = make_optimizer(config, steps_per_epoch)
             self.optimizer.build(self.model.trainable_variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -260,13 +172,13 @@ class Trainer:
             self.checkpoints.checkpoint.restore(latest).assert_consumed()
         except (tf.errors.OpError, AssertionError, ValueError) as error:
             raise InputError(f"{latest}: found no checkpoint of this run: {error}") from error
-        if self.devices.chief:
-            self._forget_later_epochs(int(self.step) // self.steps_per_epoch)
+        if self.strategy.chief:
+            forget_later_epochs(self.history_file, int(self.step) // self.steps_per_epoch)
         return int(self.step)
 
     def save(self) -> None:
         """Write a checkpoint of the present step, unless there is one; of several workers the chief does."""
-        if not self.devices.chief:
+        if not self.strategy.chief:
             return
         step = int(self.step)
         path = self.run_dir / CHECKPOINT_FOLDER / f"ckpt-{step}"
@@ -288,7 +200,7 @@ class Trainer:
         return tf.concat([drawn, tf.repeat(self.heatmap, others, 0)], 0) if others else drawn
 
     def _train_step(self, batch: dict[str, Tensor]) -> Tensor:
-        loss = self.devices.add_up(self._replica_step, batch)
+        loss = self.strategy.add_up(self._replica_step, batch)
         self.step.assign_add(1)
         # Early weights are forgotten fast, or the average would lag behind in a short run.
         at = tf.cast(self.step, tf.float32)
@@ -308,8 +220,8 @@ class Trainer:
         with tf.GradientTape() as tape:
             predicted = self.model({"image": image, "heatmap": heatmap}, training=True)
             loss = tf.reduce_mean(self.loss(truth, predicted, self.config.depth_weight))
-            if self.devices.replicas > 1:
-                loss /= self.devices.replicas  # what the devices find is added up
+            if self.strategy.replicas > 1:
+                loss /= self.strategy.replicas  # what the devices find is added up
             scaled = loss
             if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
                 scaled = self.optimizer.get_scaled_loss(loss)
@@ -361,7 +273,7 @@ class Trainer:
         end = self.total_steps
         if stop_after_steps is not None:
             end = min(end, start + stop_after_steps)
-        chief = self.devices.chief
+        chief = self.strategy.chief
         folder = str(self.run_dir / "tensorboard")
         writer = tf.summary.create_file_writer(folder) if chief else tf.summary.create_noop_writer()
         progress = tqdm(
@@ -383,7 +295,7 @@ class Trainer:
 
         with closing(writer), writer.as_default(), progress:
             for batch in self.own_batches(start, end):
-                loss = float(self.train_step(self.devices.split(batch)))
+                loss = float(self.train_step(self.strategy.split(batch)))
                 if not math.isfinite(loss):
                     raise DivergedError(self._describe_failure(step))
                 step += 1
@@ -448,25 +360,8 @@ class Trainer:
         }
         for key in ("loss", "val_nme", "images_per_second", "learning_rate"):
             tf.summary.scalar(key, row[key], step=epoch)
-        new = not self.history_file.exists()
-        with self.history_file.open("a", newline="") as file:
-            table = csv.DictWriter(file, list(row), lineterminator="\n")
-            if new:
-                table.writeheader()
-            table.writerow(row)
+        append_row(self.history_file, row)
         return row
-
-    def _forget_later_epochs(self, last_epoch: int) -> None:
-        """Take out of the history what a killed run wrote after its last checkpoint."""
-        if not self.history_file.exists():
-            return
-        if last_epoch == 0:
-            self.history_file.unlink()
-            return
-        # A line that was cut short is among them: a row is written whole before its checkpoint.
-        lines = self.history_file.read_text().splitlines()
-        with atomic_write(self.history_file) as path:
-            path.write_text("".join(f"{line}\n" for line in lines[: 1 + last_epoch]))
 
     def best_weights(self) -> Weights:
         """The running average where it was best on `val`; the present one before the first epoch's end."""

@@ -30,7 +30,8 @@ from tf_dhm.evaluation.benchmark import BenchmarkConfig
 from tf_dhm.evaluation.entries import load_entries, model_size
 from tf_dhm.evaluation.evaluate import evaluate
 from tf_dhm.evaluation.report import write_report
-from tf_dhm.export import saved_model as export
+from tf_dhm.export.card import CARD_FILE
+from tf_dhm.export.description import read_description
 from tf_dhm.face import metrics
 from tf_dhm.networks.models import build_model, weight_bytes
 from tf_dhm.training.presets import PRESETS, find_preset
@@ -116,7 +117,7 @@ class Run:
 
     @property
     def is_trained(self) -> bool:
-        return (self.version_dir.parent / export.CARD_FILE).exists()
+        return (self.version_dir.parent / CARD_FILE).exists()
 
     @property
     def metrics_file(self) -> Path:
@@ -259,7 +260,7 @@ def collect(config: StudyConfig) -> pd.DataFrame:
     for run in runs(config):
         if not run.metrics_file.exists():
             continue
-        description = export.read_description(run.version_dir)
+        description = read_description(run.version_dir)
         (by_labels,) = json.loads(run.metrics_file.read_text()).values()
         found = by_labels["original"]
         size = model_size(run.version_dir)

@@ -21,7 +21,8 @@ from tf_dhm.evaluation.evaluate import Evaluation, evaluate
 from tf_dhm.evaluation.figures import CedPanel, TradeoffPoint
 from tf_dhm.evaluation.published import measured_points, published_points
 from tf_dhm.evaluation.report import errors_of_models, side_by_side
-from tf_dhm.export import saved_model as export
+from tf_dhm.export.description import read_description
+from tf_dhm.export.saved_model import read_weights
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.dhm import trace_states
 from tf_dhm.networks.models import build_model, constant_heatmap
@@ -57,7 +58,7 @@ class States:
 
     def draw(self) -> None:
         version_dir = find_savedmodel(self.model)
-        config: ModelConfig = export.read_description(version_dir).model
+        config: ModelConfig = read_description(version_dir).model
         if config.family != "dhm":
             raise InputError(
                 f"{self.model}: found the family {config.family}, expected dhm, which has states"
@@ -70,7 +71,7 @@ class States:
         crops, _ = cut_crops(photo, found[0].box, size)
         pictures, _ = cut_crops(photo, found[0].box, PICTURE_SIZE)
         network = build_model(config)
-        network.set_weights(export.read_weights(version_dir))
+        network.set_weights(read_weights(version_dir))
         inputs = {"image": crops.astype(np.float32), "heatmap": constant_heatmap(size)}
         states = trace_states(network)(inputs)
         # Both crops are of one square; their pixels' corners agree, not their centres.

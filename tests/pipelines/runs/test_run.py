@@ -26,11 +26,13 @@ from pipelines.synthetic import series as synthetic
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
-from tf_dhm.export import saved_model as export
-from tf_dhm.export.saved_model import read_description, read_weights
+from tf_dhm.export.card import CARD_FILE
+from tf_dhm.export.description import read_description
+from tf_dhm.export.saved_model import read_weights
 from tf_dhm.networks.models import build_model
 from tf_dhm.runtime.saved_model import SavedModelPredictor
-from tf_dhm.training.trainer import HISTORY_FILE, Trainer
+from tf_dhm.training.history import HISTORY_FILE
+from tf_dhm.training.trainer import Trainer
 
 COMMAND = "python train.py --name x"
 
@@ -79,7 +81,7 @@ def test_the_description_tells_how_it_was_trained(base: Options, finished: Path)
     assert found.initialized_from is None
     history = pd.read_csv(base.run_dir / HISTORY_FILE)
     assert found.val["nme_mean_of_bins"] == pytest.approx(history["val_nme"].min(), rel=1e-5)
-    card = (finished.parent / export.CARD_FILE).read_text()
+    card = (finished.parent / CARD_FILE).read_text()
     assert "Preset `tiny` with input_size 32, " in card
     assert f"| {found.val['nme_mean_of_bins']:.2f} |" in card
 
@@ -115,7 +117,7 @@ def test_workers_go_on_with_a_run_of_the_same_options(base: Options, finished: P
 
 def test_a_run_that_was_killed_while_exporting_is_resumed(base: Options, finished: Path) -> None:
     weights = [weight.copy() for weight in read_weights(finished)]
-    card = finished.parent / export.CARD_FILE
+    card = finished.parent / CARD_FILE
     text = card.read_text()
     card.unlink()  # after the model, before the card
     assert run(base, True, "python train.py --resume x") == finished
@@ -142,7 +144,7 @@ def test_training_begins_with_an_exported_model(base: Options, finished: Path) -
     began = read_description(version_dir).initialized_from
     assert began is not None
     assert (began["faces_seen"], began["command"]) == (96, COMMAND)
-    card = (version_dir.parent / export.CARD_FILE).read_text()
+    card = (version_dir.parent / CARD_FILE).read_text()
     assert "Began with the weights of an earlier run of preset `tiny`: 96 faces" in card
 
 
@@ -161,7 +163,7 @@ def test_with_no_epochs_the_network_stays_and_the_head_is_fitted(base: Options, 
     assert (description.faces_seen, description.val) == (0, read_description(finished).val)
     assert description.quality is not None
     assert description.quality["confidence_crops"] > 0
-    card = (version_dir.parent / export.CARD_FILE).read_text()
+    card = (version_dir.parent / CARD_FILE).read_text()
     assert "unchanged: 96 faces" in card
     without = dataclasses.replace(kept, name="without", quality_crops=0)
     assert SavedModelPredictor(run(without, False, COMMAND)).predict(crops).confidence is None
@@ -209,7 +211,7 @@ def test_another_network_cannot_be_begun_with(base: Options, finished: Path) -> 
 
 
 def test_a_resumed_run_refuses_other_faces(base: Options, finished: Path, tmp_path: Path) -> None:
-    (base.run_dir / "export" / "tiny" / export.CARD_FILE).rename(tmp_path / "card")
+    (base.run_dir / "export" / "tiny" / CARD_FILE).rename(tmp_path / "card")
     try:
         other = dataclasses.replace(base, data_dir=write_faces(tmp_path / "faces", 32, 9))
         with pytest.raises(
@@ -217,7 +219,7 @@ def test_a_resumed_run_refuses_other_faces(base: Options, finished: Path, tmp_pa
         ):
             run(other, True, COMMAND)
     finally:
-        (tmp_path / "card").rename(base.run_dir / "export" / "tiny" / export.CARD_FILE)
+        (tmp_path / "card").rename(base.run_dir / "export" / "tiny" / CARD_FILE)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_a_mixture_of_datasets(mixed: Options, monkeypatch: pytest.MonkeyPatch) 
     assert names == [f"synthetic/{synthetic.TEST_SEED}/{i}" for i in range(6)]
     files = {path.name for path in report.iterdir()}
     assert {"table.md", "ced.png", "ced_by_yaw.png", "best_and_worst.png"} <= files
-    card = (version_dir.parent / export.CARD_FILE).read_text()
+    card = (version_dir.parent / CARD_FILE).read_text()
     assert f"| synthetic test faces | {metrics['nme_0_30']:.2f} |" in card
 
 

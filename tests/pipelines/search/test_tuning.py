@@ -20,7 +20,8 @@ from pipelines.search.tuning import DhmHyperModel, TuneConfig, tune
 from tests.faces import write_faces
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.entries import model_size
-from tf_dhm.export import saved_model as export
+from tf_dhm.export.card import CARD_FILE
+from tf_dhm.export.description import read_description
 from tf_dhm.networks.models import build_model, weight_bytes
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.trainer import DivergedError
@@ -77,7 +78,7 @@ def test_every_trial_is_trained_and_timed(folder: Path, table: pd.DataFrame) -> 
         options = json.loads((run / training_run.OPTIONS_FILE).read_text())
         assert options["model"]["cnn_multiplier"] == row["cnn_multiplier"]
         assert options["model"]["stage_channels"] == [16, 16]
-        description = export.read_description(run / "export/tiny")
+        description = read_description(run / "export/tiny")
         assert row["nme"] == pytest.approx(description.val["nme_mean_of_bins"])
         assert row["images"] == description.faces_seen == 32  # 1 pass of 1 batch
         assert row["weight_bytes"] == weight_bytes(build_model(description.model))
@@ -94,7 +95,7 @@ def test_the_best_is_trained_to_the_end(folder: Path, table: pd.DataFrame) -> No
     exported = folder / "tune" / "exported" / best / "export" / "tiny"
     crops = np.zeros((1, 32, 32, 3), np.uint8)
     assert SavedModelPredictor(exported).predict(crops).landmarks.shape == (1, 68, 3)
-    assert (exported / export.CARD_FILE).is_file()
+    assert (exported / CARD_FILE).is_file()
 
 
 @pytest.mark.slow
@@ -117,7 +118,7 @@ def test_timing_again_and_marking(folder: Path, table: pd.DataFrame, monkeypatch
     (marked,) = tuning.marked_models(dataclasses.replace(config, time_again=False))
     # That of the other dataset is left out, and the first is not timed a second time.
     assert (marked["name"], marked["latency_ms"], len(calls)) == (str(own), 9.0, 3)
-    assert marked["nme"] == pytest.approx(export.read_description(own).val["nme_mean_of_bins"])
+    assert marked["nme"] == pytest.approx(read_description(own).val["nme_mean_of_bins"])
     assert marked["weight_bytes"] == model_size(own / "1").bytes
 
 
@@ -161,7 +162,7 @@ def test_what_was_exported_is_named_again_and_no_face_is_read(
 @pytest.mark.slow
 def test_the_card_of_an_export_says_in_what_it_differs(folder: Path, table: pd.DataFrame) -> None:
     (best,) = chosen_trials(table.astype({"trial": str}), "best", 1.0)
-    card = (folder / "tune/exported" / best / "export/tiny" / export.CARD_FILE).read_text()
+    card = (folder / "tune/exported" / best / "export/tiny" / CARD_FILE).read_text()
     assert "Preset `tiny` with input_size 32, stage_channels (16, 16), " in card
 
 

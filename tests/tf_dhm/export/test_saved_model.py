@@ -19,17 +19,10 @@ from tests.fakes import write_fake_model
 from tests.tiny_models import random_head
 from tf_dhm.core.configuration import from_dict, to_json
 from tf_dhm.core.errors import InputError
-from tf_dhm.export import saved_model as export
-from tf_dhm.export.saved_model import (
-    Description,
-    card_rows,
-    changes_of_network,
-    model_card,
-    next_version,
-    promote,
-    read_weights,
-    save_model,
-)
+from tf_dhm.export.card import card_rows, changes_of_network, folder_bytes, model_card
+from tf_dhm.export.description import DESCRIPTION_FILE, Description, read_description
+from tf_dhm.export.promote import next_version, promote
+from tf_dhm.export.saved_model import read_head, read_weights, save_model
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks
@@ -221,15 +214,15 @@ def test_a_model_without_them_says_so(exported: Path, with_quality: Path) -> Non
 
 
 def test_their_weights_round_trip(network: tf.keras.Model, exported: Path, with_quality: Path) -> None:
-    assert export.read_head(exported) is None
-    head = export.read_head(with_quality)
+    assert read_head(exported) is None
+    head = read_head(with_quality)
     assert head is not None
     expected = random_head(network.get_layer("flatten").output.shape[1])
     for found, weight in zip(head.weights, expected.weights, strict=True):
         np.testing.assert_array_equal(found, weight)
     for found, weight in zip(read_weights(with_quality), network.get_weights(), strict=True):
         np.testing.assert_array_equal(found, weight)
-    assert export.read_description(with_quality) == describe(quality=MEASURES)
+    assert read_description(with_quality) == describe(quality=MEASURES)
 
 
 def test_their_card(network: tf.keras.Model, with_quality: Path) -> None:
@@ -303,7 +296,7 @@ def test_bytes_apart_from_the_graph(name: str, tmp_path: Path) -> None:
     save_model(model.get_weights(), config, describe(config), tmp_path / "1")
     graph = (tmp_path / "1" / "saved_model.pb").stat().st_size
     weights = 4 * model.count_params()
-    assert weights < export.folder_bytes(tmp_path / "1") - graph < 1.1 * weights
+    assert weights < folder_bytes(tmp_path / "1") - graph < 1.1 * weights
     assert graph < 2_000_000
 
 
@@ -323,7 +316,7 @@ def test_a_network_trained_in_half_precision_is_exported_in_float32(tmp_path: Pa
 
 
 def test_description_round_trip(exported: Path) -> None:
-    assert export.read_description(exported) == describe()
+    assert read_description(exported) == describe()
     began = describe(initialized_from=json.loads(to_json(describe())))
     assert from_dict(Description, json.loads(to_json(began)), "x") == began
 
@@ -333,7 +326,7 @@ def test_weights_round_trip(network: tf.keras.Model, exported: Path) -> None:
     assert len(weights) == len(network.get_weights())
     for found, expected in zip(weights, network.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
-    again = build_model(export.read_description(exported).model)
+    again = build_model(read_description(exported).model)
     again.set_weights(weights)
 
 
@@ -347,11 +340,11 @@ def test_models_of_other_makers_have_no_description(tmp_path: Path) -> None:
 
 def test_a_damaged_description_is_named(exported: Path, tmp_path: Path) -> None:
     folder = tmp_path / "1"
-    (folder / export.DESCRIPTION_FILE).parent.mkdir(parents=True)
+    (folder / DESCRIPTION_FILE).parent.mkdir(parents=True)
     (folder / "saved_model.pb").touch()
-    (folder / export.DESCRIPTION_FILE).write_text('{"preset": "tiny"}')
+    (folder / DESCRIPTION_FILE).write_text('{"preset": "tiny"}')
     with pytest.raises(InputError, match=r"description.json: found no model, options, command"):
-        export.read_description(folder)
+        read_description(folder)
 
 
 # Writing it
@@ -447,7 +440,7 @@ def test_the_card_holds_what_was_measured(network: tf.keras.Model, exported: Pat
     assert ", version 7. 68 landmarks in 3-D from a 32 x 32 RGB crop" in card
     count = network.count_params()
     assert f"{count:,} float32, {4 * count:,} bytes" in card
-    assert f"SavedModel {export.folder_bytes(exported / '1'):,} bytes with its graph" in card
+    assert f"SavedModel {folder_bytes(exported / '1'):,} bytes with its graph" in card
     assert "12,345 faces seen in 1.50 hours (a processor, 2 threads)" in card
     assert "- Command: `python train.py --preset tiny`" in card
     assert "preset `earlier`: 12,345 faces in 2.25 hours, `python train.py --name a`" in card

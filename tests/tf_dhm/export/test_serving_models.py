@@ -25,15 +25,10 @@ from tests.faces import TINY_MODEL
 from tests.serving_data import ASTRONAUT, FACE, encode, noise_photo, random_boxes
 from tests.serving_double import Version
 from tests.tiny_models import write_tiny_model
-from tf_dhm.export.saved_model import (
-    CARD_METRICS,
-    DESCRIPTION_FILE,
-    promote,
-    read_description,
-    read_head,
-    read_weights,
-    save_model,
-)
+from tf_dhm.export.card import CARD_METRICS
+from tf_dhm.export.description import DESCRIPTION_FILE, read_description
+from tf_dhm.export.promote import promote
+from tf_dhm.export.saved_model import read_head, read_weights, save_model
 from tf_dhm.export.warmup import BATCHES, WARMUP_FILE
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape

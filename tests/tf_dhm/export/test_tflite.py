@@ -16,7 +16,8 @@ from tests.faces import TINY_MODEL
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.export import tflite as tflite_export
-from tf_dhm.export.saved_model import read_description, read_head
+from tf_dhm.export.description import read_description
+from tf_dhm.export.saved_model import read_head
 from tf_dhm.export.tflite import Contents, arrange, convert, fold_stem, read_contents
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap

@@ -14,15 +14,9 @@ import pytest
 import tensorflow as tf
 
 from tf_dhm.networks import layers
+from tf_dhm.networks.fast_dhm import Evolution, FastRecurrentCell
 from tf_dhm.networks.keras_compat import RNN_TAKES_IMAGES
-from tf_dhm.networks.layers import (
-    DiffusionHeatMap,
-    Evolution,
-    FastRecurrentCell,
-    InitialState,
-    SeparableBlock,
-    StemConvolution,
-)
+from tf_dhm.networks.layers import DiffusionHeatMap, InitialState, SeparableBlock, StemConvolution
 
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 BATCH, STEPS = 3, 2

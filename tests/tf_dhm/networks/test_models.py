@@ -13,7 +13,8 @@ from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
 from tf_dhm.networks import models
-from tf_dhm.networks.models import build_model, constant_heatmap, scaled_width
+from tf_dhm.networks.backbones import scaled_width
+from tf_dhm.networks.models import build_model, constant_heatmap
 
 SIZE = TINY_MODEL.input_size
 

@@ -21,15 +21,18 @@ from pipelines.prepared import prepare, records
 from pipelines.prepared.records import FaceArrays, StoreConfig
 from pipelines.synthetic import series as synthetic
 from tests.faces import NO_AUGMENTATION, face_arrays
-from tf_dhm.export import saved_model as export
+from tf_dhm.export.description import Description, read_description
+from tf_dhm.export.saved_model import read_weights, save_model
 from tf_dhm.face.geometry import unit_to_pixels
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, constant_heatmap, weight_bytes
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.config import TrainConfig
+from tf_dhm.training.optimizers import make_optimizer
 from tf_dhm.training.presets import PRESETS, find_preset
-from tf_dhm.training.trainer import Trainer, Validation, make_optimizer
+from tf_dhm.training.trainer import Trainer
+from tf_dhm.training.validation import Validation
 
 MEGABYTE = 1e6
 SMALL = sorted(name for name in PRESETS if name.endswith("_small"))
@@ -72,10 +75,10 @@ def train_export_reload(name: str, batch_size: int, folder: Path) -> None:
 
     config = find_preset(name).model
     weights = trainer.average.get_weights()
-    description = export.Description(name, config, {}, "train", {}, batch_size, 0.0, "test", {})
-    export.save_model(weights, config, description, folder / name / "1")
-    assert export.read_description(folder / name).model == config
-    for a, b in zip(export.read_weights(folder / name), weights, strict=True):
+    description = Description(name, config, {}, "train", {}, batch_size, 0.0, "test", {})
+    save_model(weights, config, description, folder / name / "1")
+    assert read_description(folder / name).model == config
+    for a, b in zip(read_weights(folder / name), weights, strict=True):
         np.testing.assert_array_equal(a, b)
     predictor = SavedModelPredictor(folder / name)
     assert predictor.input_size == config.input_size

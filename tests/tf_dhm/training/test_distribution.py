@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.training.distribution import Devices, find_devices, place_in_cluster
+from tf_dhm.training.distribution import Strategy, find_strategy, place_in_cluster
 
 
 def config(kind: str, index: int, **cluster: list[str]) -> str:
@@ -55,7 +55,7 @@ def test_a_place_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_one_device_has_the_whole_batch() -> None:
-    devices = find_devices()
+    devices = find_strategy()
     assert (devices.replicas, devices.chief, devices.rows) == (1, True, slice(0, None, 1))
     batch = {"image": tf.range(6), "step": tf.constant(3)}
     assert devices.split(batch) is batch
@@ -63,13 +63,13 @@ def test_one_device_has_the_whole_batch() -> None:
 
 
 def test_workers_share_a_batch() -> None:
-    rows = [np.arange(8)[Devices(None, worker, 3).rows].tolist() for worker in range(3)]
+    rows = [np.arange(8)[Strategy(None, worker, 3).rows].tolist() for worker in range(3)]
     assert rows == [[0, 3, 6], [1, 4, 7], [2, 5]]
-    assert [Devices(None, worker, 3).chief for worker in range(3)] == [True, False, False]
+    assert [Strategy(None, worker, 3).chief for worker in range(3)] == [True, False, False]
 
 
 class TwoDevices:
-    """What `Devices.split` asks of a strategy with two devices in each of two processes."""
+    """What `Strategy.split` asks of a strategy with two devices in each of two processes."""
 
     num_replicas_in_sync = 4
 
@@ -80,6 +80,6 @@ class TwoDevices:
 
 def test_devices_share_what_their_worker_has() -> None:
     batch = {"image": tf.range(6), "initial": tf.range(3), "step": tf.constant(3)}
-    shares = Devices(TwoDevices(), 1, 2).split(batch)
+    shares = Strategy(TwoDevices(), 1, 2).split(batch)
     found = [{key: value.numpy().tolist() for key, value in share.items()} for share in shares]
     assert found == [{"image": [0, 2, 4], "initial": [0, 2]}, {"image": [1, 3, 5], "initial": [1]}]

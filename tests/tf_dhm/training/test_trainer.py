@@ -21,12 +21,17 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
-from tf_dhm.networks.models import POOLED_NORMALIZATION, build_model
+from tf_dhm.networks.fast_dhm import POOLED_NORMALIZATION
+from tf_dhm.networks.models import build_model
+from tf_dhm.training import optimizers
 from tf_dhm.training import trainer as training
 from tf_dhm.training.config import AugmentConfig, TrainConfig
-from tf_dhm.training.distribution import Devices
+from tf_dhm.training.distribution import Strategy
+from tf_dhm.training.history import HISTORY_FILE
+from tf_dhm.training.optimizers import WarmupCosine, make_optimizer
 from tf_dhm.training.presets import find_preset
-from tf_dhm.training.trainer import Trainer, Validation, WarmupCosine, make_optimizer, prediction_function
+from tf_dhm.training.trainer import Trainer
+from tf_dhm.training.validation import Validation, prediction_function
 
 FACES = face_arrays(64)
 HELD_OUT = face_arrays(9, seed=1)
@@ -44,7 +49,7 @@ def make_trainer(
     config: TrainConfig = TINY_RECIPE,
     augment: AugmentConfig | None = None,
     change: Callable[[Batch], Batch] | None = None,
-    devices: Devices | None = None,
+    strategy: Strategy | None = None,
 ) -> Trainer:
     """A trainer of the tiny network; `change` is applied to every batch."""
     augment = AugmentConfig() if augment is None else augment
@@ -63,7 +68,7 @@ def make_trainer(
         Validation(crops, landmarks, HELD_OUT.pose[:, 1]),
         run_dir,
         lambda step: FACES.name[order.batch(step)].tolist(),
-        devices,
+        strategy,
     )
 
 
@@ -147,7 +152,7 @@ def test_biases_and_normalisations_do_not_decay() -> None:
 def test_a_batch_that_the_devices_cannot_share_evenly(tmp_path: Path) -> None:
     three = SimpleNamespace(num_replicas_in_sync=3)
     with pytest.raises(InputError, match="batch_size: found 16, expected a multiple of the 3 devices"):
-        make_trainer(tmp_path, devices=Devices(three))
+        make_trainer(tmp_path, strategy=Strategy(three))
 
 
 def test_steps_lower_the_loss_of_a_batch(tmp_path: Path) -> None:
@@ -306,7 +311,7 @@ def test_faces_without_pose_are_validated_by_their_mean(tmp_path: Path) -> None:
 
 
 def test_the_best_epoch_is_kept(whole: Trainer) -> None:
-    history = pd.read_csv(whole.run_dir / training.HISTORY_FILE)
+    history = pd.read_csv(whole.run_dir / HISTORY_FILE)
     assert history["epoch"].tolist() == [1, 2, 3]
     assert np.isfinite(history[["loss", "val_nme", "images_per_second", "learning_rate"]]).all(axis=None)
     assert float(whole.best) == pytest.approx(history["val_nme"].min())
@@ -326,7 +331,7 @@ def test_a_later_epoch_that_is_worse_is_kept_only_if_asked_for(keep: Any, tmp_pa
     trainer.config = dataclasses.replace(trainer.config, epochs=2)
     found = trainer.fit()
     assert int(trainer.step) == 2 * STEPS
-    history = pd.read_csv(trainer.run_dir / training.HISTORY_FILE)
+    history = pd.read_csv(trainer.run_dir / HISTORY_FILE)
     assert history["val_nme"][1] > best
     if keep == "last":
         assert_same_weights(trainer.best_weights(), trainer.average.get_weights())
@@ -349,7 +354,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_steps(tmp_path: Path) -> None
 
     trainer.train_step = record
     trainer.fit(stop_after_steps=STEPS)
-    history = pd.read_csv(tmp_path / training.HISTORY_FILE)
+    history = pd.read_csv(tmp_path / HISTORY_FILE)
     assert history["loss"].tolist() == pytest.approx([np.mean(losses)])
 
 
@@ -383,7 +388,7 @@ def test_an_interrupted_run_ends_with_the_same_weights(stop: int, whole: Trainer
     )
     assert_same_weights(resumed.best_weights(), whole.best_weights())
     columns = ["epoch", "loss", "val_nme", "learning_rate"]
-    tables = [pd.read_csv(t.run_dir / training.HISTORY_FILE)[columns] for t in (resumed, whole)]
+    tables = [pd.read_csv(t.run_dir / HISTORY_FILE)[columns] for t in (resumed, whole)]
     pd.testing.assert_frame_equal(*tables)
 
 
@@ -399,7 +404,7 @@ def test_fit_can_be_called_again_without_a_restart(whole: Trainer, tmp_path: Pat
 def test_epochs_after_the_last_checkpoint_are_written_once(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.fit(stop_after_steps=STEPS + 1)
-    path = tmp_path / training.HISTORY_FILE
+    path = tmp_path / HISTORY_FILE
     before = path.read_text()
     # A run that is killed after it wrote the row of epoch 2 and before its checkpoint.
     row = "2" + before.splitlines()[1][1:]
@@ -414,9 +419,9 @@ def test_epochs_after_the_last_checkpoint_are_written_once(tmp_path: Path) -> No
 def test_a_row_before_the_first_checkpoint_is_forgotten(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.save()
-    (tmp_path / training.HISTORY_FILE).write_text("epoch,lo")
+    (tmp_path / HISTORY_FILE).write_text("epoch,lo")
     assert trainer.resume() == 0
-    assert not (tmp_path / training.HISTORY_FILE).exists()
+    assert not (tmp_path / HISTORY_FILE).exists()
 
 
 def test_checkpoints_by_time(tmp_path: Path) -> None:
@@ -540,7 +545,8 @@ def test_mixed_precision(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_loss_scaling_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "precision", lambda config: "mixed_float16")
+    for module in (training, optimizers):
+        monkeypatch.setattr(module, "precision", lambda config: "mixed_float16")
     trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, mixed_precision=True, epochs=20))
     assert isinstance(trainer.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
     batch = fixed_batch(trainer)

@@ -13,7 +13,8 @@ from tests.builders import pose_para, write_aflw2000
 from tests.fakes import write_fake_model
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.saved_model import Description, save_model
+from tf_dhm.export.description import Description
+from tf_dhm.export.saved_model import save_model
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model
