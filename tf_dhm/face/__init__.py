@@ -2,11 +2,14 @@
 
 __all__ = [
     "bfm",
+    "camera",
+    "fit",
     "geometry",
     "heatmap",
     "mean_face",
     "metrics",
     "morphable",
     "parameters",
+    "reduced_basis",
     "standardised",
 ]

@@ -1,0 +1,225 @@
+"""The fit of the open face to 68 landmarks: exact faces are found again, under both cameras."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
+from tf_dhm.face.camera import FLIP, Camera, likely_angles, linearise, look_at
+from tf_dhm.face.fit import (
+    NOT_CONFIDENT,
+    NOT_FINITE,
+    TRUE_LANDMARKS,
+    FaceFit,
+    FaceFitter,
+    FitConfig,
+)
+from tf_dhm.face.geometry import euler_angles, rotation_matrix
+from tf_dhm.face.parameters import NUM_PARAMETERS
+
+
+@pytest.fixture(scope="module")
+def fitter() -> FaceFitter:
+    return FaceFitter()
+
+
+@pytest.fixture(scope="module")
+def exact() -> FaceFitter:
+    """A fitter that trusts its landmarks."""
+    return FaceFitter(config=TRUE_LANDMARKS)
+
+
+def random_p(fitter: FaceFitter, count: int, seed: int = 0) -> Array:
+    """Faces in a photo of 480 pixels height."""
+    rng = np.random.default_rng(seed)
+    p = np.zeros((count, NUM_PARAMETERS))
+    p[:, 0] = rng.uniform(8, 20, count)
+    p[:, 1:4] = rng.uniform(-1, 1, (count, 3)) * [0.5, 1.3, 0.5]
+    p[:, 4:6] = rng.uniform(150, 350, (count, 2))
+    p[:, 6:] = rng.normal(0, 1, (count, NUM_PARAMETERS - 6)) * fitter.model.std
+    return p
+
+
+def angle_between(first: Array, second: Array) -> float:
+    """Degrees between two rotations."""
+    cosine = (np.trace(first.T @ second) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def test_exact_landmarks_give_the_pose_and_the_face_again(exact: FaceFitter) -> None:
+    p = random_p(exact, 12)
+    landmarks = exact.model.project(p, 480.0)
+    for truth, fit in zip(p, exact.fit(landmarks, image_height=480.0), strict=True):
+        assert fit.problem is None
+        assert fit.residual < 1.0
+        turned = angle_between(rotation_matrix(*fit.p[1:4]), rotation_matrix(*truth[1:4]))
+        assert turned < 1.0
+        assert fit.scale == pytest.approx(truth[0], rel=0.03)
+        # The same face, seen from elsewhere: within 3 mm, when the mean face is 8 mm off.
+        head = exact.model.shape(truth)
+        error = np.linalg.norm(centred(fit.head) * fit.scale / truth[0] - centred(head), axis=1)
+        mean_error = np.linalg.norm(centred(exact.model.mean) - centred(head), axis=1)
+        assert error.mean() < 0.45 * mean_error.mean()
+
+
+def centred(points: Array) -> Array:
+    return points - points.mean(0)
+
+
+def test_vertices_matrix_and_p_agree(fitter: FaceFitter) -> None:
+    landmarks = fitter.model.project(random_p(fitter, 1), 480.0)
+    [fit] = fitter.fit(landmarks, image_height=480.0)
+    camera = fit.head @ fit.matrix[:3, :3].T + fit.matrix[:3, 3]
+    np.testing.assert_allclose(camera[:, :2] * fit.scale, fit.vertices[:, :2], atol=1e-2)
+    np.testing.assert_allclose(fitter.model.vertices(fit.p, 480.0)[:, :2], fit.vertices[:, :2], atol=0.05)
+    assert np.linalg.det(fit.matrix[:3, :3]) == pytest.approx(1)
+    depth = fit.vertices[fitter.model.landmarks, 2]
+    assert depth.mean() == pytest.approx(0, abs=1e-2)
+    nose, ears = fit.head[:, 2].argmax(), fit.head[:, 2].argmin()
+    assert camera[nose, 2] < camera[ears, 2]  # the camera's z is forward
+    assert fit.vertices[nose, 2] > fit.vertices[ears, 2]
+
+
+@pytest.mark.parametrize("across", [-40.0, -20.0, 0.0, 42.0])
+@pytest.mark.parametrize("up", [-35.0, 0.0, 40.0])
+def test_perspective_pose_anywhere_in_90_degrees(exact: FaceFitter, across: float, up: float) -> None:
+    """The landmarks of faces 50 cm away, as drawn by a pinhole camera of 90 degrees."""
+    camera = Camera.of_view(90.0, 1000, 1000)
+    rng = np.random.default_rng(3)
+    p = random_p(exact, 6, seed=7)
+    faces = exact.model.shape(p)[:, exact.model.landmarks]
+    ray = np.array([np.tan(np.radians(across)), np.tan(np.radians(up)), -1.0])
+    place = 50.0 * ray / np.linalg.norm(ray)
+    landmarks, rotations = [], []
+    for face in faces:
+        turn = rotation_matrix(*rng.uniform(-0.7, 0.7, 3))
+        points, straight = draw(camera, turn, place, face)
+        landmarks.append(points)
+        rotations.append(straight)
+    fits = exact.fit(np.array(landmarks), camera=camera)
+    errors = [
+        angle_between(np.diag([1, -1, -1]) @ fit.matrix[:3, :3], turn)
+        for fit, turn in zip(fits, rotations, strict=True)
+    ]
+    assert np.mean(errors) <= 0.5, errors
+    for fit in fits:
+        np.testing.assert_allclose(fit.matrix[:3, 3], place * [1, -1, -1], rtol=0.1, atol=1.5)
+
+
+def draw(camera: Camera, turn: Array, place: Array, face: Array) -> tuple[Array, Array]:
+    """Photo pixels of a head, z along the line of sight in pixels, and the head's rotation."""
+    points = face @ turn.T + place  # y up, z to the viewer
+    pixels = points[:, :2] / -points[:, 2:] * camera.focal * FLIP[:2] + camera.centre
+    sight = place / np.linalg.norm(place)
+    middle = np.mean(points, 0)
+    stretch = (-sight[2]) ** -1.5
+    depth = -(points - middle) @ sight * camera.focal / np.linalg.norm(middle) * stretch
+    return np.concatenate([pixels, depth[:, None]], 1), turn
+
+
+def test_derivatives_are_those_of_the_projection() -> None:
+    rng = np.random.default_rng(0)
+    face, basis = rng.normal(0, 3, (1, 3, 68)), rng.normal(0, 1, (1, 3, 68, 2))
+    shift, extra = rng.normal(0, 1, (1, 3)) - [0, 0, 60], np.array([0.1])
+    for distance in (None, np.array([55.0])):
+        jacobian, scratch = np.zeros((1, 3, 68, 9)), np.zeros((1, 3, 68, 9))
+        start = linearise(jacobian, face, basis, shift, extra, distance)
+        for column in range(9):
+            step = np.zeros(9)
+            step[column] = 1e-6
+            turned = face + np.cross(step[:3], face, axisb=1, axisc=1) + basis @ step[7:]
+            moved = linearise(scratch, turned, basis, shift + step[3:6], extra + step[6], distance)
+            np.testing.assert_allclose((moved - start) / 1e-6, jacobian[..., column], atol=2e-4)
+
+
+def test_look_at_turns_the_axis_to_the_face() -> None:
+    camera = Camera(500.0, (320.0, 240.0))
+    face = np.full((68, 3), [820.0, 740.0, 0.0])  # 500 pixels right of the axis and 500 below
+    view = look_at(camera, face[None])[0]
+    np.testing.assert_allclose(view @ [0, 0, -1], np.array([1, -1, -1]) / np.sqrt(3), atol=1e-12)
+    middle = look_at(camera, np.full((1, 68, 3), [320.0, 240.0, 0.0]))[0]
+    np.testing.assert_array_equal(middle, np.eye(3))
+
+
+def test_field_of_view() -> None:
+    assert Camera.of_view(60.0, 1000, 500).focal == pytest.approx(500 / np.tan(np.radians(30)))
+    assert Camera.of_view(60.0, 1000, 500).centre == (499.5, 249.5)
+    with pytest.raises(InputError, match="field of view"):
+        Camera.of_view(180.0, 1000, 500)
+    with pytest.raises(InputError, match="camera"):
+        Camera(0.0, (1.0, 1.0))
+
+
+def test_faces_without_a_fit(fitter: FaceFitter) -> None:
+    landmarks = fitter.model.project(random_p(fitter, 3), 480.0)
+    landmarks[0, 5] = np.nan
+    lost, unsure, good = fitter.fit(landmarks, confidence=[0.9, 0.2, 0.9])
+    assert lost.problem == NOT_FINITE
+    assert unsure.problem == NOT_CONFIDENT
+    for fit in (lost, unsure):
+        for name in ("p", "vertices", "head", "matrix", "pose", "residual", "scale"):
+            assert np.isnan(getattr(fit, name)).all()
+    assert good.problem is None
+    alone = fitter.fit(landmarks[2:])[0]
+    np.testing.assert_allclose(good.p, alone.p, atol=1e-9)
+    assert fitter.fit(np.zeros((0, 68, 3))) == []
+
+
+def test_hidden_landmarks_count_less(fitter: FaceFitter) -> None:
+    landmarks = fitter.model.project(random_p(fitter, 1), 480.0)
+    wrong = landmarks.copy()
+    wrong[0, 8] += [0.0, 60.0, 0.0]  # the chin
+    seen = np.ones((1, 68))
+    seen[0, 8] = 0.0
+    full, less = fitter.fit(wrong)[0], fitter.fit(wrong, seen)[0]
+    chin = fitter.model.landmarks[8]
+    assert less.vertices[chin, 1] < full.vertices[chin, 1]
+
+
+def test_warm_start_reaches_the_same_face(fitter: FaceFitter) -> None:
+    p = random_p(fitter, 1)
+    landmarks = fitter.model.project(p, 480.0)
+    first = fitter.fit(landmarks, image_height=480.0)[0]
+    moved = landmarks + [3.0, -2.0, 0.0]
+    cold, warm = fitter.fit(moved)[0], fitter.fit(moved, start=[first])[0]
+    np.testing.assert_allclose(warm.vertices, cold.vertices, atol=0.2)
+    settled = FaceFitter(config=FitConfig(iterations=8)).fit(moved)[0]
+    assert np.abs(warm.vertices - settled.vertices).max() <= np.abs(cold.vertices - settled.vertices).max()
+
+
+def test_a_lost_face_does_not_start_the_next(fitter: FaceFitter) -> None:
+    landmarks = fitter.model.project(random_p(fitter, 1), 480.0)
+    lost: FaceFit = fitter.fit(np.full((1, 68, 3), np.nan))[0]
+    assert fitter.fit(landmarks, start=[lost])[0].problem is None
+
+
+def test_likely_angles() -> None:
+    # In profile only the difference of pitch and roll shows; 1 degree of it is kept, the sum is not.
+    rotation = rotation_matrix(np.radians(40.0), np.radians(90.0) - 1e-4, np.radians(39.0))[None]
+    pitch, _, roll = np.degrees(likely_angles(rotation, 1 / 16))[0]
+    assert pitch - roll == pytest.approx(1.0, abs=0.01)
+    assert abs(pitch + roll) < 0.1
+    # With yaw 0 both keep 1 / (1 + 1/256).
+    front = likely_angles(rotation_matrix(0.4, 0.0, 0.2)[None], 1 / 16)[0]
+    np.testing.assert_allclose(front, np.array([0.4, 0.0, 0.2]) * 256 / 257, atol=1e-12)
+    np.testing.assert_allclose(likely_angles(rotation, 0.0), euler_angles(rotation))
+
+
+def test_pose_is_in_the_axes_of_pose_para(fitter: FaceFitter) -> None:
+    """The real mean face looks straight ahead."""
+    from tf_dhm.face.mean_face import mean_landmarks
+
+    [fit] = fitter.fit(mean_landmarks(200)[None].astype(np.float64))
+    np.testing.assert_allclose(fit.pose, 0, atol=0.2)
+    assert fit.residual < 0.5
+
+
+def test_wrong_shapes(fitter: FaceFitter) -> None:
+    with pytest.raises(InputError, match="landmarks"):
+        fitter.fit(np.zeros((68, 3)))
+    with pytest.raises(InputError, match="visibility"):
+        fitter.fit(np.zeros((2, 68, 3)), np.zeros((2, 5)))
+    with pytest.raises(InputError, match="fit"):
+        FitConfig(noise=0.0)

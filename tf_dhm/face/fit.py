@@ -1,0 +1,369 @@
+"""The whole face of 68 landmarks: the most probable p of Eq. 2, in NumPy, for a batch of faces.
+
+A face is described by its rotation, its place and some numbers of its shape: the leading directions
+in which identity and expression move the 68 landmarks, each with the deviation that the components of
+the model give it (`ReducedBasis`). With W the weights of the landmarks, Gauss-Newton minimises
+
+    |W (landmarks - projection(R, t, c))|^2 + |c|^2
+
+which is the negative logarithm of the posterior: landmarks are normal around the projected vertices,
+c is standard normal. The other directions of the model's 228 keep their prior's mean, 0, as the
+landmarks say next to nothing of them.
+
+Frames. *Head*: centimetres, x right in a picture of the face, y up, z to the viewer, origin at the mean
+of the landmarks of the mean face. *Camera*: centimetres, x right, y down, z forward. *Photo*: 0-based
+pixels, x right, y down; z in pixels, larger is nearer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
+from tf_dhm.face.camera import FLIP, Camera, likely_angles, linearise, look_at, rotation_of, seen_straight
+from tf_dhm.face.geometry import NUM_LANDMARKS, box_size, euler_angles, landmark_box, rotation_matrix
+from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.morphable import MorphableModel
+from tf_dhm.face.parameters import ANGLES, NUM_PARAMETERS, SCALE, TRANSLATION
+from tf_dhm.face.reduced_basis import ReducedBasis
+
+TO_CAMERA = np.array([1.0, -1.0, -1.0])
+"""From axes with y up and z to the viewer to the camera's."""
+MIN_CONFIDENCE = 0.5
+NOT_FINITE = "landmarks are not finite"
+NOT_CONFIDENT = "confidence is low"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How closely a face follows its landmarks; docs/mesh.md says how the numbers were chosen.
+
+    Attributes:
+        noise: standard deviation of a seen landmark's x and y, centimetres.
+        depth_noise: of its z, as a multiple of `noise`.
+        hidden_noise: of a landmark that is not seen, as a multiple of `noise`.
+        iterations: of Gauss-Newton.
+        size: directions of the reduced shape, at most 204.
+        style: whether the landmarks are those of real faces, which do not lie quite on the vertices; False:
+            they are vertices of the model.
+        rotation_noise: deviation of the error of a fitted rotation over the deviation of pitch and roll
+            among faces; see `likely_angles`.
+    """
+
+    noise: float = 0.5
+    depth_noise: float = 3.0
+    hidden_noise: float = 2.0
+    iterations: int = 2
+    size: int = 40
+    style: bool = True
+    rotation_noise: float = 1 / 16
+
+    def __post_init__(self) -> None:
+        numbers = (self.noise, self.depth_noise, self.hidden_noise, self.iterations, self.size)
+        if not (np.isfinite(numbers).all() and min(numbers) > 0 and 0 <= self.rotation_noise < np.inf):
+            raise InputError(f"fit: found {self}, expected numbers above 0")
+
+
+TRUE_LANDMARKS = FitConfig(
+    noise=0.005, depth_noise=1.0, hidden_noise=1.0, iterations=4, size=204, style=False, rotation_noise=0.0
+)
+"""For landmarks without error, of rendered faces."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceFit:
+    """The open face fitted to the landmarks of one face.
+
+    Attributes:
+        p: (234,) float64 of Eq. 2. Under a perspective camera f, R and t_2d are those of the weak
+            perspective that is nearest at the face.
+        vertices: (V, 3) float32 photo pixels.
+        head: (V, 3) float32, the same vertices in the head's frame.
+        triangles: (T, 3) int32.
+        matrix: (4, 4) float64, rigid, from the head's frame to the camera's. Without a camera the
+            projection is parallel: x and y are photo pixels over `scale`, z is 0 at the head's origin.
+        scale: pixels per centimetre at the head.
+        pose: (3,) float32 pitch, yaw, roll in degrees, in the axes and signs of 300W-LP's `Pose_Para`;
+            those of `matrix`, but that near profile they keep to likely angles (`likely_angles`).
+        residual: root mean square distance of the landmarks from the fit in the plane of the photo,
+            percent of the square root of the area of their box.
+        problem: why there is no fit, NOT_FINITE or NOT_CONFIDENT; then every number is NaN. None of a fit.
+        state: (FitConfig.size,) float64 reduced shape, where the fit of the next frame may start.
+    """
+
+    p: Array
+    vertices: NDArray[np.float32]
+    head: NDArray[np.float32]
+    triangles: NDArray[np.int32]
+    matrix: Array
+    scale: float
+    pose: NDArray[np.float32]
+    residual: float
+    problem: str | None = None
+    state: Array = field(default_factory=lambda: np.zeros(0), repr=False)
+
+
+@dataclass
+class _State:
+    """What Gauss-Newton moves, of N faces; lengths are centimetres.
+
+    Attributes:
+        rotation: (N, 3, 3) from the head to axes with y up and z to the viewer.
+        shift: (N, 3); under a perspective camera the head's place, z negative.
+        extra: (N,) logarithm of the scale; under a perspective camera what is added to z.
+        shape: (N, K) reduced.
+    """
+
+    rotation: Array
+    shift: Array
+    extra: Array
+    shape: Array
+
+
+class FaceFitter:
+    """Fits the open face to landmarks.
+
+    >>> fitter = FaceFitter(config=TRUE_LANDMARKS)
+    >>> landmarks = fitter.model.landmark_mean * [10.0, -10.0, 10.0] + [200.0, 100.0, 0.0]
+    >>> [fit] = fitter.fit(landmarks[None])
+    >>> fit.vertices.shape, round(fit.scale, 3), fit.problem
+    ((4946, 3), 10.0, None)
+
+    Args:
+        model: what is fitted; the open face if None. Its lengths are centimetres.
+        config: how closely.
+    """
+
+    def __init__(self, model: MorphableModel | None = None, config: FitConfig | None = None) -> None:
+        self.model = MorphableModel.open_face() if model is None else model
+        self.config = config or FitConfig()
+        self.basis = ReducedBasis.of(self.model, self.config.size)
+        self._dense_mean = self.model.mean.astype(np.float32).ravel()
+        # The landmarks of real faces are not quite the vertices chosen by anatomy. What no shape of the
+        # open face explains of the real mean face is this difference of style.
+        real = np.ascontiguousarray((mean_shape() * FLIP).T)[None]  # (1, 3, 68)
+        real = real - real.mean(-1, keepdims=True)
+        weight = np.full_like(real, self.config.noise**-2)
+        state, scale = self._solve(real, weight, self._start(real, None), None)
+        turned = np.einsum("ji,jk->ik", state.rotation[0], real[0] / scale[0] - state.shift[0, :, None])
+        fitted = self.basis.mean + self.basis.landmarks @ state.shape[0]
+        self.style = turned - fitted  # (3, 68)
+        # The real mean face looks straight ahead in the axes of Pose_Para; the open face need not.
+        pitch, _, _ = euler_angles(state.rotation[0])
+        self.to_pose = rotation_matrix(pitch, 0.0, 0.0)
+
+    def fit(
+        self,
+        landmarks: ArrayLike,
+        visibility: ArrayLike | None = None,
+        confidence: ArrayLike | None = None,
+        *,
+        camera: Camera | None = None,
+        image_height: float = 0.0,
+        start: Sequence[FaceFit | None] | None = None,
+    ) -> list[FaceFit]:
+        """Fit faces, all at once.
+
+        Args:
+            landmarks: (N, 68, 3) photo pixels; z larger nearer, along the line of sight to the face.
+            visibility: (N, 68) in [0, 1]: how far each landmark counts. None: all in full.
+            confidence: (N,) in [0, 1]; below MIN_CONFIDENCE there is no fit. None: all are right.
+            camera: of the photo; None: weak perspective.
+            image_height: of the photo in pixels, on which t_2d of p depends: `model.project(p,
+                image_height)` gives photo pixels.
+            start: of each face its fit in the last frame, or None.
+
+        Raises:
+            InputError: wrong shapes.
+        """
+        points = np.asarray(landmarks, np.float64)
+        if points.ndim != 3 or points.shape[1:] != (NUM_LANDMARKS, 3):
+            raise InputError(f"landmarks: found shape {points.shape}, expected (N, {NUM_LANDMARKS}, 3)")
+        count = len(points)
+        seen = np.ones(points.shape[:2]) if visibility is None else np.asarray(visibility, np.float64)
+        sure = np.ones(count) if confidence is None else np.asarray(confidence, np.float64)
+        starts = [None] * count if start is None else list(start)
+        if seen.shape != points.shape[:2] or sure.shape != (count,) or len(starts) != count:
+            raise InputError(
+                f"faces: found visibility {seen.shape}, confidence {sure.shape} and {len(starts)} starts, "
+                f"expected those of {count} faces"
+            )
+        finite = np.isfinite(points).all((1, 2))
+        usable = finite & (sure >= MIN_CONFIDENCE)
+        fits: list[FaceFit] = [self._no_fit(NOT_CONFIDENT if ok else NOT_FINITE) for ok in finite]
+        rows = np.flatnonzero(usable)
+        if len(rows):
+            found = self._fit(points[rows], seen[rows], camera, image_height, [starts[row] for row in rows])
+            for row, face in zip(rows, found, strict=True):
+                fits[row] = face
+        return fits
+
+    def _no_fit(self, problem: str) -> FaceFit:
+        vertices = np.full(self.model.mean.shape, np.nan, np.float32)
+        return FaceFit(
+            np.full(NUM_PARAMETERS, np.nan), vertices, vertices, self.model.triangles,
+            np.full((4, 4), np.nan), np.nan, np.full(3, np.nan, np.float32), np.nan, problem,
+        )  # fmt: skip
+
+    def _fit(
+        self, points: Array, seen: Array, camera: Camera | None, height: float,
+        starts: list[FaceFit | None],
+    ) -> list[FaceFit]:  # fmt: skip
+        if camera is None:
+            view = np.broadcast_to(np.eye(3), (len(points), 3, 3))
+            flat = np.swapaxes(points * FLIP, 1, 2)  # (N, 3, 68), y up
+            middle = flat.mean(-1)
+        else:
+            view = look_at(camera, points)
+            flat = seen_straight(camera, view, points)
+            middle = flat.mean(-1) * [0, 0, 1]
+        flat = flat - middle[..., None]
+        config = self.config
+        noise = config.noise * (1 + (config.hidden_noise - 1) * (1 - seen))
+        weight = np.repeat(noise[:, None] ** -2.0, 3, 1)
+        weight[:, 2] /= config.depth_noise**2
+        offset = self.style if config.style else np.zeros_like(self.style)
+        state, scale = self._solve(
+            flat, weight, self._start(flat, starts), None if camera is None else camera.focal, offset
+        )
+        return self._result(points, state, scale, middle, offset, camera, view, height)
+
+    def _start(self, flat: Array, starts: list[FaceFit | None] | None) -> _State:
+        """The mean face turned by the polar factor of the best affine map."""
+        count = len(flat)
+        mean = self.basis.mean - self.basis.mean.mean(-1, keepdims=True)
+        centred = flat - flat.mean(-1, keepdims=True)
+        u, _, vt = np.linalg.svd(centred @ mean.T)
+        u[..., 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
+        shape = np.zeros((count, len(self.basis.components)))
+        for row, fit in enumerate(starts or []):
+            if fit is not None and fit.problem is None:
+                shape[row] = fit.state
+        return _State(u @ vt, np.zeros((count, 3)), np.zeros(count), shape)
+
+    def _solve(
+        self, flat: Array, weight: Array, state: _State, focal: float | None, style: Array | None = None
+    ) -> tuple[_State, Array]:
+        """Gauss-Newton.
+
+        Args:
+            flat: (N, 3, 68) pixels, y up, centred.
+            weight: (N, 3, 68) per square centimetre.
+            state: where it starts.
+            focal: in pixels, of a perspective camera that looks at the face.
+            style: (3, 68) centimetres, from the vertices to the landmarks.
+
+        Returns:
+            the state, its scale folded into the second part: (N,) pixels per centimetre.
+        """
+        basis, mean = self.basis.landmarks, self.basis.mean
+        size = basis.shape[-1]
+        flat_basis = basis.reshape(3, -1)
+        root = np.sqrt(weight)
+        rotation, shift, extra, shape = state.rotation, state.shift, state.extra, state.shape
+        offset = mean if style is None else mean + style
+        spread = np.sqrt(((mean - mean.mean(-1, keepdims=True)) ** 2).sum())
+        unit = np.sqrt(((flat - flat.mean(-1, keepdims=True)) ** 2).sum((1, 2))) / spread  # pixels per cm
+        target = flat / unit[:, None, None]
+        distance = None if focal is None else focal / unit
+        if distance is not None:
+            shift = shift.copy()
+            shift[:, :2] = target[:, :2].mean(-1)
+            shift[:, 2] -= distance
+        jacobian = np.zeros((*flat.shape, 7 + size))
+        prior = np.concatenate([np.zeros(7), np.ones(size)])
+        for _ in range(self.config.iterations):
+            face = rotation @ (offset + _times(flat_basis, shape))
+            moved = (rotation @ flat_basis).reshape(*flat.shape, size)
+            predicted = linearise(jacobian, face, moved, shift, extra, distance)
+            weighted = (jacobian * root[..., None]).reshape(len(flat), -1, 7 + size)
+            residual = ((target - predicted) * root).reshape(len(flat), -1, 1)
+            transposed = np.swapaxes(weighted, 1, 2)
+            right = (transposed @ residual)[..., 0]
+            right[:, 7:] -= shape
+            step = np.linalg.solve(transposed @ weighted + np.diag(prior), right[..., None])[..., 0]
+            rotation = rotation_of(step[:, :3]) @ rotation
+            shift, extra, shape = shift + step[:, 3:6], extra + step[:, 6], shape + step[:, 7:]
+        if focal is not None:
+            return _State(rotation, shift, extra, shape), focal / -shift[:, 2]
+        growth = np.exp(extra)
+        return _State(rotation, shift / growth[:, None], np.zeros_like(extra), shape), unit * growth
+
+    def _result(
+        self, points: Array, state: _State, scale: Array, middle: Array, offset: Array, camera: Camera | None,
+        view: Array, height: float,
+    ) -> list[FaceFit]:  # fmt: skip
+        """The fits of N faces; `middle` (N, 3) is what was taken from their pixels, y up."""
+        count = len(points)
+        head = (self._dense_mean + state.shape.astype(np.float32) @ self.basis.dense).reshape(count, -1, 3)
+        face = self.basis.mean + _times(self.basis.landmarks.reshape(3, -1), state.shape)  # (N, 3, 68)
+        centre = _apply(state.rotation, face.mean(-1))  # (N, 3)
+        stretch = np.abs(view[:, 2, 2]) ** -1.5  # of the photo at the face, off the axis of the camera
+        rotation = view @ state.rotation
+        shift = state.shift + middle / scale[:, None] if camera is None else _apply(view, state.shift)
+        # Depth is measured along the line of sight, from the middle of the landmarks.
+        depth = (scale * stretch)[:, None] * state.rotation[:, 2]  # (N, 3)
+        deep = -(scale * stretch) * centre[:, 2]
+        if camera is None:
+            shift[:, 2] = 0
+
+        def draw(local: Array) -> Array:
+            """(N, P, 3) of the head's frame to photo pixels."""
+            rows, end = (scale[:, None] * FLIP)[..., None] * rotation, scale[:, None] * FLIP * shift
+            if camera is not None:
+                rows, end = camera.focal * FLIP[:, None] * rotation, camera.focal * FLIP * shift
+                near = -(local @ rotation[:, 2, :, None] + shift[:, None, 2:]).astype(local.dtype)
+            rows[:, 2], end[:, 2] = depth, deep
+            pixels = local @ np.swapaxes(rows, 1, 2).astype(local.dtype) + end[:, None].astype(local.dtype)
+            if camera is not None:
+                pixels[..., :2] = pixels[..., :2] / near + np.array(camera.centre, local.dtype)
+            return pixels
+
+        vertices = draw(head)
+        labels = draw(np.swapaxes(face + offset, 1, 2))
+        square = ((labels - points)[..., :2] ** 2).sum(-1).mean(-1)
+        residual = 100 * np.sqrt(square) / box_size(landmark_box(points))
+
+        p = np.zeros((count, NUM_PARAMETERS))
+        p[:, SCALE] = scale * stretch
+        p[:, ANGLES] = euler_angles(state.rotation)
+        drawn = draw(np.swapaxes(face, 1, 2))[..., :2].mean(1)
+        plane = np.stack([drawn[:, 0] + 1, height - drawn[:, 1]], -1)  # 1-based, y up
+        p[:, TRANSLATION] = plane - p[:, SCALE, None] * centre[:, :2]
+        p[:, 6:] = state.shape @ self.basis.components
+
+        matrix = np.zeros((count, 4, 4))
+        matrix[:, :3, :3] = TO_CAMERA[:, None] * rotation
+        matrix[:, :3, 3] = TO_CAMERA * shift
+        matrix[:, 3, 3] = 1
+        angles = likely_angles(rotation @ self.to_pose.T, self.config.rotation_noise)
+        pose = np.degrees(angles).astype(np.float32)
+        return [
+            FaceFit(
+                p[row], vertices[row], head[row], self.model.triangles, matrix[row], float(p[row, SCALE]),
+                pose[row], float(residual[row]), None, state.shape[row],
+            )
+            for row in range(count)
+        ]  # fmt: skip
+
+
+def _apply(matrices: Array, vectors: Array) -> Array:
+    """(N, 3, 3) times (N, 3)."""
+    return (matrices @ vectors[..., None])[..., 0]
+
+
+def _times(flat_basis: Array, shape: Array) -> Array:
+    """(3, 68 K) times (N, K) -> (N, 3, 68)."""
+    return (shape @ flat_basis.reshape(-1, shape.shape[-1]).T).reshape(len(shape), 3, -1)
+
+
+@lru_cache(maxsize=1)
+def open_face_fitter() -> FaceFitter:
+    """The fitter of the open face with its default settings, made once: reading the face takes a second."""
+    return FaceFitter()
