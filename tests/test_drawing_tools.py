@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from pipelines.synthetic.renderer import RenderConfig
+from pipelines.synthetic.config import RenderConfig
 from tf_dhm.core.errors import InputError
 from tools import draw_gallery, measure_rendering
 

@@ -25,8 +25,9 @@ from tf_dhm.core.cli import run_script  # noqa: E402
 
 import matplotlib.pyplot as plt  # noqa: E402
 
-from pipelines.synthetic.face_parts import Floats, load_rig  # noqa: E402
-from pipelines.synthetic.renderer import Camera, vertex_normals  # noqa: E402
+from pipelines.synthetic.camera import Camera  # noqa: E402
+from pipelines.synthetic.rig import load_rig, vertex_normals  # noqa: E402
+from pipelines.synthetic.vectors import Floats  # noqa: E402
 from tf_dhm.core.files import atomic_write  # noqa: E402
 from tf_dhm.face.geometry import rotation_matrix  # noqa: E402
 from tf_dhm.face.mean_face import mean_shape  # noqa: E402

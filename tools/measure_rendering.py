@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tf_dhm.core.cli import run_script
 
 from pipelines.synthetic import series as synthetic
-from pipelines.synthetic.renderer import FaceRenderer, RenderConfig
+from pipelines.synthetic.config import RenderConfig
+from pipelines.synthetic.renderer import FaceRenderer
 from tf_dhm.core.errors import InputError
 
 

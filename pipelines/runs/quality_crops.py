@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, unknown_visibility
 from pipelines.prepared.records import FaceArrays
-from pipelines.synthetic.renderer import background, degrade
+from pipelines.synthetic.photo import background, degrade
 from pipelines.synthetic.series import available_cores
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
@@ -49,7 +49,7 @@ ROLL, SHIFT, SCALE = 30.0, 0.05, 0.1
 """How a detector frames a face: greatest roll in degrees, standard deviations of the shift over the side
 of the crop and of the logarithm of the side (docs/detector.md)."""
 DEGRADATION = 0.7
-"""Strength of `renderer.degrade`."""
+"""Strength of `photo.degrade`."""
 BATCH = 256
 SECOND_PASS_EVERY = 4
 """Of so many batches one is shown to the network again, as a second pass sees it: with the heat map of

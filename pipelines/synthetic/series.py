@@ -17,7 +17,8 @@ from queue import SimpleQueue
 import cv2
 
 from pipelines.datasets.samples import FaceSample, Series, Split
-from pipelines.synthetic.renderer import FaceRenderer, RenderConfig, RenderedFace
+from pipelines.synthetic.config import RenderConfig
+from pipelines.synthetic.renderer import FaceRenderer, RenderedFace
 from tf_dhm.core.errors import InputError
 
 VAL_EVERY = 11

@@ -14,7 +14,7 @@ from pipelines.prepared import records
 from pipelines.prepared.catalogue import DATASETS, load_mixture, load_splits, prepared_folder
 from pipelines.prepared.records import StoreConfig
 from pipelines.synthetic import series as synthetic
-from pipelines.synthetic.renderer import RenderConfig
+from pipelines.synthetic.config import RenderConfig
 from tests.made_faces import encode, mean_face, smooth_image
 from tf_dhm.core.errors import InputError
 

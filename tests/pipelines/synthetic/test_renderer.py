@@ -7,20 +7,15 @@ import numpy as np
 import pytest
 
 from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, VISIBLE
-from pipelines.synthetic import face_parts
+from pipelines.synthetic import parts as face_parts
 from pipelines.synthetic import series as synthetic
-from pipelines.synthetic.face_parts import load_rig
-from pipelines.synthetic.renderer import (
-    Camera,
-    FaceRenderer,
-    RenderConfig,
-    RenderedFace,
-    Scene,
-    parameters,
-    random_parameters,
-    random_rotation,
-    vertex_normals,
-)
+from pipelines.synthetic.camera import Camera
+from pipelines.synthetic.config import RenderConfig
+from pipelines.synthetic.meshes import Part, sphere
+from pipelines.synthetic.renderer import FaceRenderer, RenderedFace, parameters
+from pipelines.synthetic.rig import OBJECT, expression_range, load_rig, vertex_normals
+from pipelines.synthetic.sampling import random_parameters, random_rotation
+from pipelines.synthetic.scene import Scene
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import MIRROR_68, euler_angles, landmark_box, pose_from_landmarks, rotation_matrix
 
@@ -34,7 +29,7 @@ def faces() -> list[RenderedFace]:
     return [renderer.render(1, index) for index in range(COUNT)]
 
 
-def bare_scene(pitch: float, yaw: float, roll: float, parts: list[face_parts.Part] | None = None) -> Scene:
+def bare_scene(pitch: float, yaw: float, roll: float, parts: list[Part] | None = None) -> Scene:
     """The mean face, turned by degrees."""
     rig = load_rig()
     vertices = rig.model.mean.astype(np.float32)
@@ -154,10 +149,10 @@ def test_visibility_of_a_frontal_face_and_of_both_profiles() -> None:
 def test_a_thing_in_front_hides_only_what_is_behind_it() -> None:
     rig = load_rig()
     mouth = rig.model.landmark_mean[62]
-    ball, triangles = face_parts.sphere()
+    ball, triangles = sphere()
     grey = np.full(3, 0.5, np.float32)
     vertices = (ball * 2.0 + mouth + [0, 0, 6]).astype(np.float32)
-    part = face_parts.Part(vertices, triangles, ball, face_parts.OBJECT, grey, grey)
+    part = Part(vertices, triangles, ball, OBJECT, grey, grey)
     visibility = bare_visibility(bare_scene(0, 0, 0, [part]))
     assert (visibility[[51, 57, 62, 66]] == OCCLUDED).all()
     assert (visibility[[*range(17, 27), *range(36, 48), 30]] == VISIBLE).all()
@@ -173,7 +168,7 @@ def test_parameters_recover_a_weak_perspective_camera() -> None:
 
 def test_random_parameters_stay_in_their_range() -> None:
     rng = np.random.default_rng(0)
-    low, high = face_parts.expression_range().T
+    low, high = expression_range().T
     drawn = [random_parameters(load_rig(), rng) for _ in range(200)]
     expressions = np.array([expression for _, expression in drawn])
     assert (expressions >= low).all()

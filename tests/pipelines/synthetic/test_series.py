@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.datasets.samples import FaceSample
 from pipelines.synthetic import series as synthetic
-from pipelines.synthetic.renderer import RenderConfig
+from pipelines.synthetic.config import RenderConfig
 from pipelines.synthetic.series import SyntheticConfig, make_series
 from tf_dhm.core.errors import InputError
 
@@ -89,7 +89,7 @@ def test_little_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
 PARENT = """
 import signal
 from pipelines import synthetic
-from pipelines.synthetic.renderer import RenderConfig
+from pipelines.synthetic.config import RenderConfig
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 samples = synthetic.read(10_000, config=RenderConfig(size=24), workers=2)
 next(samples)
