@@ -28,8 +28,8 @@ from tf_dhm.commands.videos import align_frames, align_video
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.progress import Progress, print_beside
 from tf_dhm.runtime.aligner import Aligner
+from tf_dhm.runtime.camera import CameraReader, check_display
 from tf_dhm.runtime.images import Photo, decode, read_photo
-from tf_dhm.runtime.video import VideoReader, check_display
 
 
 @dataclass
@@ -183,7 +183,7 @@ def open_photo(file: InputFile) -> Photo:
 def align_camera(config: AlignConfig, number: int) -> int:
     """Follow the faces before a camera until the user stops it."""
     name = Path(f"camera_{number}.mp4")
-    with VideoReader(number) as video, FaceRecords(config.json, config.csv) as records:
+    with CameraReader(number) as video, FaceRecords(config.json, config.csv) as records:
         aligner = make_aligner(config)
         records.start()
 

@@ -4,7 +4,8 @@
 |---|---|
 | `RecordSink` | a record with all faces (JSON Lines, CSV) |
 | `CropSink` | a picture of each convincing face, upright |
-| `DrawingSink` | the photo or frame with the convincing faces drawn: to a file, a video, a window |
+| `DrawingSink` | the photo or frame with the convincing faces drawn: to a file, a window |
+| `VideoSink` | the frame with the convincing faces drawn, appended to a video |
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tf_dhm.core.types import Image
 from tf_dhm.runtime.aligner import Alignment, Face
 from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
 from tf_dhm.runtime.drawing import Part, draw_faces
-from tf_dhm.runtime.video import Frame
+from tf_dhm.runtime.video import Frame, VideoWriter
 
 WRITTEN_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp"])
 """Suffixes that a drawn picture keeps; others get .png appended."""
@@ -143,9 +144,25 @@ class DrawingSink:
     targets: Sequence[Callable[[Image], None]]
 
     def write(self, picture: Picture) -> None:
-        drawn = draw_faces(picture.pixels, [face for _, face in picture.shown], self.parts)
+        drawn = draw_picture(picture, self.parts)
         for target in self.targets:
             target(drawn)
+
+
+@dataclass(frozen=True)
+class VideoSink:
+    """Draws the faces and appends the drawing to a video, at the time of its frame."""
+
+    parts: Collection[Part]
+    writer: VideoWriter
+
+    def write(self, picture: Picture) -> None:
+        self.writer.write(draw_picture(picture, self.parts), picture.time)
+
+
+def draw_picture(picture: Picture, parts: Collection[Part]) -> Image:
+    """Draw the convincing faces on a copy of a picture."""
+    return draw_faces(picture.pixels, [face for _, face in picture.shown], parts)
 
 
 def upright_crops(image: Image, faces: Sequence[Face], size: int) -> Image:

@@ -15,15 +15,16 @@ from tf_dhm.commands.sinks import (
     RecordSink,
     Report,
     Sink,
+    VideoSink,
     video_path,
 )
-from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Image
 from tf_dhm.runtime.aligner import Aligner
+from tf_dhm.runtime.camera import CameraReader, Window
 from tf_dhm.runtime.tracking import Tracker
-from tf_dhm.runtime.video import VideoReader, VideoWriter, Window
+from tf_dhm.runtime.video import VideoReader, VideoWriter
 
 
 class WindowClosed(Exception):
@@ -39,18 +40,13 @@ def align_video(aligner: Aligner, file: InputFile, config: AlignConfig, report: 
         OSError: An output cannot be written.
     """
     with VideoReader(file.path) as video:
-        count = video.frame_count
-        read = align_frames(aligner, video, file.name, config, report)
-    # The count that a file states may be a guess from its length, off by a few.
-    if count is not None and config.frames is None and read < 0.95 * count - 2:
-        raise InputError(
-            f"{video.name}: found {read} frames that can be decoded, expected {count}: it is cut off"
-        )
+        align_frames(aligner, video, file.name, config, report)
+        video.check_complete()
 
 
 def align_frames(
     aligner: Aligner,
-    video: VideoReader,
+    video: VideoReader | CameraReader,
     name: Path,
     config: AlignConfig,
     report: Report,
@@ -93,18 +89,16 @@ def align_frames(
 
 
 def open_sinks(
-    video: VideoReader, name: Path, config: AlignConfig, report: Report, stack: ExitStack
+    video: VideoReader | CameraReader, name: Path, config: AlignConfig, report: Report, stack: ExitStack
 ) -> list[Sink]:
     """The sinks of a video; `stack` closes what they write to."""
     sinks: list[Sink] = []
     if config.crops is not None:
         sinks.append(CropSink(config.crops, name, config.crop_size))
-    targets = []
     if config.drawn_folder is not None:
         target = stack.enter_context(atomic_write(video_path(config.drawn_folder, name)))
-        targets.append(stack.enter_context(VideoWriter(target, video.fps)).write)
+        sinks.append(VideoSink(config.draw, stack.enter_context(VideoWriter(target, video.fps))))
     # The record before the window, which may end the frames.
-    sinks += [DrawingSink(config.draw, targets)] if targets else []
     sinks.append(RecordSink(report))
     if config.show:
         window = stack.enter_context(Window(video.name))

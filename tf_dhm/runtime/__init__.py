@@ -2,6 +2,7 @@
 
 __all__ = [
     "aligner",
+    "camera",
     "crops",
     "detector",
     "drawing",

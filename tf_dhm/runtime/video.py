@@ -1,15 +1,16 @@
-"""Video files and cameras, frame by frame, through OpenCV."""
+"""Video files and streams, frame by frame, through PyAV (FFmpeg): reading and writing."""
 
 from __future__ import annotations
 
 import math
-import os
-import sys
-import time
+import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,12 +23,27 @@ VIDEO_SUFFIXES = frozenset(
     + [".3gp", ".ogv", ".mts", ".m2ts", ".mjpg", ".mjpeg"]
 )
 """Suffixes by which a file is taken for a video."""
+STREAMS = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "srt")
+"""Schemes of the URLs that are read as streams."""
 
 DEFAULT_FPS = 25.0
-"""Frames per second where neither the file nor the camera says."""
-MAX_FPS = 1000.0
-CODEC = "mp4v"
-"""MPEG-4 part 2: the codec for .mp4 that every build of OpenCV can write."""
+"""Frames per second if the file does not state them."""
+MAX_FPS = 500.0
+"""Highest stated rate that is believed: WebM files of browsers state their clock, 1000 a second."""
+MISSING_SHARE, MISSING_FRAMES = 0.02, 2.0
+"""A file is cut off if more than this share of its stated duration and of these frames' time is missing."""
+DAMAGED_SHARE, DAMAGED_FRAMES = 0.05, 2
+"""A file is damaged if more than this share of its frames and this number cannot be decoded."""
+MAX_PIXEL_RATIO = 4.0
+"""Most by which a pixel may be wider than high, or higher than wide; other statements are ignored."""
+STREAM_TIMEOUT = 15.0
+"""Seconds after which a stream that sends nothing has ended."""
+
+CLOCK = Fraction(1, 30000)
+"""Unit of the times in written videos: whole for 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second."""
+QUALITY = 3
+"""Quantiser of written frames, 1 (best) to 31."""
+QUANTISER_UNIT = 118  # FFmpeg's FF_QP2LAMBDA
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +53,7 @@ class Frame:
     Attributes:
         index: 0, 1, ...
         time: seconds since the first frame; rises from frame to frame.
-        pixels: (H, W, 3) uint8 RGB, turned as the file says.
+        pixels: (H, W, 3) uint8 RGB, turned as the file says and with square pixels.
     """
 
     index: int
@@ -46,46 +62,50 @@ class Frame:
 
 
 class VideoReader:
-    """The frames of a video file or of a camera, one in memory at a time.
+    """The frames of a video file or stream, one in memory at a time.
+
+    Frames are turned and mirrored as the file's display matrix says, non-square pixels are stretched, and
+    times are the file's own, so that files with a variable frame rate keep their pace.
 
     >>> with VideoReader("clip.mp4") as video:  # doctest: +SKIP
     ...     for frame in video:
     ...         print(frame.time, frame.pixels.shape)
 
     Args:
-        source: path of a file, or the number of a camera.
+        source: path of a file, or URL of a stream (`rtsp://host/camera`; see STREAMS).
 
     Attributes:
-        name: for messages and records.
-        fps: frames per second, as the file or camera says.
-        frame_count: as the file says; None for a camera, or where it does not say.
+        name: for messages and records, without the password of a URL.
+        fps: average frames per second.
+        frame_count: number of frames, partly estimated from the duration; None if it is not known.
 
     Raises:
-        InputError: no file, no video, a video without frames, or no such camera.
+        InputError: no such file, no video, a video without frames, or a URL of another kind.
     """
 
-    def __init__(self, source: str | Path | int) -> None:
-        self._is_camera = isinstance(source, int)
-        self.name = f"camera {source}" if self._is_camera else f"video {source}"
-        if isinstance(source, int):
-            self._capture = cv2.VideoCapture(source)
-            if not self._capture.isOpened():
-                raise InputError(
-                    f"{self.name}: cannot be opened, expected the number of a camera (0, 1, ...)"
-                )
-        else:
-            self._capture = open_file(Path(source), self.name)
-        # Read here, so that a file without frames is refused before anything is made of it.
-        read, first = self._capture.read()
-        if not read:
-            self._capture.release()
-            raise InputError(f"{self.name}: found no frame that can be decoded, expected at least one")
-        self._first: np.ndarray | None = first
-        self._opened = time.monotonic()
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame_count = int(count) if not self._is_camera and 0 < count < 2**31 else None
+    def __init__(self, source: str | Path) -> None:
+        self.name = f"video {hide_password(str(source))}"
+        self._container = open_container(source, self.name)
+        try:
+            self._stream = find_stream(self._container, self.name)
+            self._has_times = self._container.format.name != "avi"
+            self._packets = self._container.demux()
+            self._decoded: deque[Any] = deque()
+            self._decode_times: deque[float] = deque()
+            self._end = -math.inf  # of the packets of all streams, in seconds
+            self._packet_count = self._damaged = 0
+            self._last_damaged = self._exhausted = False
+            self._index, self._origin, self._last = 0, math.nan, -math.inf
+            rate = self._stream.average_rate or self._stream.guessed_rate
+            self.fps = float(rate) if rate and 0 < rate <= MAX_FPS else DEFAULT_FPS
+            self.frame_count = self._count_frames()
+            # Read here, so that a file without frames is rejected before anything is made of it.
+            self._first = self._next_picture()
+            if self._first is None:
+                raise InputError(f"{self.name}: found no frame that can be decoded, expected at least one")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> VideoReader:
         return self
@@ -93,74 +113,210 @@ class VideoReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._capture.release()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file or stream."""
+        self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames that are left; a camera's never end."""
-        index, last = 0, -math.inf
+        """The frames that are left."""
         while True:
-            if self._first is not None:
-                picture: np.ndarray = self._first
-                self._first = None
+            picture, self._first = self._first or self._next_picture(), None
+            if picture is None:
+                return
+            self._last = self._frame_time(picture)
+            index, self._index = self._index, self._index + 1
+            yield Frame(index, self._last, self._to_rgb(picture))
+
+    def check_complete(self) -> None:
+        """Check, once all frames have been read, that the file has the length that it states.
+
+        Raises:
+            InputError: it breaks off, or many of its frames cannot be decoded.
+        """
+        if not self._exhausted:
+            return
+        duration = self._stated_duration()
+        if duration is not None:
+            allowed = max(MISSING_SHARE * duration, MISSING_FRAMES / self.fps)
+            if self._end < duration - allowed:
+                raise InputError(
+                    f"{self.name}: found {max(self._end, 0):.2f} s, expected {duration:.2f} s: "
+                    "the file is cut off"
+                )
+        if self._last_damaged or self._damaged > DAMAGED_SHARE * self._packet_count + DAMAGED_FRAMES:
+            raise InputError(
+                f"{self.name}: found {self._damaged} of {self._packet_count} frames that cannot be decoded: "
+                "the file is damaged or cut off"
+            )
+
+    def _stated_duration(self) -> float | None:
+        import av
+
+        if not self._has_times and self._stream.frames:
+            # FFmpeg scales the duration of an AVI by the size of the file; its header has the count.
+            return float(self._stream.frames * self._stream.time_base)
+        duration = self._container.duration
+        return None if duration is None or duration <= 0 else duration / av.time_base
+
+    def _count_frames(self) -> int | None:
+        # An edit list shows fewer frames than are stored; an AVI counts empty ones.
+        duration = self._stated_duration()
+        counts = [self._stream.frames] if self._stream.frames else []
+        if duration is not None and self._stream.average_rate:
+            counts.append(round(duration * float(self._stream.average_rate)))
+        return min(counts, default=0) or None
+
+    def _next_picture(self) -> Any:
+        """The next decoded frame; None at the end."""
+        import av
+
+        while not self._decoded:
+            try:
+                packet = next(self._packets)
+            except (StopIteration, EOFError):
+                self._exhausted = True
+                return None
+            except av.error.FFmpegError:
+                self._exhausted = self._last_damaged = True
+                return None
+            self._note_end(packet)
+            if packet.stream_index != self._stream.index:
+                continue
+            if packet.dts is not None:
+                self._decode_times.append(float(packet.dts * packet.time_base))
+                self._packet_count += 1
+            try:
+                self._decoded.extend(packet.decode())
+            except av.error.FFmpegError:
+                # What comes before the first key frame cannot be decoded in a whole recording either.
+                if self._index or self._decoded:
+                    self._damaged += 1
+                self._last_damaged = True
             else:
-                read, picture = self._capture.read()
-                if not read:
-                    return
-            last = self._frame_time(last)
-            yield Frame(index, last, to_rgb(picture))
-            index += 1
+                if packet.dts is not None:
+                    self._last_damaged = packet.is_corrupt
+        return self._decoded.popleft()
 
-    def _frame_time(self, last: float) -> float:
-        if self._is_camera:
-            now = time.monotonic() - self._opened
-        else:
-            # The file's own times, which need not be even; some formats have none.
-            now = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000.0
-            if not 0 <= now < 1e7:
-                now = -math.inf
-        # Never the same twice: some cameras and broken files repeat themselves.
-        if now > last:
-            return now
-        return 0.0 if last == -math.inf else last + 1.0 / self.fps
+    def _note_end(self, packet: Any) -> None:
+        start = packet.dts if packet.pts is None or not self._has_times else packet.pts
+        if start is not None and not packet.is_corrupt:
+            self._end = max(self._end, float((start + (packet.duration or 0)) * packet.time_base))
+
+    def _frame_time(self, picture: Any) -> float:
+        """Seconds since the first frame. A frame without a later time follows at the average rate."""
+        time = picture.time if self._has_times else None
+        if not self._has_times and self._decode_times:
+            # An AVI states in which order frames are decoded, not when they are shown: the n-th frame that
+            # is shown has the n-th time.
+            time = self._decode_times.popleft()
+        if time is not None:
+            if math.isnan(self._origin):
+                self._origin = time
+            time -= self._origin
+        if time is not None and time > self._last:
+            return time
+        return 0.0 if self._last == -math.inf else self._last + 1.0 / self.fps
+
+    def _to_rgb(self, picture: Any) -> Image:
+        pixels = picture.to_ndarray(format="rgb24")
+        ratio = self._stream.sample_aspect_ratio or Fraction(1)
+        if ratio != 1 and 1 / MAX_PIXEL_RATIO <= ratio <= MAX_PIXEL_RATIO:
+            height, width = pixels.shape[:2]
+            size = (round(width * ratio), height) if ratio > 1 else (width, round(height / ratio))
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+        matrix = picture.side_data.get("DISPLAYMATRIX")
+        return pixels if matrix is None else turn(pixels, bytes(matrix))
 
 
-def open_file(path: Path, name: str) -> cv2.VideoCapture:
-    """Open a video file, or raise InputError."""
+def open_container(source: str | Path, name: str) -> Any:
+    """Open a file or stream, or raise InputError."""
+    # Imported here: photos do not need its 0.3 s and 19 MB.
+    import av
+
+    scheme = url_scheme(source)
+    options: dict[str, Any] = {}
+    if scheme is None:
+        path = Path(source)
+        try:
+            with path.open("rb") as file:
+                if not file.read(1):
+                    raise InputError(f"{name}: found an empty file, expected a video")
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read: {error.strerror or error}") from error
+        # With a protocol, so that FFmpeg takes no part of the name for one.
+        address = f"file:{path}"
+    elif scheme in STREAMS:
+        address, options = str(source), {"timeout": STREAM_TIMEOUT}
+    else:
+        raise InputError(f"{name}: found a URL of the kind {scheme}, expected one of {', '.join(STREAMS)}")
     try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise InputError(f"{name}: found an empty file, expected a video")
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror or error}") from error
-    # FFmpeg only: other readers take a name with % in it for a series of pictures.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        raise InputError(f"{name}: found no readable video, expected one (MP4, WebM, AVI, ...)")
-    return capture
+        return av.open(address, **options)
+    except av.error.FFmpegError as error:
+        if scheme is not None:
+            raise InputError(f"{name}: cannot be opened: {error.strerror}") from error
+        raise InputError(f"{name}: found no readable video, expected one (MP4, WebM, AVI, ...)") from error
 
 
-def to_rgb(picture: np.ndarray) -> Image:
-    """OpenCV's BGR, or a camera's grey, to RGB."""
-    grey = picture.ndim == 2 or picture.shape[2] == 1
-    code = cv2.COLOR_GRAY2RGB if grey else cv2.COLOR_BGR2RGB
-    return np.asarray(cv2.cvtColor(picture, code), np.uint8)
+def find_stream(container: Any, name: str) -> Any:
+    """The stream of pictures of a container, or InputError."""
+    stream = container.streams.best("video")
+    if stream is None:
+        raise InputError(f"{name}: found no pictures in it (only sound?), expected a video")
+    return stream
+
+
+def url_scheme(source: str | Path) -> str | None:
+    """The scheme of a URL in lower case; None for a path.
+
+    >>> url_scheme("rtsp://10.0.0.7/door"), url_scheme("clip.mp4"), url_scheme("C:/clip.mp4")
+    ('rtsp', None, None)
+    """
+    found = re.match(r"([a-z][a-z0-9+.-]+)://", str(source), re.IGNORECASE)
+    return found[1].lower() if found else None
+
+
+def hide_password(source: str) -> str:
+    """A URL without its user and password.
+
+    >>> hide_password("rtsp://admin:secret@10.0.0.7/door")
+    'rtsp://10.0.0.7/door'
+    """
+    return source if url_scheme(source) is None else re.sub(r"(?<=://)[^/@]*@", "", source)
+
+
+def turn(pixels: Image, matrix: bytes) -> Image:
+    """Turn and mirror a picture as a display matrix says, in quarter turns.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        matrix: nine int32, row by row (a b u, c d v, x y w): the point (x, y) of the stored picture is shown
+            at (a x + c y, b x + d y).
+    """
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 class VideoWriter:
-    """Writes frames to an .mp4 file (MPEG-4, no sound) of the size of the first one.
+    """Writes frames to an .mp4 file (MPEG-4 part 2, no sound) of the size of the first one.
 
     Frames of another size are fitted into it with black borders. Sides are made even, as the codec
     needs it, by repeating the last row or column.
 
     Args:
         path: of the file, ending in .mp4.
-        fps: frames per second.
+        fps: frames per second of frames that are written without a time.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
+    def __init__(self, path: Path, fps: float = DEFAULT_FPS) -> None:
         self.path, self.fps = path, fps
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)  # width, height
+        self._container: Any = None
+        self._stream: Any = None
+        self._width = self._height = 0
+        self._count, self._ticks, self._interval = 0, -1, max(round(1 / (fps * CLOCK)), 1)
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -168,30 +324,98 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        self.close()
 
-    def write(self, image: Image) -> None:
-        """Append a frame (H, W, 3) uint8 RGB.
+    def write(self, image: Image, time: float | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            time: at which it is shown, in seconds since the first frame; it must rise. None: one interval of
+                `fps` after the last frame.
 
         Raises:
             OSError: the file cannot be written.
         """
-        if self._writer is None:
-            self._size = image.shape[1], image.shape[0]
-            even = (self._size[0] + self._size[0] % 2, self._size[1] + self._size[1] % 2)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            code = cv2.VideoWriter.fourcc(*CODEC)
-            self._writer = cv2.VideoWriter(str(self.path), cv2.CAP_FFMPEG, code, self.fps, even)
-            if not self._writer.isOpened():
-                raise OSError(
-                    None, f"a video of {even[0]} x {even[1]} pixels cannot be written", str(self.path)
-                )
-        if (image.shape[1], image.shape[0]) != self._size:
-            image = fit(image, *self._size)
-        right, bottom = self._size[0] % 2, self._size[1] % 2
-        padded = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-        self._writer.write(cv2.cvtColor(padded, cv2.COLOR_RGB2BGR))
+        import av
+
+        if self._container is None:
+            self._open(image)
+        if image.shape[:2] != (self._height, self._width):
+            image = fit(image, self._width, self._height)
+        padded = cv2.copyMakeBorder(
+            image, 0, self._height % 2, 0, self._width % 2, borderType=cv2.BORDER_REPLICATE
+        )
+        ticks = self._ticks + self._interval if time is None else round(time / CLOCK)
+        if self._count == 0:
+            ticks = max(ticks, 0) if time is not None else 0
+        ticks = max(ticks, self._ticks + 1)
+        if self._count and time is not None:
+            self._interval = ticks - self._ticks
+        frame: Any = av.VideoFrame.from_ndarray(np.asarray(padded, np.uint8), format="rgb24")
+        frame.pts, frame.time_base = ticks, CLOCK
+        self._count, self._ticks = self._count + 1, ticks
+        self._send(frame)
+
+    def close(self) -> None:
+        """Write what is left and close the file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        import av
+
+        if self._container is None:
+            return
+        container, self._container = self._container, None
+        try:
+            for packet in self._stream.encode(None):
+                container.mux(self._timed(packet))
+        except av.error.FFmpegError as error:
+            raise self._os_error(error) from error
+        finally:
+            try:
+                container.close()
+            except av.error.FFmpegError as error:
+                raise self._os_error(error) from error
+
+    def _open(self, image: Image) -> None:
+        import av
+
+        self._height, self._width = image.shape[:2]
+        width, height = self._width + self._width % 2, self._height + self._height % 2
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._container = av.open(f"file:{self.path}", "w", format="mp4")
+            self._stream = self._container.add_stream(
+                "mpeg4", rate=Fraction(self.fps).limit_denominator(1001),
+                options={"flags": "+qscale", "global_quality": str(QUALITY * QUANTISER_UNIT)},
+            )  # fmt: skip
+            self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+            self._stream.codec_context.time_base = CLOCK
+            self._stream.codec_context.open()
+        except (av.error.FFmpegError, ValueError) as error:
+            self._container = None
+            raise OSError(
+                None, f"a video of {width} x {height} pixels cannot be written", str(self.path)
+            ) from error
+
+    def _send(self, frame: Any) -> None:
+        import av
+
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(self._timed(packet))
+        except av.error.FFmpegError as error:
+            raise self._os_error(error) from error
+
+    def _timed(self, packet: Any) -> Any:
+        # The last frame is shown as long as the one before it.
+        packet.duration = self._interval
+        return packet
+
+    def _os_error(self, error: Any) -> OSError:
+        return OSError(error.errno, error.strerror, str(self.path))
 
 
 def fit(image: Image, width: int, height: int) -> Image:
@@ -205,28 +429,3 @@ def fit(image: Image, width: int, height: int) -> Image:
     x, y = (width - new_width) // 2, (height - new_height) // 2
     canvas[y : y + new_height, x : x + new_width] = resized
     return canvas
-
-
-def check_display() -> None:
-    """Raise InputError where no window can be shown: OpenCV would end the whole process."""
-    if sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
-        raise InputError("--show: found no display, expected one (or write the video with --output)")
-
-
-class Window:
-    """A window that shows frames; `show` returns False once the user has asked to stop (q or Esc)."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-
-    def __enter__(self) -> Window:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        cv2.destroyAllWindows()
-
-    def show(self, image: Image) -> bool:
-        cv2.imshow(self.title, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        return cv2.waitKey(1) & 0xFF not in (ord("q"), 27)
