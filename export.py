@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tf_dhm.core.cli import run_script
+from tf_dhm.core.cli import require_options, run_script
 
 import tyro
 
@@ -52,6 +52,7 @@ class Config:
 
 
 def main() -> None:
+    require_options("--model runs/train/export/fast_dhm --tflite float32")
     config = tyro.cli(Config, description=__doc__)
     name = config.promote
     if name is not None and (not name or Path(name).name != name):

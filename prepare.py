@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tf_dhm.core.cli import run_script
+from tf_dhm.core.cli import require_options, run_script
 
 import tyro
 
@@ -44,6 +44,7 @@ class Config:
 
 
 def main() -> None:
+    require_options("--dataset synthetic --output-dir prepared/synthetic")
     config = tyro.cli(Config, description=__doc__)
     store = records.StoreConfig(crop_side=config.crop_side)
     faces = synthetic.training_series(config.faces, config.faces_seed, config.crop_side)

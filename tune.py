@@ -11,7 +11,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from tf_dhm.core.cli import run_script
+from tf_dhm.core.cli import require_options, run_script
 
 import tensorflow as tf
 import tyro
@@ -34,6 +34,7 @@ def parse(arguments: list[str]) -> TuneConfig:
 
 
 def main() -> None:
+    require_options("--data-dir prepared/wild68 --output-dir runs/tune")
     config = parse(sys.argv[1:])
     if config.threads:  # before TensorFlow computes anything
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)

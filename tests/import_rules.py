@@ -125,6 +125,7 @@ def package_faults(modules: Modules, packages: Collection[str]) -> list[str]:
         if not sentence.endswith(".") or ". " in sentence:
             found.append(f"{package}: its docstring begins with {sentence!r}, not with one sentence")
         children = sorted(name.rpartition(".")[2] for name in modules if name.rpartition(".")[0] == package)
+        children = [name for name in children if name.isidentifier()]  # PyInstaller names a hook hook-PACKAGE
         listed = None
         for node in tree.body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":

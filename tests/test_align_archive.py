@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +24,17 @@ import pytest
 from PIL import Image
 
 from tests.fakes import draw_cartoon_face
-from tf_dhm.commands.archive import ArchiveConfig, align_archive, locked, open_job
+from tf_dhm.commands import archive as archive_command
+from tf_dhm.commands.archive import (
+    MAX_SOCKET_BYTES,
+    SHORT_FOLDER,
+    SOCKET_BELOW,
+    ArchiveConfig,
+    align_archive,
+    engine_folder,
+    locked,
+    open_job,
+)
 from tf_dhm.commands.archive_parts import Folder, align_part
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.aligner import Aligner
@@ -123,6 +135,39 @@ def test_a_cluster_that_does_not_answer_is_said_at_once(tmp_path: Path) -> None:
         align_archive(config)
     assert time.monotonic() - began < 5
     assert not config.output_dir.exists()
+
+
+class TestEngineFolder:
+    def test_the_systems_temporary_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", "/tmp")
+        assert engine_folder() == Path("/tmp/ray")
+
+    def test_a_long_one_is_not_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        long = tmp_path / ("x" * 60)
+        long.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(long))
+        assert engine_folder() == SHORT_FOLDER / "ray"
+        monkeypatch.setattr(archive_command, "SHORT_FOLDER", tmp_path / "absent")
+        with pytest.raises(InputError, match=r"TMPDIR: found .*xxx"):
+            engine_folder()
+
+    def test_the_longest_socket(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        limit = MAX_SOCKET_BYTES - len(SOCKET_BELOW)
+        for length, folder in ((limit, Path("/" + "x" * (limit - 1))), (limit + 1, SHORT_FOLDER)):
+            monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (length - 1))
+            assert engine_folder() == folder / "ray"
+
+
+@pytest.mark.slow
+def test_a_long_temporary_folder(tmp_path: Path) -> None:
+    Image.fromarray(draw_cartoon_face()).save(tmp_path / "0.png")
+    write_manifest(tmp_path, 1)
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    environment = {**os.environ, "TMPDIR": str(long)}
+    done = subprocess.run(command(tmp_path, "out"), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "photos: 1, faces: 1" in done.stdout
 
 
 @pytest.mark.slow

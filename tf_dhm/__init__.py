@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tf_dhm.core.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from tf_dhm.core.errors import InputError
     from tf_dhm.runtime.aligner import Aligner, Alignment, Face
 
-__version__ = "0.1.0"
 __all__ = ["Aligner", "Alignment", "Face", "InputError"]
 
 HOMES = {

@@ -12,18 +12,26 @@
 | `name` | | unique; without it, the image, with #1, #2 ... where it shows several faces |
 
 Other columns are ignored. Rows are numbered as spreadsheets do, the header being row 1.
+
+A table that `align.py --csv` wrote is taken, too (`align.py photos --csv faces.csv`): its faces are
+pseudo-labels. Rows without a face and faces marked `below_limit` are left out. `file` is relative to the
+CSV file or to the working directory. A point with a visibility below 0.5 counts as self-occluded.
 """
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast, get_args
 
+import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from pipelines.datasets.folders import names_in, require_image, split_groups
 from pipelines.datasets.samples import (
@@ -40,6 +48,7 @@ from pipelines.datasets.samples import (
 )
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import NUM_LANDMARKS
+from tf_dhm.runtime.images import read_photo
 
 X, Y, Z, V = ([f"{axis}{point}" for point in range(NUM_LANDMARKS)] for axis in "xyzv")
 POSE = ["pitch", "yaw", "roll"]
@@ -47,6 +56,8 @@ REQUIRED = ["image", *X, *Y]
 OPTIONAL_BLOCKS = (Z, POSE, V)
 """Columns that are there all together or not at all."""
 TEXT_COLUMNS = ("image", "split", "group", "name")
+ALIGNED = frozenset(["file", "x_0", "y_0"])
+"""Columns by which a table of `align.py --csv` is recognised."""
 VISIBILITIES = (SELF_OCCLUDED, OCCLUDED, VISIBLE, UNLABELLED)
 
 
@@ -114,6 +125,7 @@ class _Faces:
 
     def __init__(self, path: Path, table: pd.DataFrame) -> None:
         self.path = path
+        self.is_aligned = bool(table.attrs["is_aligned"])
         self.sheet_rows = table.index.to_list()
         self.images = _texts(table, "image")
         self.names = _names(self.images, _texts(table, "name"))
@@ -141,11 +153,12 @@ def _find(path: Path) -> Path:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The table with columns checked, empty rows left out, and the number of the row as index."""
+    _check_header(path)
     try:
         # Empty rows are dropped below, not here, so that they count in a row's number.
         table = pd.read_csv(
             path,
-            dtype=dict.fromkeys(TEXT_COLUMNS, str),
+            dtype=dict.fromkeys((*TEXT_COLUMNS, "file", "error"), str),
             skipinitialspace=True,
             skip_blank_lines=False,
             encoding="utf-8-sig",
@@ -155,17 +168,62 @@ def _read_table(path: Path) -> pd.DataFrame:
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes columns without a header for an index
         raise InputError(f"{path}: found rows with more fields than the header's {table.shape[1]}")
     table.columns = table.columns.str.strip()
+    table.index += 2
+    table.attrs["is_aligned"] = ALIGNED.issubset(table.columns)
+    if table.attrs["is_aligned"]:
+        table = _from_aligned(table, path.parent)
     present = set(table.columns)
     needed = [REQUIRED, *(block for block in OPTIONAL_BLOCKS if present.intersection(block))]
     missing = [column for block in needed for column in block if column not in present]
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise InputError(f"{path}: found no column {shown}, expected image, x0 ... x67, y0 ... y67")
-    table.index += 2
     table = table.dropna(how="all")
     if table.empty:
         raise InputError(f"{path}: found a header and no row, expected one row a face")
     return table
+
+
+def _check_header(path: Path) -> None:
+    """Raise InputError if a column occurs twice, of which pandas would rename the second one."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            counts = Counter(name.strip() for name in next(csv.reader(file), []) if name.strip())
+    except (ValueError, OSError, csv.Error) as error:
+        raise InputError(f"{path}: found {error}, expected a CSV file with a header") from error
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise InputError(
+            f"{path}: found the column {repeated[0]} {counts[repeated[0]]} times, expected each column once"
+        )
+
+
+def _from_aligned(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The faces in a table of `align.py --csv`, with the columns of this format."""
+    is_face = table["face"].notna()
+    if "below_limit" in table:
+        is_face &= table["below_limit"] != 1
+    table = table[is_face].drop(columns=["x0", "y0", "x1", "y1"])
+    points = range(NUM_LANDMARKS)
+    names = {f"{axis}_{point}": f"{axis}{point}" for axis in "xyz" for point in points}
+    names |= {f"visibility_{point}": f"v{point}" for point in points} | {"file": "image"}
+    table = table.rename(columns=names)
+    if V[0] in table:
+        seen = np.where(table[V] >= 0.5, VISIBLE, SELF_OCCLUDED)
+        table[V] = np.where(table[V].isna(), UNLABELLED, seen)
+    is_beside = [(folder / name).exists() for name in table["image"]]
+    absolute = [str(Path(name).absolute()) for name in table["image"]]
+    table["image"] = np.where(is_beside, table["image"], absolute) if len(table) else table["image"]
+    return table
+
+
+def _read_upright(image: Path) -> bytes:
+    """An image as `align.py` sees it: turned as its EXIF orientation says, of which labels are read."""
+    with Image.open(image) as picture:
+        is_turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    if not is_turned:
+        return image.read_bytes()
+    pixels = cv2.cvtColor(read_photo(image).pixels, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def _texts(table: pd.DataFrame, column: str) -> list[str]:
@@ -203,7 +261,7 @@ def _sample(faces: _Faces, split: str, row: int) -> FaceSample | Refusal:
         visibility = unknown_visibility() if faces.visibility is None else faces.visibility.visibilities(row)
         return FaceSample(
             name=name,
-            read_image=image.read_bytes,
+            read_image=partial(_read_upright, image) if faces.is_aligned else image.read_bytes,
             landmarks=check_landmarks(np.stack(axes, -1), "landmarks"),
             split=cast(Split, split),
             group=faces.groups[row],

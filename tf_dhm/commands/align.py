@@ -31,6 +31,9 @@ from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.camera import CameraReader, check_display
 from tf_dhm.runtime.images import Photo, decode, read_photo
 
+SERVER_PACKAGES = frozenset(["grpc", "requests", "tenacity", "tensorflow", "tensorflow_serving"])
+"""Modules that the extra `server` of pyproject.toml installs."""
+
 
 @dataclass
 class Counts:
@@ -99,13 +102,26 @@ def align_files(
 
 
 def make_aligner(config: AlignConfig) -> Aligner:
-    """The aligner of the options: a model in this process, or a server."""
-    if config.server is not None:
+    """The aligner of the options: a model in this process, or a server.
+
+    Raises:
+        InputError: No such model, or the packages of the extra `server` are missing.
+    """
+    if config.server is None:
+        return Aligner(config.model, config.passes, config.backend, config.threads)
+    try:
         # Imported here: it needs packages that nothing else here does.
         from tf_dhm.runtime.server import Client, ServerConfig
 
-        return Aligner(Client(ServerConfig(config.server, config.model)), config.passes)
-    return Aligner(config.model, config.passes, config.backend, config.threads)
+        client = Client(ServerConfig(config.server, config.model))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in SERVER_PACKAGES:
+            raise
+        raise InputError(
+            f"--server: found no package {error.name}, expected those of the extra `server`: "
+            "pip install 'tf_dhm[server]'"
+        ) from error
+    return Aligner(client, config.passes)
 
 
 def align_file(

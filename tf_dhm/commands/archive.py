@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,11 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 from tf_dhm.core.cli import INTERRUPTED, run_script
 
 import tyro
-from tqdm import tqdm
 
 from tf_dhm.core.configuration import read_json, to_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.progress import Progress
 from tf_dhm.runtime.predictor import MAX_PASSES
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tflite import find_tflite
@@ -39,41 +40,46 @@ if TYPE_CHECKING:
 
 PACKAGES = ("ray", "pyarrow", "pandas", "fsspec", "filelock")
 MAX_TASKS = 10_000
-"""Most pieces of work that the engine is given: its memory grows by their number."""
+"""Limit of the tasks that the engine is given: its memory grows with their number."""
 NAMED_ERRORS = 3
-"""Photos that failed of which the report says why."""
+"""Failed photos whose error the report prints."""
 CONNECT_SECONDS = 10.0
 OBJECT_STORE_BYTES = 128 << 20
 """Shared memory of the engine on one machine; no photo passes through it, only numbers of parts."""
+MAX_SOCKET_BYTES = 103
+"""Longest path of a socket on macOS; Linux allows 107 bytes."""
+SOCKET_BELOW = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""Path of the engine's longest socket below its temporary folder."""
+SHORT_FOLDER = Path("/tmp")
 
 
 @dataclass(frozen=True)
 class ArchiveConfig:
     """Align the photos of a manifest on every core, and write their faces as Parquet.
 
-    The same command goes on with a run that was stopped. Exit code: 0 every photo of the manifest
-    has its rows in OUTPUT_DIR/parts (a broken one a row with its error), 2 it could not be done.
+    The same command resumes a run that was stopped. Exit code: 0 if every photo of the manifest has its rows
+    in OUTPUT_DIR/parts (a broken photo has a row with its error), 2 if the job failed.
     """
 
     manifest: tyro.conf.Positional[Path]
-    """Parquet or CSV file with a column `path` and, where landmark boxes are known, `x0`, `y0`, `x1`
-    and `y1`; other photos are searched for faces."""
+    """Parquet or CSV file with a column `path` and, if landmark boxes are known, `x0`, `y0`, `x1` and `y1`;
+    photos without a box are searched for faces."""
     output_dir: Path
     """Folder for the parts. It holds one job."""
     workers: int | None = None
-    """Processes that align, of one thread each. None: one for each core."""
+    """Number of processes, with one thread each. None: one for each core."""
     photo_dir: Path | None = None
-    """What relative paths are below. None: the manifest's folder."""
+    """Folder to which the paths of the manifest are relative. None: the manifest's folder."""
     part_rows: int = 1000
-    """Rows of the manifest in a part: what is lost at most when a worker is killed. A part is made by one
-    worker, so that there should be some ten parts for each."""
+    """Rows of the manifest in a part. One worker makes a part, and a killed worker loses one part at most, so
+    that there should be about ten parts for each worker."""
     model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
     passes: int | None = None
-    """2 runs the model again on a crop normalised by the first landmarks: more exact where the box is not.
-    By default 2 for faces that are detected, and 1 where boxes are given."""
+    """With 2 the model runs again on a crop normalised by the first landmarks, which corrects inexact boxes.
+    By default 2 for detected faces, and 1 for given boxes."""
     address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Of a Ray cluster that is running, all of whose machines see the same files (not auto, nor ray://).
+    """Address of a running Ray cluster whose machines all see the same files (not auto or ray://).
     None: this machine."""
 
     def __post_init__(self) -> None:
@@ -90,18 +96,17 @@ class ArchiveConfig:
 
 
 def align_archive(config: ArchiveConfig) -> int:
-    """Align what is left of an archive; says how far it is, and at the end what the parts hold.
+    """Align the photos of an archive that are not done, show the progress, and report what the parts hold.
 
-    Photos are read by the workers alone. The memory of this process grows by the number of parts,
-    not by that of photos.
+    Only the workers read photos. The memory of this process grows with the number of parts, not of photos.
 
     Returns:
         the exit code: 0 or INTERRUPTED.
 
     Raises:
-        InputError: the engine is not installed, no manifest or model, another job in the folder, or
-            one that is running.
-        OSError: a file cannot be written.
+        InputError: The engine is not installed, there is no manifest or model, or the folder holds another
+            job or one that is running.
+        OSError: A file cannot be written.
     """
     require_engine()
     from tf_dhm.commands.archive_parts import Counts, Folder, first_errors, read_counts
@@ -119,7 +124,7 @@ def align_archive(config: ArchiveConfig) -> int:
         try:
             align_parts(config, folder, job, left)
         except KeyboardInterrupt:
-            print("interrupted: the same command goes on", file=sys.stderr)
+            print("interrupted: the same command resumes", file=sys.stderr)
             return INTERRUPTED
         by_part = [read_counts(folder.part(part)) for part in range(job.parts)]
         counts = sum(by_part, Counts())
@@ -141,7 +146,7 @@ def align_archive(config: ArchiveConfig) -> int:
 
 
 def require_engine() -> None:
-    """Raise InputError where a package of the extra `archive` is missing."""
+    """Raise InputError if a package of the extra `archive` is missing."""
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(
@@ -151,7 +156,7 @@ def require_engine() -> None:
 
 
 def require_cluster(address: str) -> None:
-    """Raise InputError where nothing answers at HOST:PORT; Ray itself would try for minutes."""
+    """Raise InputError if nothing answers at HOST:PORT; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
@@ -165,7 +170,7 @@ def require_cluster(address: str) -> None:
 def locked(folder: Folder) -> Iterator[None]:
     """Keep other jobs out of a folder; the lock ends with the process, however that ends.
 
-    A lock and a folder that were made for a job that did not begin are removed.
+    If the job does not start, a new lock and a new folder are removed again.
     """
     from filelock import FileLock, Timeout
 
@@ -185,10 +190,10 @@ def locked(folder: Folder) -> Iterator[None]:
 
 
 def open_job(config: ArchiveConfig, folder: Folder) -> Job:
-    """Begin a job in a new folder, or check that it is the one that was begun there.
+    """Start a job in a new folder, or check that the folder holds this job.
 
     Raises:
-        InputError: no manifest or model, or a difference; names it.
+        InputError: There is no manifest or model, or a setting differs from the folder's; names it.
     """
     from tf_dhm.commands.archive_manifest import check_manifest, copy_manifest, file_sha256
     from tf_dhm.commands.archive_parts import Job
@@ -227,11 +232,29 @@ def open_job(config: ArchiveConfig, folder: Folder) -> Job:
     return job
 
 
+def engine_folder() -> Path:
+    """Folder for the engine's logs and sockets: the system's temporary folder, or SHORT_FOLDER if sockets
+    in that one would have too long a path.
+
+    Raises:
+        InputError: The path is too long, and SHORT_FOLDER cannot be written.
+    """
+    folder = Path(tempfile.gettempdir()).resolve()
+    if len(os.fsencode(f"{folder}{SOCKET_BELOW}")) > MAX_SOCKET_BYTES:
+        if not os.access(SHORT_FOLDER, os.W_OK):
+            raise InputError(
+                f"TMPDIR: found {folder}, expected a path of at most {MAX_SOCKET_BYTES - len(SOCKET_BELOW)} "
+                "bytes: Ray keeps sockets there"
+            )
+        folder = SHORT_FOLDER
+    return folder / "ray"
+
+
 class Worker:
     """Aligns parts in a process of the engine.
 
     Args:
-        model: path of a `.tflite` file.
+        model: Path of a `.tflite` file.
     """
 
     def __init__(self, model: str, folder: Folder, job: Job) -> None:
@@ -246,9 +269,9 @@ class Worker:
         self.folder, self.job = folder, job
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
-        """Align the parts of `part`; yields of each its counts, seconds and `error`, which is empty.
+        """Align the parts `batch["part"]`; yields the counts, seconds and `error` (or "") of each.
 
-        What the user can mend is no exception here: the engine would wrap it in a page of its own.
+        An error that the user can fix is returned, not raised: the engine would print pages around it.
         """
         from tf_dhm.commands.archive_parts import Counts, align_part
 
@@ -266,10 +289,10 @@ class Worker:
 def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[int]) -> None:
     """Align parts on the engine's workers.
 
-    A worker that is killed is replaced, and what it worked at is done again by another.
+    A killed worker is replaced, and another one makes its part again.
 
     Raises:
-        InputError: a part cannot be written.
+        InputError: The engine does not start, or a part cannot be written.
     """
     import ray
     import ray.data
@@ -281,13 +304,14 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
     if config.address is None:
         options |= {"num_cpus": config.workers, "object_store_memory": OBJECT_STORE_BYTES}
         options["include_dashboard"] = False
+        options["_temp_dir"] = str(engine_folder())
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # That one part keeps one worker busy is said below, in the words of this job.
+    # Ray's own warning about idle workers is replaced by the one below.
     warnings.filterwarnings("ignore", "The minimum number of concurrent actors", UserWarning)
     try:
         ray.init(config.address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"Ray: found that it does not start: {error}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"Ray did not start: {error}") from error
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -310,7 +334,7 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
         )
         rows = sum(job.size(part) for part in left)
         seconds = failed = 0
-        with tqdm(total=job.rows, initial=job.rows - rows, unit="photo") as bar:
+        with Progress(total=job.rows, initial=job.rows - rows, unit="photo") as bar:
             for result in results.iter_rows():
                 if result["error"]:
                     raise InputError(f"{folder.parts}: a part cannot be made: {result['error']}")

@@ -1,3 +1,3 @@
 """What everything else stands on: errors, scripts, type names, atomic files and configurations as JSON."""
 
-__all__ = ["cli", "configuration", "errors", "files", "machine", "markdown", "progress", "types"]
+__all__ = ["cli", "configuration", "errors", "files", "machine", "markdown", "progress", "types", "version"]

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.version import __version__
 
 BROKEN_PIPE = 141
 """Exit code if nothing reads the output any more, as a shell reports it: 128 + SIGPIPE."""
@@ -33,7 +34,7 @@ for _name, _value in QUIET.items():
 
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:
-    """Run `main` and end the process with its exit code.
+    """Run `main` and end the process with its exit code; with --version alone, print the version instead.
 
     An `InputError` or an `OSError` is reported in one line with code 2. If the reader of the output has
     gone (`... | head`), the code is 141, and after Ctrl-C it is 130.
@@ -45,6 +46,9 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
         if __name__ == "__main__":
             run_script(lambda: print("hello"))
     """
+    if sys.argv[1:] == ["--version"]:
+        print(f"tf_dhm {__version__}")
+        sys.exit(0)
     interruptions: list[int] = []
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -68,6 +72,19 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
     finally:
         if handles:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def require_options(example: str) -> None:
+    """Raise an `InputError` that shows an example if the script was started without options.
+
+    For scripts that cannot do anything useful without them.
+    """
+    if not sys.argv[1:]:
+        script = os.path.basename(sys.argv[0])
+        raise InputError(
+            f"options: found none, expected some, for example: python {script} {example} "
+            "(--help lists all of them)"
+        )
 
 
 def _run(main: Callable[[], int | None]) -> NoReturn:

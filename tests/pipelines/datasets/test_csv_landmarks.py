@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import ExifTags, Image
 
 from pipelines.datasets import csv_landmarks
 from pipelines.datasets.folders import hash_fraction
 from pipelines.datasets.samples import FaceSample, Refusal
 from tests.builders import face, write_image
+from tf_dhm.commands.face_records import FaceRecords, Record
 from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.images import decode_raster, read_photo
 
 
 def row(folder: Path, image: str, seed: int = 0, axes: str = "xy", **cells: Any) -> dict[str, Any]:
@@ -194,3 +198,71 @@ def test_a_table_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     text = write(tmp_path, [full]).read_text().splitlines()
     path.write_text(f"{text[0]}\n{text[1]},5\n")
     refuse(path, "found rows with more fields than the header's 137")
+
+
+def test_a_column_twice(tmp_path: Path) -> None:
+    path = write(tmp_path, [row(tmp_path, "a.jpg")])
+    lines = path.read_text().splitlines()
+    path.write_text(f"{lines[0]}, x5\n{lines[1]},7\n")
+    with pytest.raises(InputError, match="column x5 2 times"):
+        csv_landmarks.read(path)
+
+
+class TestTablesOfAlign:
+    """What `align.py --csv` writes is read as labels."""
+
+    def write_aligned(self, folder: Path, *records: Record) -> Path:
+        with FaceRecords(None, folder / "faces.csv") as file:
+            file.start()
+            for record in records:
+                file.write(record)
+        return folder / "faces.csv"
+
+    def record(self, name: str, *seeds: int, **fields: Any) -> Record:
+        faces = []
+        for seed in seeds:
+            points = face(seed, depth=True).astype(np.float32)
+            seen = np.linspace(0, 1, 68, dtype=np.float32)
+            box, pose = np.array([1.0, 2.0, 30.0, 40.0]), np.array([1.5, -40.0, 3.0], np.float32)
+            faces.append(Face(points, box, 0.9, pose, None, seen, 0.8).as_dict() | fields)
+        return {"file": name, "width": 100, "height": 100, "faces": faces}
+
+    def test_round_trip(self, tmp_path: Path) -> None:
+        for name in ("a.jpg", "deep/b.jpg", "none.jpg"):
+            write_image(tmp_path / name)
+        records = [self.record("a.jpg", 1), self.record("deep/b.jpg", 2, 3), self.record("none.jpg")]
+        weak = self.record("a.jpg", 4, below_limit=True)
+        path = self.write_aligned(tmp_path, *records, {"file": "c.jpg", "error": "found nothing"}, weak)
+        found = samples(path)
+        assert [sample.name for sample in found] == ["a.jpg", "deep/b.jpg#1", "deep/b.jpg#2"]
+        for sample, seed in zip(found, (1, 2, 3), strict=True):
+            np.testing.assert_allclose(sample.landmarks, face(seed, depth=True), atol=1e-3)
+            np.testing.assert_allclose(sample.pose, [1.5, -40.0, 3.0])
+            assert sample.visibility.tolist() == [0] * 34 + [2] * 34
+        assert found[1].read_image() == (tmp_path / "deep" / "b.jpg").read_bytes()
+
+    def test_files_relative_to_the_working_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_image(tmp_path / "photos" / "a.jpg")
+        (tmp_path / "tables").mkdir()
+        path = self.write_aligned(tmp_path / "tables", self.record("photos/a.jpg", 1))
+        monkeypatch.chdir(tmp_path)
+        (sample,) = samples(path)
+        assert sample.read_image() == (tmp_path / "photos" / "a.jpg").read_bytes()
+
+    def test_a_photo_that_is_stored_on_its_side(self, tmp_path: Path) -> None:
+        """Labels are of the photo as it is shown; readers of images see it as it is stored."""
+        pixels = np.zeros((20, 30, 3), np.uint8)
+        pixels[:, :10] = 250
+        turned = Image.Exif()
+        turned[ExifTags.Base.Orientation] = 6  # shown turned clockwise by 90 degrees
+        Image.fromarray(pixels).save(tmp_path / "a.png", exif=turned)
+        (sample,) = samples(self.write_aligned(tmp_path, self.record("a.png", 1)))
+        np.testing.assert_array_equal(
+            decode_raster(sample.read_image(), "a.png"), read_photo(tmp_path / "a.png").pixels
+        )
+
+    def test_a_table_without_faces(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no row"):
+            csv_landmarks.read(self.write_aligned(tmp_path, self.record("a.jpg")))

@@ -1,0 +1,283 @@
+"""The commands and examples in README.md and docs/ work as they stand.
+
+Commands of `align.py` on a photo, folder or video are run. Of every other Python command the options are
+parsed by its own script, so that an unknown or malformed option fails.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import importlib
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from tests.fakes import draw_cartoon_face
+from tf_dhm.runtime.video import VideoWriter
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
+INSTALLED = {"tf-dhm-align": "align.py", "tf-dhm-align-archive": "align_archive.py"}
+RUN_INPUTS = {"photo.jpg", "photos", "clip.mp4"}
+"""Inputs that the test lays out; a command of align.py with one of them is run."""
+RESUMED = {"train.py", "tune.py"}
+"""Scripts that read their options from the folder after --resume."""
+OTHERS = {"docker", "curl", "git", "kill", "export", ".", "cd", "saved_model_cli", "mkdir", "printf"}
+"""Other programs, whose commands are not checked."""
+KEYWORDS = {"do", "done", "for", "wait", "taskset"}
+PLACEHOLDERS = {"PRESET": "fast_dhm", "SHIFT": "0.1", "SCALE": "0.1"}
+"""Words that stand for a value which a script checks while it parses."""
+
+
+def fenced(language: str) -> Iterator[tuple[str, str]]:
+    """Name of the page and text of every fenced block of a language."""
+    for page in PAGES:
+        for block in re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(), re.M | re.S):
+            yield page.name, block
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Name of the page and words of every command: of `sh` blocks, and inline code that begins as one."""
+    for name, block in fenced("sh"):
+        yield from ((name, words) for words in split_commands(block))
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+        for code in re.findall(r"`((?:python|pip|make|tf-dhm-align)[ -][^`]*)`", text):
+            for words in split_commands(code.replace("\n", " ")):
+                # A script without options is named, not started.
+                if len(words) > 2 or words[0] == "make":
+                    yield page.name, words
+
+
+def split_commands(text: str) -> Iterator[list[str]]:
+    """The words of each command of a shell, with its variables, and without comments and redirections."""
+    joined = re.sub(r"\s#.*", "", "\n" + text.replace("\\\n", " ")) + "\n"
+    lexer = shlex.shlex(joined, posix=True, punctuation_chars="|&;<>\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+    words: list[str] = []
+    variables: dict[str, str] = {}
+    for word in lexer:
+        if set(word) <= set("|&;\n"):
+            while words and re.fullmatch(r"[A-Z_0-9]+=.*|do|taskset|-c|\d+", words[0], re.S):
+                name, _, value = words.pop(0).partition("=")
+                variables[f"${name}"] = value
+            if words:
+                yield words
+            words = []
+        elif set(word) <= set("<>"):
+            words.append(word)
+        elif words and set(words[-1]) <= set("<>"):
+            words.pop()
+        else:
+            words += variables[word].split() if word in variables else [word]
+
+
+def script_of(words: list[str]) -> tuple[str, list[str]] | None:
+    """The script of ours (or module, after -m) that a command starts, and its arguments."""
+    if words[0] in INSTALLED:
+        return INSTALLED[words[0]], words[1:]
+    if words[0] != "python":
+        return None
+    if words[1] == "-m":
+        return f"-m {words[2]}", words[3:]
+    return words[1], words[2:]
+
+
+ALL = list(commands())
+PYTHON = [(page, *found) for page, words in ALL if (found := script_of(words))]
+
+
+class Parsed(Exception):
+    """The options of a script were understood."""
+
+
+@pytest.fixture
+def stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], None]:
+    """Starts a script and raises `Parsed` when it has parsed its options."""
+    parse = tyro.cli
+
+    def parse_and_stop(*positional: Any, **options: Any) -> None:
+        parse(*positional, **options)
+        raise Parsed
+
+    def start(script: str, arguments: list[str]) -> None:
+        monkeypatch.setattr(tyro, "cli", parse_and_stop)
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        monkeypatch.chdir(ROOT)
+        if script.startswith("-m "):
+            runpy.run_module(script[3:], run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(script, run_name="__main__")
+
+    return start
+
+
+def test_there_are_commands() -> None:
+    scripts = {script for _, script, _ in PYTHON}
+    assert {"align.py", "train.py", "evaluate.py", "tune.py", "export.py", "prepare.py"} <= scripts
+    assert len(PYTHON) > 30
+
+
+def test_every_program_is_known() -> None:
+    known = OTHERS | KEYWORDS | {"python", "make", "pip"} | set(INSTALLED)
+    assert {(page, words[0]) for page, words in ALL if words[0] not in known} == set()
+
+
+def is_checked(script: str) -> bool:
+    return not script.startswith(("-m pytest", "-m pip", "-m venv", "-m tests."))
+
+
+@pytest.mark.parametrize(
+    ("page", "script", "arguments"),
+    [case for case in PYTHON if is_checked(case[1])],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value)[:60],
+)
+def test_options(
+    page: str, script: str, arguments: list[str], stop_after_parsing: Callable[[str, list[str]], None]
+) -> None:
+    if script in RESUMED and "--resume" in arguments:
+        at = arguments.index("--resume")
+        arguments = arguments[:at] + arguments[at + 2 :]
+        if script == "tune.py":
+            arguments += ["--data-dir", "wild68"]
+    # An ellipsis stands for more of the same.
+    arguments = [PLACEHOLDERS.get(word, word) for word in arguments if word not in ("…", "...")]
+    with pytest.raises((Parsed, SystemExit)) as ended:
+        stop_after_parsing(script, arguments)
+    if isinstance(ended.value, SystemExit):
+        assert ended.value.code == 0, f"{page}: python {script} {shlex.join(arguments)}"
+        assert "--help" in arguments or "--version" in arguments
+
+
+def test_an_unknown_option_fails(stop_after_parsing: Callable[[str, list[str]], None]) -> None:
+    for script in ("align.py", "train.py", "tune.py", "tools/load_server.py"):
+        with pytest.raises(SystemExit) as ended:
+            stop_after_parsing(script, ["--no-such-option", "1"])
+        assert ended.value.code == 2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the documented commands take: photo.jpg, photos/ and clip.mp4."""
+    (tmp_path / "photos").mkdir()
+    shutil.copy(PHOTO, tmp_path / "photo.jpg")
+    shutil.copy(PHOTO, tmp_path / "photos" / "one.jpg")
+    with VideoWriter(tmp_path / "clip.mp4", 25) as writer:
+        for _ in range(3):
+            writer.write(draw_cartoon_face())
+    return tmp_path
+
+
+def is_run(script: str, arguments: list[str]) -> bool:
+    is_align = script in ("align.py", "-m tf_dhm")
+    return is_align and bool(RUN_INPUTS.intersection(arguments)) and "--server" not in arguments
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [arguments for _, script, arguments in PYTHON if is_run(script, arguments)],
+    ids=lambda value: " ".join(value)[:60],
+)
+def test_alignment(arguments: list[str], folder: Path) -> None:
+    before = set(folder.rglob("*"))
+    script = [sys.executable, str(ROOT / "align.py"), *arguments]
+    done = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "files failed: 0" in done.stdout + done.stderr
+    if "-" not in arguments:
+        assert set(folder.rglob("*")) > before
+
+
+def test_the_request_of_a_large_photo(folder: Path) -> None:
+    """The documented request is not limited by the length of a command line."""
+    (block,) = [block for page, block in fenced("sh") if page == "serving.md" and "b64" in block]
+    photo = bytes(range(256)) * 8000
+    (folder / "photo.jpg").write_bytes(photo)
+    subprocess.run(["sh", "-c", block.partition("curl ")[0]], cwd=folder, check=True)
+    request = json.loads((folder / "request.json").read_text())
+    assert request["signature_name"] == "align_jpeg"
+    assert base64.b64decode(request["inputs"]["photos"][0]["b64"]) == photo
+    assert "-d @request.json" in block
+
+
+def test_targets_of_make_exist() -> None:
+    targets = re.findall(r"^([.\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+    for page, words in ALL:
+        if words[0] == "make":
+            named = [word for word in words[1:] if "=" not in word]
+            assert set(named) <= set(targets), page
+
+
+def test_extras_exist() -> None:
+    extras = re.findall(r"^([\w-]+) = \[", (ROOT / "pyproject.toml").read_text(), re.M)
+    found = [extra for page in PAGES for extra in re.findall(r"(?:tf_dhm|\.)\[([\w,-]+)\]", page.read_text())]
+    assert found
+    assert set(",".join(found).split(",")) <= set(extras)
+
+
+@pytest.mark.parametrize(("page", "block"), list(fenced("python")))
+def test_names_of_examples_exist(page: str, block: str) -> None:
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tf_dhm":
+            module = importlib.import_module(node.module)
+            missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            assert missing == [], page
+
+
+def test_the_example_of_the_readme(folder: Path) -> None:
+    (first, *_) = [block for page, block in fenced("python") if page == "README.md"]
+    done = subprocess.run(
+        [sys.executable, "-c", first],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(68, 3)" in done.stdout
+
+
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_version(script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import tf_dhm
+
+    monkeypatch.setattr(sys, "argv", [script, "--version"])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"tf_dhm {tf_dhm.__version__}\n"
+
+
+@pytest.mark.parametrize("script", ["export.py", "prepare.py", "tune.py"])
+def test_scripts_that_need_options_show_an_example(
+    script: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stop_after_parsing: Callable[[str, list[str]], None],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        stop_after_parsing(script, [])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    example = re.search(rf"python {script} (.*) \(--help", line)
+    assert example is not None
+    with pytest.raises(Parsed):
+        stop_after_parsing(script, example[1].split())
