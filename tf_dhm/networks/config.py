@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from tf_dhm.core.configuration import check_positive, check_range
+from tf_dhm.core.configuration import AtLeastOne, Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
 
 
@@ -46,41 +45,34 @@ class ModelConfig:
             `MorphableModel.save`, or a folder with a Basel Face Model.
     """
 
-    input_size: int = 96
-    stem_channels: int = 16
-    stage_channels: tuple[int, ...] = (32, 64, 128)
-    stage_blocks: tuple[int, ...] = (0, 3, 4)
-    cnn_multiplier: float = 1.0
-    recurrent_channels: int = 128
-    rnn_multiplier: float = 1.0
-    recurrent_steps: int = 3
-    hidden_units: int = 272
+    input_size: AtLeastOne = 96
+    stem_channels: AtLeastOne = 16
+    stage_channels: tuple[AtLeastOne, ...] = (32, 64, 128)
+    stage_blocks: tuple[Count, ...] = (0, 3, 4)
+    cnn_multiplier: Positive = 1.0
+    recurrent_channels: AtLeastOne = 128
+    rnn_multiplier: Positive = 1.0
+    recurrent_steps: Count = 3
+    hidden_units: Count = 272
     heatmap_input: bool = True
     family: Literal["fast_dhm", "dhm"] = "fast_dhm"
     backbone: Literal["separable", "vgg", "hourglass"] = "separable"
     cell: Literal["fast", "vanilla", "lstm"] = "fast"
     state: Literal["parameters", "landmarks"] = "parameters"
     landmarks_input: bool = False
-    hourglasses: int = 3
-    hourglass_depth: int = 4
+    hourglasses: AtLeastOne = 3
+    hourglass_depth: AtLeastOne = 4
     morphable: str = "open_face"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if len(self.stage_channels) != len(self.stage_blocks) or not self.stage_channels:
             raise InputError(
                 f"stage_blocks: found {self.stage_blocks}, expected one number for each of "
                 f"stage_channels {self.stage_channels}"
             )
-        if min(self.stage_channels) < 1 or min(self.stage_blocks) < 0:
-            raise InputError(
-                f"stage_channels, stage_blocks: found {self.stage_channels}, {self.stage_blocks}, "
-                "expected 1 or more channels and 0 or more blocks"
-            )
         if self.backbone == "hourglass" and len(self.stage_channels) != 2:
             raise InputError(f"stage_channels: found {self.stage_channels}, expected two for hourglasses")
-        check_positive(self, "cnn_multiplier", "rnn_multiplier", "stem_channels", "recurrent_channels")
-        check_positive(self, "hourglasses", "hourglass_depth")
-        check_range(self, 0, math.inf, "recurrent_steps", "hidden_units")
         halvings = 2 + self.hourglass_depth if self.backbone == "hourglass" else 1 + len(self.stage_channels)
         stride = 2**halvings
         if self.input_size < stride or self.input_size % stride:

@@ -5,8 +5,8 @@ Everything else in the project is written in what both share; only this module a
 
 from __future__ import annotations
 
-import tensorflow as tf
+import keras
 
-KERAS_3 = int(tf.keras.__version__.split(".")[0]) >= 3
+KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 RNN_TAKES_IMAGES = not KERAS_3
 """Whether `tf.keras.layers.RNN` runs a cell with states of several axes. `Evolution` does on both."""

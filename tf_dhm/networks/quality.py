@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.networks.dhm import last_features
@@ -43,12 +44,15 @@ class QualityConfig:
         seed: of the weights at first, and of the order.
     """
 
-    narrow: int = 16
-    epochs: int = 40
-    batch_size: int = 512
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.2
-    seed: int = 0
+    narrow: AtLeastOne = 16
+    epochs: Count = 40
+    batch_size: AtLeastOne = 512
+    learning_rate: Positive = 5e-3
+    weight_decay: NotNegative = 0.2
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)

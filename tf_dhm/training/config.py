@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from tf_dhm.core.configuration import check_positive, check_range
+from msgspec import Meta
+
+from tf_dhm.core.configuration import (
+    AtLeastOne,
+    Count,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    check_fields,
+)
 from tf_dhm.core.errors import InputError
 
 
@@ -35,31 +44,28 @@ class AugmentConfig:
             standard deviation of its roll's in radians.
     """
 
-    mirror: float = 0.5
-    rotation: float = 20.0
-    scale: float = 0.04
-    shift: float = 0.02
-    brightness: float = 0.2
-    contrast: float = 0.2
-    saturation: float = 0.2
-    colour: float = 0.05
-    grey: float = 0.1
-    blur: float = 1.5
-    blur_probability: float = 0.15
-    occlusion: float = 0.1
-    occlusion_size: float = 0.4
-    map_noise: float = 0.0
-    detected: float = 0.0
-    detected_scale: float = 0.12
-    detected_shift: float = 0.05
-    second_pass: float = 0.0
-    second_pass_noise: float = 0.02
+    mirror: Share = 0.5
+    rotation: NotNegative = 20.0
+    scale: NotNegative = 0.04
+    shift: NotNegative = 0.02
+    brightness: Share = 0.2
+    contrast: Share = 0.2
+    saturation: Share = 0.2
+    colour: Share = 0.05
+    grey: Share = 0.1
+    blur: NotNegative = 1.5
+    blur_probability: Share = 0.15
+    occlusion: Share = 0.1
+    occlusion_size: Share = 0.4
+    map_noise: NotNegative = 0.0
+    detected: Share = 0.0
+    detected_scale: NotNegative = 0.12
+    detected_shift: NotNegative = 0.05
+    second_pass: Share = 0.0
+    second_pass_noise: NotNegative = 0.02
 
     def __post_init__(self) -> None:
-        check_range(self, 0, 1, "mirror", "grey", "blur_probability", "occlusion", "occlusion_size")
-        check_range(self, 0, 1, "detected", "second_pass")
-        check_range(self, 0, 1, "brightness", "contrast", "saturation", "colour")
-        check_range(self, 0, math.inf, "rotation", "scale", "shift", "blur", "map_noise", "second_pass_noise")
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -96,36 +102,30 @@ class TrainConfig:
         seed: of the order, the augmentation and the initial weights.
     """
 
-    epochs: int = 200
-    batch_size: int = 128
-    learning_rate: float = 1e-2
+    epochs: Count = 200
+    batch_size: AtLeastOne = 128
+    learning_rate: Positive = 1e-2
     schedule: Literal["cosine", "step", "exponential", "epochs"] = "cosine"
-    learning_rate_late: float = 1e-5
-    decay_factor: float = 0.95
-    decay_steps: int = 2000
-    decay_epochs: tuple[int, ...] = (5, 15, 30)
-    warmup_epochs: float = 2.0
+    learning_rate_late: Positive = 1e-5
+    decay_factor: Positive = 0.95
+    decay_steps: AtLeastOne = 2000
+    decay_epochs: tuple[AtLeastOne, ...] = (5, 15, 30)
+    warmup_epochs: NotNegative = 2.0
     optimizer: Literal["adamw", "adam", "rmsprop"] = "adamw"
-    weight_decay: float = 0.05
+    weight_decay: NotNegative = 0.05
     loss: Literal["nme", "wing", "smooth_l1", "squared"] = "nme"
-    depth_weight: float = 0.25
-    ema: float = 0.999
+    depth_weight: NotNegative = 0.25
+    ema: Annotated[float, Meta(ge=0, lt=1)] = 0.999
     keep: Literal["best", "last"] = "best"
-    balance: float = 0.5
+    balance: Share = 0.5
     pooled_statistics: Literal["batch", "fixed"] = "batch"
     mixed_precision: bool = False
     map_source: Literal["layer", "py_function"] = "layer"
     image_ops: Literal["opencv", "graph"] = "opencv"
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        check_positive(self, "batch_size", "learning_rate", "learning_rate_late")
-        check_range(self, 0, math.inf, "epochs", "warmup_epochs", "weight_decay", "depth_weight")
-        check_range(self, 0, 1, "balance", "ema")
-        check_range(self, 0, 2**32 - 1, "seed")
-        check_positive(self, "decay_factor", "decay_steps")
-        epochs = sorted({epoch for epoch in self.decay_epochs if epoch > 0})
+        check_fields(self)
+        epochs = sorted(set(self.decay_epochs))
         if not epochs or list(self.decay_epochs) != epochs:
-            raise InputError(f"decay_epochs: found {self.decay_epochs}, expected epochs from 1 on in order")
-        if self.ema == 1.0:
-            raise InputError("ema: found 1.0, expected less: the average would never move")
+            raise InputError(f"decay_epochs: found {self.decay_epochs}, expected epochs in rising order")

@@ -81,7 +81,7 @@ def test_a_whole_number_is_a_float_too() -> None:
         ({"name": "x", "rate": "fast"}, "run.json: rate: found 'fast', expected float"),
         ({"name": "x", "flag": 1}, "run.json: flag: found 1, expected bool"),
         ({"name": "x", "kind": "c"}, "run.json: kind: found 'c', expected one of a, b"),
-        ({"name": "x", "widths": 3}, "run.json: widths: found 3, expected tuple"),
+        ({"name": "x", "widths": 3}, "run.json: widths: found 3, expected a list"),
         ({"name": "x", "widths": [1, "2"]}, "run.json: widths: found '2', expected int"),
         ({"name": "x", "folder": 3}, "run.json: folder: found 3, expected Path"),
         ({"name": "x", "model": 3}, "run.json: model: found 3, expected options by name"),
@@ -106,39 +106,58 @@ def test_files_that_hold_no_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "values", "message"),
+    ("kind", "values"),
     [
-        (ModelConfig, {"input_size": 100}, "input_size: found 100, expected a multiple of 16"),
-        (ModelConfig, {"input_size": 0}, "input_size: found 0"),
-        (ModelConfig, {"stage_blocks": (1, 2)}, "stage_blocks: found"),
-        (ModelConfig, {"stage_channels": (), "stage_blocks": ()}, "stage_blocks: found"),
-        (ModelConfig, {"stage_channels": (8, 0, 8)}, "stage_channels, stage_blocks: found"),
-        (ModelConfig, {"stage_blocks": (0, 3, -1)}, "stage_channels, stage_blocks: found"),
-        (ModelConfig, {"cnn_multiplier": 0.0}, "cnn_multiplier: found 0.0, expected more than 0"),
-        (ModelConfig, {"rnn_multiplier": float("nan")}, "rnn_multiplier: found nan"),
-        (ModelConfig, {"recurrent_steps": -1}, "recurrent_steps: found -1, expected 0 or more"),
-        (ModelConfig, {"hidden_units": -1}, "hidden_units: found -1, expected 0 or more"),
-        (TrainConfig, {"epochs": -1}, "epochs: found -1, expected 0 or more"),
-        (TrainConfig, {"batch_size": -5}, "batch_size: found -5, expected more than 0"),
-        (TrainConfig, {"learning_rate": float("inf")}, "learning_rate: found inf"),
-        (TrainConfig, {"learning_rate_late": 0.0}, "learning_rate_late: found 0.0"),
-        (TrainConfig, {"warmup_epochs": -1.0}, "warmup_epochs: found -1.0, expected 0 or more"),
-        (TrainConfig, {"weight_decay": float("nan")}, "weight_decay: found nan"),
-        (TrainConfig, {"depth_weight": float("inf")}, "depth_weight: found inf"),
-        (TrainConfig, {"balance": 1.5}, "balance: found 1.5, expected 0 to 1"),
-        (TrainConfig, {"ema": 1.0}, "ema: found 1.0, expected less"),
-        (TrainConfig, {"ema": -0.1}, "ema: found -0.1, expected 0 to 1"),
-        (TrainConfig, {"seed": -1}, "seed: found -1"),
-        (AugmentConfig, {"mirror": 1.1}, "mirror: found 1.1, expected 0 to 1"),
-        (AugmentConfig, {"occlusion_size": 2.0}, "occlusion_size: found 2.0, expected 0 to 1"),
-        (AugmentConfig, {"contrast": -0.1}, "contrast: found -0.1, expected 0 to 1"),
-        (AugmentConfig, {"rotation": -30.0}, "rotation: found -30.0, expected 0 or more"),
-        (AugmentConfig, {"map_noise": float("nan")}, "map_noise: found nan, expected 0 or more"),
+        (ModelConfig, {"input_size": 100}),
+        (ModelConfig, {"input_size": 0}),
+        (ModelConfig, {"stage_blocks": (1, 2)}),
+        (ModelConfig, {"stage_blocks": (0, 3, -1)}),
+        (ModelConfig, {"stage_channels": (8, 0, 8)}),
+        (ModelConfig, {"cnn_multiplier": 0.0}),
+        (ModelConfig, {"rnn_multiplier": float("nan")}),
+        (ModelConfig, {"recurrent_steps": -1}),
+        (ModelConfig, {"family": "slow_dhm"}),
+        (ModelConfig, {"heatmap_input": 1}),
+        (TrainConfig, {"epochs": -1}),
+        (TrainConfig, {"batch_size": 0}),
+        (TrainConfig, {"learning_rate": float("inf")}),
+        (TrainConfig, {"learning_rate_late": 0.0}),
+        (TrainConfig, {"balance": 1.5}),
+        (TrainConfig, {"ema": 1.0}),
+        (TrainConfig, {"ema": -0.1}),
+        (TrainConfig, {"seed": 2**32}),
+        (TrainConfig, {"seed": True}),
+        (TrainConfig, {"decay_epochs": (5, 3)}),
+        (TrainConfig, {"decay_epochs": (0, 3)}),
+        (TrainConfig, {"decay_epochs": ()}),
+        (AugmentConfig, {"mirror": 1.1}),
+        (AugmentConfig, {"mirror": "0.5"}),
+        (AugmentConfig, {"contrast": -0.1}),
+        (AugmentConfig, {"rotation": -30.0}),
+        (AugmentConfig, {"detected_scale": -1}),
+        (AugmentConfig, {"detected_shift": float("nan")}),
     ],
 )
-def test_values_out_of_range(kind: type, values: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_a_wrong_value_is_named_with_its_field(kind: type, values: dict[str, Any]) -> None:
+    (name,) = values
+    with pytest.raises(InputError) as caught:
         kind(**values)
+    assert str(caught.value).startswith(f"{name}: found ")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_of_json_are_finite_too(value: float) -> None:
+    with pytest.raises(InputError, match=r"^run.json: rotation: found"):
+        from_dict(AugmentConfig, {"rotation": value}, "run.json")
+
+
+def test_a_fault_of_a_nested_configuration_is_named_with_its_path() -> None:
+    with pytest.raises(InputError, match=r"^run.json: model: input_size: found 100"):
+        from_dict(Example, {"name": "x", "model": {"input_size": 100}}, "run.json")
+    with pytest.raises(InputError, match=r"^run.json: model.stage_blocks: found -1"):
+        from_dict(Example, {"name": "x", "model": {"stage_blocks": [0, -1, 0]}}, "run.json")
+    with pytest.raises(InputError, match=r"^run.json: model.family: .* one of fast_dhm, dhm"):
+        from_dict(Example, {"name": "x", "model": {"family": "slow"}}, "run.json")
 
 
 def test_values_at_the_ends_of_their_range() -> None:
