@@ -469,6 +469,8 @@ async function loadModel(): Promise<void> {
   const next = await Aligner.create({ assets: ASSETS, model: modelPicker.value });
   const last = aligner;
   aligner = next;
+  // Loaded before they are needed; a failure is reported when they are.
+  for (const kind of ["full", "short"] as const) next.loadDetector(kind).catch(() => undefined);
   if (source instanceof Player) {
     stopPlaying();
     status.textContent = `${modelPicker.value} is loaded. Start the camera or video again.`;

@@ -65,10 +65,16 @@ export interface Visit {
   close(): Promise<void>;
 }
 
+/**
+ * Opens a page.
+ *
+ * @param prepare runs before the page is loaded.
+ */
 export async function visit(
   browser: Browser,
   url: string,
   options: BrowserContextOptions = {},
+  prepare: (page: Page) => Promise<unknown> = async () => {},
 ): Promise<Visit> {
   const context = await browser.newContext({ viewport: { width: 1000, height: 900 }, ...options });
   const page = await context.newPage();
@@ -86,6 +92,7 @@ export async function visit(
       return route.abort();
     },
   );
+  await prepare(page);
   await page.goto(url);
   return { page, errors, others, close: () => context.close() };
 }
