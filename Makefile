@@ -3,6 +3,10 @@
 # make test-long  set up, then the slow tests
 # make lint       set up, then ruff and mypy
 # make .venv      set up only
+# make web        build the browser page into tf_dhm/web_page, for `python -m tf_dhm.demo` and wheels
+# make test-web   set up, then build and test the browser page and npm package
+#
+# The last two need Node.js 20.19 or later, and the tests Chromium (CHROMIUM=... names it).
 #
 # PYTHON=... names the Python to make the environment with, VENV=... where to make it.
 
@@ -17,7 +21,7 @@ STAMP := $(VENV)/.requirements-installed
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))
 VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3])
 
-.PHONY: train test test-long lint .venv
+.PHONY: train test test-long lint .venv web test-web needs-node
 
 train: $(STAMP)
 	$(BIN)/python train.py $(ARGS)
@@ -34,6 +38,19 @@ lint: $(STAMP)
 	$(BIN)/python -m mypy
 
 .venv: $(STAMP)
+
+needs-node:
+	@command -v npm >/dev/null || { \
+	    echo "error: npm: found none, expected that of Node.js 20.19 or later (https://nodejs.org)" >&2; exit 1; }
+
+web: needs-node
+	cd web && npm ci --no-audit --no-fund && npm run build:page
+	rm -rf tf_dhm/web_page
+	cp -r web/dist-page tf_dhm/web_page
+
+test-web: $(STAMP) needs-node
+	$(BIN)/python tools/web_test_data.py
+	cd web && npm ci --no-audit --no-fund && npm run lint && npm run build && npm test
 
 # An environment that works is kept and updated; another is made anew. A candidate is run, not
 # only looked up: a version manager's stand-in may be on the PATH for a Python that is not there.

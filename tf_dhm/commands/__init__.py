@@ -5,6 +5,7 @@ __all__ = [
     "archive",
     "archive_manifest",
     "archive_parts",
+    "demo",
     "face_records",
     "inputs",
     "options",

@@ -105,7 +105,7 @@ function showFaces(): void {
     const cells = [
       String(face.id ?? index + 1),
       percent(face.confidence),
-      seen === undefined ? "–" : `${seen} of ${face.landmarks.length}`,
+      seen === undefined ? "–" : `${seen}/${face.landmarks.length}`,
       ...[yaw, pitch, roll].map((angle) => `${Math.round(angle)}°`),
     ];
     for (const text of cells) row.append(Object.assign(document.createElement("td"), { textContent: text }));

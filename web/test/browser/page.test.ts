@@ -1,8 +1,9 @@
 /** The built page in Chromium: photos, camera, videos, faults, and use by keyboard and on a phone. */
 
 import axe from "axe-core";
-import { mkdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { gzipSync } from "node:zlib";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
@@ -286,6 +287,14 @@ describe("a video", () => {
     expect(await page.locator("#pause").isHidden()).toBe(true);
     await openPhoto(page, "portrait.jpg");
   });
+});
+
+test("the page takes less than 6 MB compressed, so that it can lie in the Python wheel", () => {
+  const files = readdirSync(PAGE, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const sizes = files.map(({ parentPath, name }) => gzipSync(readFileSync(resolve(parentPath, name))).length);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  expect(total).toBeGreaterThan(3e6);
+  expect(total).toBeLessThan(6e6);
 });
 
 describe("what the page needs", () => {
