@@ -1,0 +1,78 @@
+"""docs/tflite.md says what the committed TFLite files are."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tf_dhm.face import geometry
+from tf_dhm.face.heatmap import RADIUS, SIGMA, diffusion_heatmap
+from tf_dhm.runtime.store import SAVEDMODELS
+from tf_dhm.runtime.tflite import Network
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "tflite.md").read_text()
+MODELS = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|$", PAGE, re.M)
+
+
+def test_every_model_is_listed() -> None:
+    assert sorted(name for name, *_ in MODELS) == sorted(
+        path.name for path in SAVEDMODELS.iterdir() if path.is_dir()
+    )
+
+
+@pytest.mark.parametrize(("name", "size", "file_bytes"), MODELS)
+def test_files(name: str, size: str, file_bytes: str) -> None:
+    (path,) = SAVEDMODELS.glob(f"{name}/*/{name}_float16.tflite")
+    assert path.stat().st_size == int(file_bytes.replace(",", ""))
+    network = Network(path)
+    signatures = network.interpreter.get_signature_list()
+    side = int(size)
+    outputs = {"landmarks": (68, 3), "visibility": (68,), "confidence": ()}
+    inputs = {"serving_default": {"crops"}, "refine": {"crops", "heatmap"}}
+    assert set(signatures) == set(inputs)
+    for signature, names in inputs.items():
+        runner = network.interpreter.get_signature_runner(signature)
+        found = runner.get_input_details()
+        assert set(found) == names
+        for tensor, dtype in (("crops", np.uint8), ("heatmap", np.float32)):
+            if tensor in names:
+                assert found[tensor]["dtype"] == dtype
+                assert found[tensor]["shape"].tolist() == [1, side, side, 3]
+                assert found[tensor]["shape_signature"][0] == -1
+        found = runner.get_output_details()
+        assert {key: tuple(value["shape"][1:].tolist()) for key, value in found.items()} == outputs
+        assert {value["dtype"] for value in found.values()} == {np.float32}
+    # Without signatures: serving_default, with outputs of different ranks.
+    (crops,) = network.inputs
+    assert crops["dtype"] == np.uint8
+    assert sorted(len(tensor["shape"]) for tensor in network.outputs) == [1, 2, 3]
+
+
+def test_the_names_of_the_page() -> None:
+    for name in ("crops", "heatmap", "landmarks", "visibility", "confidence", "serving_default", "refine"):
+        assert f"`{name}`" in PAGE
+
+
+def test_the_formula_of_the_crop() -> None:
+    x0, y0, x1, y1, size = 10.0, 20.0, 50.0, 90.0, 112
+    side = math.sqrt(2) * max(x1 - x0, y1 - y0)
+    matrix = geometry.crop_to_image(geometry.crop_square([x0, y0, x1, y1]), size)
+    for u, v in ((0, 0), (111, 3), (55.5, 70)):
+        x = (x0 + x1) / 2 + ((u + 0.5) / size - 0.5) * side
+        y = (y0 + y1) / 2 + ((v + 0.5) / size - 0.5) * side
+        mapped = geometry.transform_landmarks(matrix, [[u, v, 1.0]])[0]
+        np.testing.assert_allclose(mapped, [x, y, side / size])
+
+
+def test_the_formula_of_the_heat_map() -> None:
+    assert (SIGMA, RADIUS) == (1.0, 5)
+    points = np.random.default_rng(0).uniform(8, 24, (68, 3))
+    values = (points - points.min(0)) / (points.max(0) - points.min(0))
+    v, u = np.mgrid[:32, :32]
+    squares = (u - points[:, 0, None, None]) ** 2 + (v - points[:, 1, None, None]) ** 2
+    expected = (values[:, None, None] * np.exp(-squares / 2)[..., None]).max(0)
+    np.testing.assert_allclose(diffusion_heatmap(points, 32), expected, atol=1e-5)
