@@ -138,7 +138,7 @@ def align_file(
         # Faces of a video by their ids, so that each counts once.
         convincing = (face for face in record["faces"] if BELOW_LIMIT not in face)
         faces.update(face.get("id", number) for number, face in enumerate(convincing))
-        records.write({"file": str(file.path), **record})
+        records.write({"file": file.label, **record})
 
     counts.done += 1
     try:
@@ -151,9 +151,9 @@ def align_file(
     except (InputError, OSError) as error:
         message = str(error)
         if isinstance(error, OSError):
-            message = f"{error.filename or file.path}: {error.strerror or error}"
+            message = f"{error.filename or file.label}: {error.strerror or error}"
         # Raises again if the records are what could not be written.
-        records.write({"file": str(file.path), "error": message})
+        records.write({"file": file.label, "error": message})
         print_beside(f"error: {message}", sys.stderr)
         counts.failed += 1
         return
@@ -167,7 +167,7 @@ def describe(file: InputFile, faces: int, config: AlignConfig) -> str:
     """A line about a file that was aligned."""
     found = "no face" if not faces else "1 face" if faces == 1 else f"{faces} faces"
     assert config.drawn_folder is not None
-    return f"{file.path}: {found}, drawn in {output_path(config.drawn_folder, file)}"
+    return f"{file.label}: {found}, drawn in {output_path(config.drawn_folder, file)}"
 
 
 def align_photo(aligner: Aligner, file: InputFile, config: AlignConfig, report: Report) -> None:
@@ -191,8 +191,8 @@ def align_photo(aligner: Aligner, file: InputFile, config: AlignConfig, report: 
 
 def open_photo(file: InputFile) -> Photo:
     """Decode a photo from a file, a pipe or standard input."""
-    if file.is_stream:
-        return decode(io.BytesIO(file.read_stream()), f"photo {file.path}")
+    if file.is_pipe:
+        return decode(io.BytesIO(file.read_pipe()), f"photo {file.label}")
     return read_photo(file.path)
 
 
@@ -223,15 +223,15 @@ def skip_done(
     files: Sequence[InputFile], records: FaceRecords, output: Path | None
 ) -> tuple[list[InputFile], int]:
     """The files that an earlier run has not finished, and the number of those that it has."""
-    recorded = records.resume({str(file.path) for file in files})
+    recorded = records.resume({file.label for file in files})
     left = [
         file
         for file in files
         if file.problem
-        or str(file.path) not in recorded
+        or file.label not in recorded
         or (output is not None and not output_path(output, file).exists())
     ]
-    records.drop([str(file.path) for file in left])
+    records.drop([file.label for file in left])
     return left, len(files) - len(left)
 
 
@@ -239,7 +239,7 @@ def check_records(files: Iterable[InputFile], paths: Sequence[Path]) -> None:
     """Reject records that would overwrite one another or an input."""
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError(f"--json and --csv: found {paths[0]} for both, expected two files")
-    inputs = {file.path.resolve() for file in files}
+    inputs = {file.path.resolve() for file in files if not file.is_url}
     for path in paths:
         if path.resolve() in inputs:
             raise InputError(f"records {path}: found an input of that name, expected another")
@@ -247,8 +247,8 @@ def check_records(files: Iterable[InputFile], paths: Sequence[Path]) -> None:
 
 def check_outputs(files: Sequence[InputFile], folder: Path) -> None:
     """Reject outputs that would overwrite one another or an input."""
-    inputs = {file.path.resolve() for file in files}
-    targets: dict[Path, Path] = {}
+    inputs = {file.path.resolve() for file in files if not file.is_url}
+    targets: dict[Path, str] = {}
     for file in files:
         if file.problem:
             continue
@@ -259,7 +259,7 @@ def check_outputs(files: Sequence[InputFile], folder: Path) -> None:
             )
         if target in targets:
             raise InputError(
-                f"--output {folder}: {targets[target]} and {file.path} would both be written to {target}; "
+                f"--output {folder}: {targets[target]} and {file.label} would both be written to {target}; "
                 "expected files with different names, or one run for each"
             )
-        targets[target] = file.path
+        targets[target] = file.label

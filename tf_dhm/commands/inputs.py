@@ -1,10 +1,11 @@
-"""The photos and videos to align: files, folders, patterns and standard input."""
+"""The photos and videos to align: files, folders, patterns, streams and standard input."""
 
 from __future__ import annotations
 
 import fnmatch
 import glob
 import os
+import re
 import stat
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.images import PHOTO_SUFFIXES
-from tf_dhm.runtime.video import VIDEO_SUFFIXES
+from tf_dhm.runtime.video import VIDEO_SUFFIXES, hide_password, url_scheme
 
 STDIN = "-"
 """In place of a file: a photo on standard input."""
@@ -28,23 +29,36 @@ class InputFile:
     """A photo or video to align.
 
     Attributes:
-        path: Where it is, as records name it.
+        source: Its path as given or found, or the URL of a stream.
         name: Its path below an output folder.
         problem: Why it cannot be read, if that was found while searching.
     """
 
-    path: Path
+    source: str
     name: Path
     problem: str | None = None
 
     @property
-    def is_video(self) -> bool:
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+    def label(self) -> str:
+        """What records and messages call it: its source without the password of a URL."""
+        return hide_password(self.source)
 
     @property
-    def is_stream(self) -> bool:
+    def path(self) -> Path:
+        return Path(self.source)
+
+    @property
+    def is_url(self) -> bool:
+        return url_scheme(self.source) is not None
+
+    @property
+    def is_video(self) -> bool:
+        return self.is_url or self.path.suffix.lower() in VIDEO_SUFFIXES
+
+    @property
+    def is_pipe(self) -> bool:
         """Whether it is standard input, a pipe or a device, which can be read only once and in order."""
-        if str(self.path) == STDIN:
+        if self.source == STDIN:
             return True
         try:
             mode = self.path.stat().st_mode
@@ -52,16 +66,16 @@ class InputFile:
             return False
         return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
-    def read_stream(self) -> bytes:
-        """All bytes of a stream.
+    def read_pipe(self) -> bytes:
+        """All bytes of a pipe.
 
         Raises:
             InputError: It cannot be read.
         """
         try:
-            return sys.stdin.buffer.read() if str(self.path) == STDIN else self.path.read_bytes()
+            return sys.stdin.buffer.read() if self.source == STDIN else self.path.read_bytes()
         except OSError as error:
-            raise InputError(f"photo {self.path}: cannot be read: {error.strerror or error}") from error
+            raise InputError(f"photo {self.source}: cannot be read: {error.strerror or error}") from error
 
 
 def find_inputs(arguments: Sequence[str], outputs: Collection[Path] = ()) -> list[InputFile]:
@@ -74,7 +88,7 @@ def find_inputs(arguments: Sequence[str], outputs: Collection[Path] = ()) -> lis
     folder they share.
 
     Args:
-        arguments: Files, folders, patterns, or STDIN.
+        arguments: Files, folders, patterns, URLs of streams, or STDIN.
         outputs: Folders of results, in which folders and patterns find nothing.
 
     Raises:
@@ -90,20 +104,24 @@ def find_inputs(arguments: Sequence[str], outputs: Collection[Path] = ()) -> lis
     found: dict[str, InputFile] = {}
     for text in arguments:
         path = Path(text)
-        if text == STDIN or text == "/dev/stdin":
-            files = [InputFile(path, STDIN_NAME)]
+        if url_scheme(text) is not None:
+            files = [InputFile(text, Path(re.sub(r"[^\w.-]+", "_", hide_password(text))))]
+        elif text == STDIN or text == "/dev/stdin":
+            files = [InputFile(text, STDIN_NAME)]
         elif is_single(text):
-            files = [InputFile(path, path.absolute().relative_to(shared) if shared else Path(path.name))]
+            name = path.absolute().relative_to(shared) if shared else Path(path.name)
+            files = [InputFile(str(path), name)]
         else:
             files = _search(text, skipped)
         for file in files:
-            found.setdefault(os.path.abspath(file.path) if text != STDIN else STDIN, file)
+            is_named = file.is_url or file.source == STDIN
+            found.setdefault(file.source if is_named else os.path.abspath(file.source), file)
     return list(found.values())
 
 
 def is_single(text: str) -> bool:
-    """Whether an argument names one file, not a folder, a pattern or standard input."""
-    return text != STDIN and not Path(text).is_dir() and not is_pattern(text)
+    """Whether an argument names one file, not a stream, a folder, a pattern or standard input."""
+    return text != STDIN and url_scheme(text) is None and not Path(text).is_dir() and not is_pattern(text)
 
 
 def is_pattern(text: str) -> bool:
@@ -188,7 +206,7 @@ class _Search:
                 yield self._file(path, _problem(path))
 
     def _file(self, path: Path, problem: str | None) -> InputFile:
-        return InputFile(path, path.relative_to(self.base), problem)
+        return InputFile(str(path), path.relative_to(self.base), problem)
 
 
 def _problem(path: Path) -> str | None:

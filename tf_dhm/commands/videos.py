@@ -39,7 +39,7 @@ def align_video(aligner: Aligner, file: InputFile, config: AlignConfig, report: 
             reported and written.
         OSError: An output cannot be written.
     """
-    with VideoReader(file.path) as video:
+    with VideoReader(file.source) as video:
         align_frames(aligner, video, file.name, config, report)
         video.check_complete()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -80,6 +81,11 @@ def to_rgb(picture: np.ndarray) -> Image:
 
 def check_display() -> None:
     """Raise InputError if no window can be shown: OpenCV would end the whole process."""
+    if re.search(r"GUI: *NONE", cv2.getBuildInformation()):
+        raise InputError(
+            "--show: found opencv-python-headless, which has no windows, expected opencv-python: "
+            "pip uninstall opencv-python-headless, then pip install opencv-python"
+        )
     if sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
         raise InputError("--show: found no display, expected one (or write the video with --output)")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +354,17 @@ class TestCheckOutputs:
         photos = find_inputs([str(album), str(tmp_path / "b.jpg")])
         with pytest.raises(InputError, match=r"would both be written to .*b\.jpg"):
             check_outputs(photos, tmp_path / "out")
+
+
+@pytest.mark.parametrize("package", ["grpc", "tensorflow_serving"])
+def test_a_server_without_its_packages(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    """The message names the extra that installs them."""
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "tf_dhm.runtime.server", raising=False)
+    config = AlignConfig((str(album),), server="localhost:1", json=tmp_path / "f.jsonl")
+    with pytest.raises(InputError, match=rf"--server: .*{package}.*tf_dhm\[server\]"):
+        align_inputs(config)

@@ -88,14 +88,23 @@ class TestFindInputs:
 
     def test_standard_input(self, album: Path) -> None:
         first, second = find_inputs(["-", str(album / "b.jpg")])
-        assert (first, second.name) == (InputFile(Path("-"), Path("stdin")), Path("b.jpg"))
-        assert first.is_stream
-        assert not second.is_stream
+        assert (first, second.name) == (InputFile("-", Path("stdin")), Path("b.jpg"))
+        assert first.is_pipe
+        assert not second.is_pipe
 
-    def test_a_named_pipe_is_a_stream(self, tmp_path: Path) -> None:
+    def test_streams(self) -> None:
+        camera, clip = find_inputs(["rtsp://admin:secret@10.0.0.7:554/door?x=*", "http://host/clip.mp4"])
+        assert camera.source == "rtsp://admin:secret@10.0.0.7:554/door?x=*"
+        assert camera.label == "rtsp://10.0.0.7:554/door?x=*"
+        assert camera.name == Path("rtsp_10.0.0.7_554_door_x_")
+        assert clip.name == Path("http_host_clip.mp4")
+        assert camera.is_video
+        assert not camera.is_pipe
+
+    def test_a_named_pipe_is_read_as_a_whole(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
         (file,) = find_inputs([str(tmp_path / "pipe")])
-        assert file.is_stream
+        assert file.is_pipe
 
 
 class TestLinks:

@@ -108,6 +108,36 @@ class TestVideos:
         assert "cut off" in records[-1]["error"]
         assert (tmp_path / "out" / "clip.mp4").exists()
 
+    def test_a_url_that_cannot_be_read_is_the_error_of_its_file(
+        self, fake_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lines = tmp_path / "faces.jsonl"
+        urls = ("gopher://me:secret@host/clip", "rtsp://me:secret@127.0.0.1:1/door")
+        config = AlignConfig(urls, model=fake_model, backend="saved_model", json=lines)
+        assert align_inputs(config) == 1
+        records = read_lines(lines)
+        assert [record["file"] for record in records] == ["gopher://host/clip", "rtsp://127.0.0.1:1/door"]
+        assert "gopher" in records[0]["error"]
+        assert "secret" not in lines.read_text() + capsys.readouterr().err
+
+    def test_a_disk_that_is_full_is_the_error_of_its_video(
+        self, fake_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(self: VideoWriter, image: np.ndarray, time: float | None = None) -> None:
+            raise OSError(28, "No space left on device", str(self.path))
+
+        clips = [write_clip(tmp_path / name, 3) for name in ("a.mp4", "b.mp4")]
+        monkeypatch.setattr(VideoWriter, "write", fail)
+        out, lines = tmp_path / "out", tmp_path / "faces.jsonl"
+        config = AlignConfig(
+            tuple(map(str, clips)), model=fake_model, backend="saved_model", json=lines, output=out
+        )
+        assert align_inputs(config) == 1
+        errors = [record["error"] for record in read_lines(lines) if "error" in record]
+        assert len(errors) == 2
+        assert "No space left" in errors[0]
+        assert list(out.iterdir()) == []
+
     def test_frames(self, fake_model: str, tmp_path: Path) -> None:
         clip, lines = write_clip(tmp_path / "clip.mp4"), tmp_path / "faces.jsonl"
         assert (

@@ -58,12 +58,19 @@ def test_grey_cameras() -> None:
 class TestWindow:
     def test_without_a_display(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(camera.sys, "platform", "linux")
+        monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                 QT5\n")
         monkeypatch.delenv("DISPLAY", raising=False)
         monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
         with pytest.raises(InputError, match="--show: found no display"):
             camera.check_display()
         monkeypatch.setenv("DISPLAY", ":0")
         camera.check_display()
+
+    def test_without_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                 NONE\n")
+        with pytest.raises(InputError, match="pip install opencv-python"):
+            camera.check_display()
 
     @pytest.mark.parametrize(
         ("key", "continues"), [(-1, True), (ord("x"), True), (ord("q"), False), (27, False)]
