@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.detector import FaceDetector
-from tf_dhm.runtime.images import Photo, Source, read_photo
+from tf_dhm.runtime.images import Photo, Source, read_photo, type_name
 from tf_dhm.runtime.predictor import MAX_PASSES, LandmarkModel, Prediction, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.store import DEFAULT_MODEL
@@ -159,8 +160,8 @@ class Aligner:
         """Find the landmarks of the faces of a photo.
 
         Args:
-            image: path, encoded bytes, uint8 array (H, W, 3) RGB (others see `read_photo`), or
-                what `read_photo` returned.
+            image: whatever `read_photo` takes: a path, encoded bytes, an open file, a Pillow image, a uint8
+                array or tensor (H, W, 3) RGB; or a `Photo`.
             boxes: (N, 4) landmark boxes x0, y0, x1, y1 in pixels of the photo; None: detected.
 
         Returns:
@@ -189,7 +190,11 @@ class Aligner:
         Raises:
             InputError: as `align`, or other numbers of photos and boxes.
         """
-        photos = [image if isinstance(image, Photo) else read_photo(image) for image in images]
+        if isinstance(images, str | bytes | os.PathLike | Photo) or not isinstance(images, Iterable):
+            raise InputError(f"images: found {type_name(images)}, expected a sequence of photos")
+        photos = [read_photo(image) for image in images]
+        if boxes is not None and (isinstance(boxes, str | dict) or not isinstance(boxes, Iterable)):
+            raise InputError(f"boxes: found {type_name(boxes)}, expected a sequence with those of each photo")
         given = [None] * len(photos) if boxes is None else list(boxes)
         if len(given) != len(photos):
             raise InputError(f"boxes: found those of {len(given)} photos, expected of {len(photos)}")
@@ -248,11 +253,12 @@ def make_faces(photo: Photo, boxes: Array, scores: Sequence[float | None], found
 
 def check_boxes(boxes: ArrayLike, photo: Photo) -> Array:
     """Boxes as (N, 4) float64, each with a part inside the photo, or InputError."""
-    array = np.asarray(boxes, np.float64)
+    array = box_array(boxes)
     if array.size == 0:
         return np.zeros((0, 4))
-    if array.ndim != 2:
-        raise InputError(f"boxes: found shape {array.shape}, expected (N, 4)")
+    if array.ndim != 2 or array.shape[1] != 4:
+        hint = ", also for a single one: [[x0, y0, x1, y1]]" if array.shape == (4,) else ""
+        raise InputError(f"boxes: found shape {array.shape}, expected (N, 4){hint}")
     checked = geometry.check_box(array)
     x0, y0, x1, y1 = checked.T
     outside = (x0 >= photo.width) | (y0 >= photo.height) | (x1 <= 0) | (y1 <= 0)
@@ -263,3 +269,15 @@ def check_boxes(boxes: ArrayLike, photo: Photo) -> Array:
             f"{photo.width} x {photo.height} pixels"
         )
     return checked
+
+
+def box_array(boxes: ArrayLike) -> Array:
+    """Boxes as float64 of any shape, or InputError for what holds no numbers."""
+    try:
+        array = np.asarray(boxes)
+        if array.dtype.kind in "uif" or array.dtype.kind == "O":
+            return array.astype(np.float64)
+        found = f"{array.dtype} ({type_name(boxes)})"
+    except (ValueError, TypeError) as error:  # rows of different lengths, or objects that are no numbers
+        found = f"{type_name(boxes)}: {error}"
+    raise InputError(f"boxes: found {found}, expected numbers of shape (N, 4)")

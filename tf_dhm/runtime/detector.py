@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import overlaps
+from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.tflite import NetworkPool
 
 NETWORK = Path(__file__).parents[1] / "assets" / "face_detection_back.tflite"
@@ -84,13 +85,28 @@ class FaceDetector:
         self._networks = NetworkPool(NETWORK, threads, runtime)
         self._anchors = anchors()
 
-    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
-        """Find the faces of a photo, the surest first.
+    def detect(self, image: Source | Photo) -> list[Detection]:
+        """Find the faces of a photo.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: whatever `images.read_photo` takes, for example uint8 (H, W, 3) RGB.
+
+        Returns:
+            the faces by falling score, in pixels of the original photo.
+
+        Raises:
+            InputError: no readable photo; floating-point pixels are rejected.
         """
-        return self._search(image, 1.0) or self._search(image, SECOND_LOOK)
+        photo = read_photo(image)
+        found = self._search(photo.pixels, 1.0) or self._search(photo.pixels, SECOND_LOOK)
+        return [
+            Detection(
+                photo.to_original(face.box.reshape(2, 2)).reshape(4),
+                face.score,
+                photo.to_original(face.keypoints),
+            )
+            for face in found
+        ]
 
     def _search(self, image: NDArray[np.uint8], margin: float) -> list[Detection]:
         """Search the photo within a black frame whose side is `margin` times its longer side."""

@@ -1,14 +1,15 @@
-"""Photos as RGB uint8 arrays: decoding, EXIF orientation, and clear errors for what is no photo."""
+"""Photos as RGB uint8 arrays, from whatever a user has: files, bytes, arrays, Pillow images, tensors."""
 
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import cv2
 import numpy as np
@@ -33,7 +34,22 @@ PHOTO_SUFFIXES = frozenset(
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is read beside JPEG: of Pillow's formats those that photos come in."""
 
-Source = str | Path | bytes | np.ndarray
+
+class HasArray(Protocol):
+    """Whatever NumPy can turn into an array: tensors of TensorFlow, PyTorch (on the CPU), JAX."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+Source = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray | HasArray
+)
+"""What a photo is read from, see `read_photo`."""
+TAKEN = (
+    "a path, encoded bytes, a file opened with 'rb', a Pillow image, or an array or tensor: uint8 "
+    "(H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey"
+)
+"""The same in words, for errors."""
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 HEIC_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"])
 # What Pillow's decoders raise on broken data, as found by feeding them such data.
@@ -81,39 +97,117 @@ class Photo:
         return self.to_pixels(np.reshape(boxes, (-1, 2, 2))).reshape(-1, 4)
 
 
-def read_photo(source: Source) -> Photo:
+def read_photo(source: Source | Photo) -> Photo:
     """Decode a photo, whatever its format, into RGB.
 
     Files may be JPEG or any of FORMATS, whatever their suffix says: grey, palette, CMYK, 16-bit
     (the upper 8 bits are kept), with transparency (laid over white), animated (the first frame).
+    Pixels that are given must be uint8: floating-point pixels are rejected, because their range
+    (0 to 1, or 0 to 255) cannot be known.
 
     Args:
-        source: path, encoded bytes, or an array: uint8 (H, W, 3) RGB, (H, W, 4) RGBA, (H, W) or
-            (H, W, 1) grey.
+        source: a path; encoded bytes (`bytes`, `bytearray`, `memoryview`); a binary file, read from where it
+            stands; a Pillow image, turned as its EXIF orientation says; an array, or an object that NumPy
+            turns into one (a tensor): uint8 (H, W, 3) RGB, (H, W, 4) RGBA, (H, W) or (H, W, 1) grey; or a
+            `Photo`, which is returned as it is.
+
+    Returns:
+        the photo in RGB.
 
     Raises:
-        InputError: no file, no picture, a broken, unsupported or too large picture, or an array of
-            another dtype or shape; names the source.
+        InputError: no file, no picture, a broken, unsupported or too large picture, an array of another dtype
+            or shape, or an object of another type; names the source.
+
+    Example:
+        >>> photo = read_photo(np.zeros((48, 64), np.uint8))
+        >>> photo.pixels.shape, photo.width, photo.height
+        ((48, 64, 3), 64, 48)
     """
+    if isinstance(source, Photo):
+        return source
     if isinstance(source, np.ndarray):
         return photo_from_array(source)
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         return decode(io.BytesIO(source), "photo (bytes)")
-    path = Path(source)
+    if isinstance(source, str | os.PathLike):
+        return read_file(source)
+    if isinstance(source, Image.Image):
+        return photo_from_pillow(source)
+    if hasattr(source, "read"):
+        return read_opened(source)
+    if hasattr(source, "__array__"):
+        return photo_from_array(as_array(source))
+    if source is None:
+        raise InputError(
+            f"photo: found None (cv2.imread gives it for a file it cannot read), expected {TAKEN}"
+        )
+    raise InputError(f"photo: found {type_name(source)}, expected {TAKEN}")
+
+
+def read_file(path: str | os.PathLike[str]) -> Photo:
+    """Decode a file."""
+    name = f"photo {os.fspath(path)}"
+    if isinstance(path, str) and "://" in path:
+        raise InputError(f"{name}: found a URL, which is not downloaded; expected a path")
     try:
-        with path.open("rb") as file:
-            return decode(file, f"photo {path}")
+        with Path(path).open("rb") as file:
+            return decode(file, name)
     except OSError as error:
-        raise InputError(f"photo {path}: cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{name}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name!r}: found no path: {error}") from error  # a null byte in it
+
+
+def read_opened(file: Any) -> Photo:
+    """Decode the rest of an open file."""
+    name = f"photo {getattr(file, 'name', '(file)')}"
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: cannot be read: {error}") from error
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise InputError(f"{name}: found text, expected a file opened with 'rb'")
+    return decode(io.BytesIO(content), name)
+
+
+def photo_from_pillow(image: Image.Image) -> Photo:
+    """The pixels of a Pillow image, which is left as it is."""
+    name = f"photo (Pillow image {image.mode} of {image.width} x {image.height} pixels)"
+    if image.width * image.height > MAX_PIXELS or not 0 < min(image.size) <= max(image.size) <= MAX_SIDE:
+        raise InputError(f"{name}: expected sides of 1 to {MAX_SIDE} and at most {MAX_PIXELS} pixels")
+    try:
+        turned = ImageOps.exif_transpose(image)
+        return photo_from_array(np.asarray(to_rgb(image if turned is None else turned)))
+    except DECODE_ERRORS as error:
+        raise InputError(f"{name}: found a broken picture: {error}") from error
+
+
+def as_array(source: Any) -> np.ndarray:
+    """An object with `__array__` as an array."""
+    try:
+        return np.asarray(source)
+    except Exception as error:
+        # Libraries raise types of their own, for example of a tensor on a GPU or in a graph.
+        raise InputError(f"photo ({type_name(source)}): found no pixels on the CPU: {error}") from error
+
+
+def type_name(value: object) -> str:
+    """The full name of a value's type, without that of the built-ins."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def photo_from_array(array: np.ndarray) -> Photo:
     """Check an array as `read_photo` takes it and return it as RGB."""
+    array = np.asarray(array)  # of its sub-classes a matrix cannot be indexed like an array
     shape = array.shape
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
+        hint = "; pixels from 0 to 1 become uint8 by (255 * pixels).astype(np.uint8)"
         raise InputError(
             f"photo (array): found {array.dtype} of shape {shape}, expected uint8 (H, W, 3) RGB, "
-            "(H, W, 4) RGBA or (H, W) grey"
+            f"(H, W, 4) RGBA or (H, W) grey{hint if array.dtype.kind == 'f' else ''}"
         )
     height, width = shape[:2]
     if not 0 < min(height, width) <= max(height, width) <= MAX_SIDE:
@@ -161,16 +255,26 @@ def decode(file: BinaryIO, name: str) -> Photo:
 def open_image(file: BinaryIO, header: bytes) -> Image.Image:
     """Read a picture's header."""
     if header.startswith(b"\xff\xd8\xff"):
-        # Not by Image.open: that refuses large pictures, and a JPEG can be decoded reduced.
+        # Not by Image.open: that rejects large pictures, and a JPEG can be decoded reduced.
         return JpegImagePlugin.JpegImageFile(file)
     with warnings.catch_warnings():
-        # `choose_reduction` refuses what this warns of.
+        # `choose_reduction` rejects what this warns of.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(file, formats=FORMATS)
+        return Image.open(file, formats=FORMATS + (heif_formats() if header[4:8] == b"ftyp" else ()))
+
+
+def heif_formats() -> tuple[str, ...]:
+    """The name of the HEIC format if pillow-heif, which adds it to Pillow, is installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return ()
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
 
 
 def choose_reduction(image: Image.Image, name: str) -> int:
-    """By how much to reduce a picture while decoding it, so that memory stays bounded."""
+    """The factor by which a picture is reduced while it is decoded, so that memory stays bounded."""
     width, height = image.size
     # A progressive JPEG is held whole in memory, however small the picture made from it.
     can_reduce = image.format == "JPEG" and "progressive" not in image.info
@@ -202,7 +306,7 @@ def describe(header: bytes) -> str:
     """What the first bytes of a file that is no readable picture are."""
     if header[4:8] == b"ftyp":
         if header[8:12] in HEIC_BRANDS:
-            return "a HEIC picture, which cannot be read here (convert it to JPEG)"
+            return "a HEIC picture, for which the package pillow-heif must be installed"
         return "a video"
     if header.startswith(b"%PDF"):
         return "a PDF document"
@@ -212,7 +316,7 @@ def describe(header: bytes) -> str:
 def decode_raster(encoded: bytes, source: str) -> NDArray[np.uint8]:
     """Decode to (H, W, 3) uint8 RGB, in the stored raster, which the labels of datasets refer to.
 
-    Unlike `read_photo` it leaves the EXIF orientation alone.
+    Unlike `read_photo` it ignores the EXIF orientation.
 
     Raises:
         InputError: no whole image, or one too large to decode; names `source`.

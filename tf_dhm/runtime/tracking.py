@@ -21,6 +21,7 @@ from tf_dhm.face.geometry import overlaps
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.aligner import Aligner, Face
 from tf_dhm.runtime.detector import Detection
+from tf_dhm.runtime.images import MAX_PIXELS, Photo, Source, read_photo
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
 
 Detect = Callable[[Image], Sequence[Detection]]
@@ -170,11 +171,12 @@ class Tracker:
         """A tracker with the detector and the model of an aligner."""
         return cls(lambda image: aligner.detector.detect(image), aligner.align, config)
 
-    def update(self, image: Image, time: float) -> list[Face]:
+    def update(self, image: Source | Photo, time: float) -> list[Face]:
         """Find the faces of the next frame.
 
         Args:
-            image: (H, W, 3) uint8 RGB; a frame of another size than the last starts anew.
+            image: whatever `images.read_photo` takes, for example uint8 (H, W, 3) RGB. After a frame of
+                another size the faces are searched from scratch.
             time: of the frame in seconds.
 
         Returns:
@@ -182,12 +184,15 @@ class Tracker:
             that of the detection where the box came from one, else None.
 
         Raises:
-            InputError: the frame is not later than the last one, or no uint8 RGB picture.
+            InputError: the time is no finite number or not later than that of the last frame, or the frame
+                is no readable photo; floating-point pixels are rejected.
         """
-        if not time > self._time:
-            raise InputError(f"time: found {time} s, expected more than that of the last frame, {self._time}")
-        self._time = time
+        pixels = frame_pixels(image)
+        self._time = later_time(time, self._time)
         self._frame += 1
+        return self._next(pixels, self._time)
+
+    def _next(self, image: Image, time: float) -> list[Face]:
         if image.shape != self._shape:
             # Another camera or scale: the places of the last frame mean nothing in this one.
             self._shape, self._tracks, self._lost = image.shape, [], []
@@ -315,6 +320,25 @@ class Tracker:
         return replace(
             track.face, id=track.id, landmarks=landmarks.astype(np.float32), pose=pose.astype(np.float32)
         )
+
+
+def frame_pixels(image: Source | Photo) -> Image:
+    """The pixels of a frame, (H, W, 3) uint8 RGB; InputError for what is none."""
+    photo = read_photo(image)
+    if photo.reduction > 1:
+        raise InputError(f"frame: found {photo.width} x {photo.height} pixels, expected at most {MAX_PIXELS}")
+    return photo.pixels
+
+
+def later_time(time: float, last: float) -> float:
+    """The time of a frame as a float; InputError unless it is finite and later than the last one."""
+    try:
+        seconds = float(time)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"time: found {time!r}, expected seconds") from error
+    if not last < seconds < np.inf:
+        raise InputError(f"time: found {time} s, expected more than that of the last frame, {last} s")
+    return seconds
 
 
 MATCH_OVERLAP = 0.2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,11 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.export.tflite import convert
 from tf_dhm.runtime import images
 from tf_dhm.runtime.aligner import Aligner, Alignment, Face
+from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.tflite import TFLitePredictor
+from tf_dhm.runtime.tracking import Tracker
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +111,7 @@ class TestAlign:
             ([[0, 0, np.inf, 10]], "expected finite"),
             ([[10, 10, 10, 20]], "expected finite x0 < x1"),
             ([[20, 10, 10, 20]], "expected finite x0 < x1"),
-            ([[0, 0, 10]], r"expected \(..., 4\)"),
+            ([[0, 0, 10]], r"expected \(N, 4\)"),
             ([0, 0, 10, 10], r"expected \(N, 4\)"),
             ([[120, 0, 150, 10]], "inside the photo of 120 x 100"),
             ([[-20, 0, 0, 10]], "inside the photo"),
@@ -276,3 +279,70 @@ class TestAlignment:
         # Four photo pixels to a decoded one: pixel centre 1.5 of the photo is 0 of the pixels.
         np.testing.assert_allclose(inner.box, [0.0, 0.5, 10.0, 20.0])
         np.testing.assert_allclose(inner.landmarks[0], [10.0, 10.0, 41.5 / 4])
+
+
+PIXELS = np.zeros((60, 80, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        "text",
+        {"x0": 1},
+        [[1, 2, 3], [1, 2, 3, 4]],
+        [["1", "2", "3", "4"]],
+        [None],
+        [[None, 1, 2, 3]],
+        [1, 2, 3, 4],
+        [[1, 2, 3, 4, 0.9]],
+        [[[1, 2], [3, 4]]],
+        [[1 + 0j, 2, 3, 4]],
+        [[True, False, True, True]],
+        7,
+        (row for row in [[1, 2, 3, 4]]),
+        np.array([[1, 2, 3, "x"]], object),
+    ],
+)
+def test_boxes_of_another_type(aligner: Aligner, boxes: Any) -> None:
+    with pytest.raises(InputError, match="box"):
+        aligner.align(PIXELS, boxes)
+
+
+@pytest.mark.parametrize(
+    "boxes", [[[1, 2, 30, 40]], ((1.0, 2.0, 30.0, 40.0),), np.array([[1, 2, 30, 40]], object)]
+)
+def test_boxes_of_other_containers(aligner: Aligner, boxes: Any) -> None:
+    assert aligner.align(PIXELS, boxes)[0].box.tolist() == [1, 2, 30, 40]
+
+
+@pytest.mark.parametrize("images", ["photo.jpg", Path("photo.jpg"), b"content", 7, None])
+def test_photos_that_are_no_sequence(aligner: Aligner, images: Any) -> None:
+    with pytest.raises(InputError, match="images: found"):
+        aligner.align_all(images)
+
+
+@pytest.mark.parametrize("boxes", ["text", {"a": 1}, 7])
+def test_boxes_of_photos_that_are_no_sequence(aligner: Aligner, boxes: Any) -> None:
+    with pytest.raises(InputError, match="boxes: found"):
+        aligner.align_all([PIXELS], boxes)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [PIXELS / 255, PIXELS.astype(np.float32), PIXELS.astype(np.uint16), PIXELS > 3, None, 7, "none.jpg"],
+)
+def test_one_rule_for_photos_and_frames(aligner: Aligner, image: Any) -> None:
+    """What the aligner rejects, the tracker and the detector reject with the same words."""
+    messages = []
+    for call in (aligner.align, lambda value: Tracker.of(aligner).update(value, 0.0), FaceDetector().detect):
+        with pytest.raises(InputError) as error:
+            call(image)
+        messages.append(str(error.value))
+    assert len(set(messages)) == 1
+
+
+def test_grey_frames_and_pillow_frames(aligner: Aligner) -> None:
+    grey = draw_cartoon_face()[..., 0]
+    for frame in (grey, np.dstack([grey] * 3 + [np.full_like(grey, 255)]), Image.fromarray(grey)):
+        assert len(Tracker.of(aligner).update(frame, 0.0)) == 1
+        assert len(FaceDetector().detect(frame)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -398,3 +399,11 @@ def test_match_leaves_out_what_is_too_far() -> None:
 def test_bad_config(values: dict[str, int]) -> None:
     with pytest.raises(InputError, match=f"tracking: {next(iter(values))}: found"):
         TrackingConfig(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("time", [None, "soon", float("nan"), float("inf"), 1.0, 0.5])
+def test_times(time: Any) -> None:
+    tracker = Tracker(lambda image: [], lambda image, boxes: [])
+    tracker.update(np.zeros((8, 8, 3), np.uint8), 1.0)
+    with pytest.raises(InputError, match="time: found"):
+        tracker.update(np.zeros((8, 8, 3), np.uint8), time)
