@@ -26,8 +26,8 @@ from tf_dhm.evaluation.operations import profile_operations
 from tf_dhm.evaluation.peers import facemesh
 from tf_dhm.evaluation.peers.face_landmark import mediapipe_file
 from tf_dhm.evaluation.timing import INSIDE, Case, Device, Measurement, Stage, take_turns
-from tf_dhm.runtime.store import find_savedmodel
-from tf_dhm.runtime.tflite import find_tflite
+from tf_dhm.runtime.store import find_savedmodel, model_name
+from tf_dhm.runtime.tflite import KINDS, find_tflite, tflite_name
 
 REFERENCE = "mediapipe face_landmark"
 
@@ -39,7 +39,8 @@ class BenchmarkConfig:
     Attributes:
         models: model folders, or names of models of this project.
         photo: a photo with a face, required by all stages but "model".
-        kinds: the SavedModel, and TFLite files as export.py puts them beside it.
+        kinds: the SavedModel, and TFLite files as export.py puts them beside it; empty: the SavedModel and
+            the TFLite files that each model has.
         stages: model (the network alone), cut (crop alone), crop (crop + network), photo (all that
             `Aligner` does with a decoded photo), video_frame (all that `Tracker` does with a frame); empty:
             all of them, or "model" alone if no photo is given.
@@ -61,7 +62,7 @@ class BenchmarkConfig:
 
     models: tuple[str, ...]
     photo: Path | None = None
-    kinds: tuple[Precision, ...] = ("saved_model", "float32", "float16", "dynamic_range", "int8")
+    kinds: tuple[Precision, ...] = ()
     stages: tuple[Stage, ...] = ()
     threads: tuple[int, ...] = ()
     batches: tuple[int, ...] = (1, 32)
@@ -74,7 +75,7 @@ class BenchmarkConfig:
     output: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("models", "kinds", "batches"):
+        for name in ("models", "batches"):
             if not getattr(self, name):
                 raise InputError(f"{name}: found none, expected one or more")
         numbers = [("rounds", self.rounds), *(("threads", n) for n in self.threads)]
@@ -92,6 +93,21 @@ class BenchmarkConfig:
         """The stages that are timed."""
         return self.stages or (get_args(Stage) if self.photo is not None else ("model",))
 
+    def kinds_of(self, model: str) -> tuple[Precision, ...]:
+        """The formats in which a model is timed.
+
+        Raises:
+            InputError: the model, or a file of a chosen kind, is missing.
+        """
+        folder = find_savedmodel(model)
+        if not self.kinds:
+            name = model_name(folder)
+            return ("saved_model", *(kind for kind in KINDS if (folder / tflite_name(name, kind)).is_file()))
+        for kind in self.kinds:
+            if kind != "saved_model":
+                find_tflite(model, kind)
+        return self.kinds
+
 
 def run(config: BenchmarkConfig) -> str:
     """Time everything, write the JSON file, and return the tables as text.
@@ -99,15 +115,10 @@ def run(config: BenchmarkConfig) -> str:
     Raises:
         InputError: a model, a file or the photo is missing or no such, or no face is on the photo.
     """
-    for model in config.models:  # before minutes are spent
-        for kind in config.kinds:
-            if kind == "saved_model":
-                find_savedmodel(model)
-            else:
-                find_tflite(model, kind)
+    kinds = {model: config.kinds_of(model) for model in config.models}  # checked before minutes are spent
     threads = config.threads or (1, os.cpu_count() or 1)
     groups: list[tuple[Device, int]] = [("cpu", count) for count in dict.fromkeys(threads)]
-    if "saved_model" in config.kinds and shutil.which("nvidia-smi"):
+    if any("saved_model" in chosen for chosen in kinds.values()) and shutil.which("nvidia-smi"):
         groups.append(("gpu", max(threads)))
     results = []
     for device, count in groups:
@@ -124,7 +135,7 @@ def run(config: BenchmarkConfig) -> str:
     if config.op_profile:
         report["op_profile"] = {}
         for model in config.models:
-            for kind in config.kinds:
+            for kind in kinds[model]:
                 if kind != "saved_model":
                     path = find_tflite(model, kind)
                     with environment(thread_environment("cpu", 1)):
@@ -223,7 +234,7 @@ def make_cases(config: BenchmarkConfig, device: Device, threads: int) -> Iterato
     stages = config.chosen_stages
     scene = read_scene(config.photo) if config.photo is not None and set(stages) - {"model"} else None
     for model in config.models:
-        for kind in config.kinds:
+        for kind in config.kinds_of(model):
             if device == "cpu" or kind == "saved_model":
                 yield from model_cases(
                     model, kind, stages, config.batches, scene, device, threads, config.runtime

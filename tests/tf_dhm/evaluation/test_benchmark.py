@@ -98,6 +98,12 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in benchmark.thread_environment("gpu", 3)
 
 
+def test_a_model_is_timed_in_the_formats_that_it_has(model: Path) -> None:
+    assert config(model, kinds=()).kinds_of(str(model)) == ("saved_model", "float32")
+    assert config(model, kinds=("float32",)).kinds_of(str(model)) == ("float32",)
+    assert BenchmarkConfig(("fast_dhm",)).kinds_of("fast_dhm") == ("saved_model", "float16")
+
+
 def test_errors(model: Path, tmp_path: Path) -> None:
     for name, value in {
         "rounds": 0,
