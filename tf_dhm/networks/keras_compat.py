@@ -5,8 +5,31 @@ Everything else in the project is written in what both share; only this module a
 
 from __future__ import annotations
 
-import keras
+from typing import Any
 
-KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
+import tensorflow as tf
+
+from tf_dhm.core.types import Tensor
+
+KERAS_3 = int(tf.keras.__version__.split(".")[0]) >= 3
 RNN_TAKES_IMAGES = not KERAS_3
 """Whether `tf.keras.layers.RNN` runs a cell with states of several axes. `Evolution` does on both."""
+
+
+def scale_loss(optimizer: Any, loss: Tensor) -> Tensor:
+    """The loss as a `LossScaleOptimizer` wants it: scaled so that float16 gradients do not vanish."""
+    return optimizer.scale_loss(loss) if KERAS_3 else optimizer.get_scaled_loss(loss)
+
+
+def unscale_gradients(optimizer: Any, gradients: list[Tensor]) -> list[Tensor]:
+    """Gradients of a scaled loss as `apply_gradients` of a `LossScaleOptimizer` wants them.
+
+    That of Keras 3 unscales them itself.
+    """
+    return gradients if KERAS_3 else optimizer.get_unscaled_gradients(gradients)
+
+
+def all_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
+    """The layers of a model, those inside other layers too."""
+    found = model._flatten_layers() if KERAS_3 else model.submodules
+    return [layer for layer in found if isinstance(layer, tf.keras.layers.Layer)]

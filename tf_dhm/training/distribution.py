@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
+from tf_dhm.networks.keras_compat import all_layers
 
 Distribution = Literal["none", "mirrored", "multi_worker"]
 
@@ -97,7 +98,7 @@ class Strategy:
 
 
 def batch_normalizations(model: tf.keras.Model) -> list[tf.keras.layers.BatchNormalization]:
-    return [layer for layer in model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
+    return [layer for layer in all_layers(model) if isinstance(layer, tf.keras.layers.BatchNormalization)]
 
 
 def find_strategy(distribution: Distribution = "none") -> Strategy:

@@ -20,6 +20,7 @@ from tf_dhm.core.types import Tensor
 from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.fast_dhm import POOLED_NORMALIZATION
+from tf_dhm.networks.keras_compat import scale_loss, unscale_gradients
 from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.training.config import TrainConfig
@@ -224,10 +225,10 @@ class Trainer:
                 loss /= self.strategy.replicas  # what the devices find is added up
             scaled = loss
             if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-                scaled = self.optimizer.get_scaled_loss(loss)
+                scaled = scale_loss(self.optimizer, loss)
         gradients = tape.gradient(scaled, variables)
         if isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-            gradients = self.optimizer.get_unscaled_gradients(gradients)
+            gradients = unscale_gradients(self.optimizer, gradients)
         else:
             # Such a gradient spoils the weights now, but the loss only at the next batch. (In
             # float16 it is the rule now and then: the step is left out and the scale lowered.)
