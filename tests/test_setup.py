@@ -1,8 +1,7 @@
-"""Set-up: the Makefile's choice of a Python, the pins, and the one direction of imports."""
+"""Set-up: the Makefile's choice of a Python and of a lane, and the pins."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHELL_TOOLS = ("sh", "touch", "mkdir")
+SHELL_TOOLS = ("sh", "touch", "mkdir", "sed")
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -62,19 +61,71 @@ def run_make(target: str, folder: Path, *arguments: str) -> subprocess.Completed
 
 
 @needs_make
-def test_make_names_the_python_it_found_and_the_one_it_needs(tmp_path: Path) -> None:
-    fake_python(tmp_path / "bin" / "python3", "3.12.1", False, tmp_path / "log")
-    result = run_make("test", tmp_path)
+@pytest.mark.parametrize(
+    ("arguments", "version", "expected"),
+    [
+        ([], "3.14.0", "Python 3.10 to 3.13"),
+        (["LANE=pinned"], "3.12.1", "Python 3.10 to 3.11"),
+        (["LANE=current"], "3.10.13", "Python 3.11 to 3.13"),
+    ],
+)
+def test_make_names_the_python_it_found_and_those_it_needs(
+    tmp_path: Path, arguments: list[str], version: str, expected: str
+) -> None:
+    fake_python(tmp_path / "bin" / "python3", version, False, tmp_path / "log")
+    result = run_make("test", tmp_path, *arguments)
     assert result.returncode != 0
-    assert "error: Python: found python3 3.12.1, expected Python 3.11 or 3.10" in result.stderr
-    assert not (tmp_path / ".venv").exists()
+    assert f"error: Python: found python3 {version}, expected {expected}" in result.stderr
+    assert list(tmp_path.glob(".venv*")) == []
 
 
 @needs_make
-def test_make_without_any_python_says_so(tmp_path: Path) -> None:
+def test_make_without_any_python_fails_with_a_sentence(tmp_path: Path) -> None:
     result = run_make("train", tmp_path)
     assert result.returncode != 0
-    assert "error: Python: found none, expected Python 3.11 or 3.10" in result.stderr
+    assert "error: Python: found none, expected Python 3.10 to 3.13" in result.stderr
+
+
+@needs_make
+def test_an_unknown_lane_is_an_error(tmp_path: Path) -> None:
+    result = run_make("train", tmp_path, "LANE=newest")
+    assert "LANE: found newest, expected pinned or current" in result.stderr
+
+
+@needs_make
+def test_uv_brings_a_python_if_none_is_supported(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fake_python(tmp_path / "bin" / "python3", "3.14.0", False, log)
+    fake_python(tmp_path / "python", "3.12.1", True, log)
+    write_program(
+        tmp_path / "bin" / "uv",
+        f'echo "uv $*" >>{log}; for folder in "$@"; do :; done\n'
+        f'mkdir -p "$folder/bin" && cp {tmp_path / "python"} "$folder/bin/python"',
+    )
+    result = run_make(".venv", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Found python3 3.14.0; making .venv with Python 3.12 from uv" in result.stdout
+    assert "uv venv --quiet --clear --seed --python 3.12 .venv" in log.read_text()
+    write_program(tmp_path / "bin" / "uv", "exit 1")
+    shutil.rmtree(tmp_path / ".venv")
+    result = run_make(".venv", tmp_path)
+    assert result.returncode != 0
+    assert "error: uv could not provide Python 3.12" in result.stderr
+
+
+@needs_make
+def test_the_current_lane_takes_the_other_lines_without_their_markers(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fake_python(tmp_path / "bin" / "python3.12", "3.12.1", False, log)
+    fake_python(tmp_path / "bin" / "python3.11", "3.11.7", True, log)
+    (tmp_path / "requirements.txt").write_text(
+        'a==1 ; python_version < "3.12"\na==2 ; python_version >= "3.12"\nb==1 ; python_version >= "3.11"\n'
+    )
+    result = run_make(".venv-current", tmp_path, "LANE=current")
+    assert result.returncode == 0, result.stderr
+    installed = (tmp_path / ".venv-current" / "requirements-current.txt").read_text()
+    assert installed == 'a==2\nb==1 ; python_version >= "3.11"\n'
+    assert f"-r {Path('.venv-current') / 'requirements-current.txt'}" in log.read_text()
 
 
 @needs_make
@@ -120,32 +171,13 @@ def test_make_installs_requirements_once_and_again_when_they_change(tmp_path: Pa
 
 def test_every_requirement_is_pinned_exactly() -> None:
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line[:1] != "#"]
-    exact = re.compile(r'[A-Za-z0-9_.-]+==[0-9]+(\.[0-9a-z]+)*( ; python_version (>=|<) "3\.11")?')
+    exact = re.compile(r'[A-Za-z0-9_.-]+==[0-9]+(\.[0-9a-z]+)*( ; python_version (>=|<) "3\.1[12]")?')
     assert lines
     assert [line for line in lines if not exact.fullmatch(line)] == []
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Top-level names of all modules that a file imports, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").split(".")[0] if node.level == 0 else "tf_dhm")
-    return names
-
-
-SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
-
-
-@pytest.mark.parametrize(
-    ("package", "forbidden"), [("tf_dhm", {"pipelines", *SCRIPTS}), ("pipelines", SCRIPTS)]
-)
-def test_packages_import_nothing_above_them(package: str, forbidden: set[str]) -> None:
-    found = {
-        f"{path.relative_to(ROOT)}: {name}"
-        for path in (ROOT / package).rglob("*.py")
-        for name in imported_modules(path) & forbidden
-    }
-    assert found == set()
+def test_only_one_module_asks_for_the_version_of_keras() -> None:
+    asks = re.compile(r"keras\.__version__|KERAS_3|keras\.src|TF_USE_LEGACY_KERAS")
+    files = [path for folder in ("tf_dhm", "pipelines", "tools") for path in (ROOT / folder).rglob("*.py")]
+    found = {path.relative_to(ROOT).as_posix() for path in files if asks.search(path.read_text("utf-8"))}
+    assert found == {"tf_dhm/networks/keras_compat.py"}
