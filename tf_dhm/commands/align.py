@@ -16,6 +16,7 @@ from tf_dhm.commands.options import AlignConfig
 from tf_dhm.commands.sinks import (
     CropSink,
     DrawingSink,
+    MeshSink,
     Picture,
     RecordSink,
     Report,
@@ -65,7 +66,9 @@ def align_inputs(config: AlignConfig) -> int:
         check_display()
     if config.camera is not None:
         return align_camera(config, config.camera)
-    files = find_inputs(config.inputs, [folder for folder in (config.drawn_folder, config.crops) if folder])
+    files = find_inputs(
+        config.inputs, [folder for folder in (config.drawn_folder, config.crops, config.mesh) if folder]
+    )
     if config.drawn_folder is not None:
         check_outputs(files, config.drawn_folder)
     counts = Counts()
@@ -108,7 +111,14 @@ def make_aligner(config: AlignConfig) -> Aligner:
         InputError: No such model, or the packages of the extra `server` are missing.
     """
     if config.server is None:
-        return Aligner(config.model, config.passes, config.backend, config.threads)
+        return Aligner(
+            config.model,
+            config.passes,
+            config.backend,
+            config.threads,
+            mesh=config.fits_meshes,
+            field_of_view=config.field_of_view,
+        )
     try:
         # Imported here: it needs packages that nothing else here does.
         from tf_dhm.runtime.server import Client, ServerConfig
@@ -121,7 +131,7 @@ def make_aligner(config: AlignConfig) -> Aligner:
             f"--server: found no package {error.name}, expected those of the extra `server`: "
             "pip install 'tf_dhm[server]'"
         ) from error
-    return Aligner(client, config.passes)
+    return Aligner(client, config.passes, mesh=config.fits_meshes, field_of_view=config.field_of_view)
 
 
 def align_file(
@@ -181,6 +191,8 @@ def align_photo(aligner: Aligner, file: InputFile, config: AlignConfig, report: 
     sinks: list[Sink] = []
     if config.crops is not None:
         sinks.append(CropSink(config.crops, file.name, config.crop_size))
+    if config.mesh is not None:
+        sinks.append(MeshSink(config.mesh, file.name))
     if config.drawn_folder is not None:
         path = output_path(config.drawn_folder, file)
         sinks.append(DrawingSink(config.draw, [lambda drawn: save_picture(drawn, path)]))

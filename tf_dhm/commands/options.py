@@ -11,8 +11,10 @@ import tyro
 
 from tf_dhm.commands.face_records import STDOUT
 from tf_dhm.core.errors import InputError
+from tf_dhm.face.camera import Camera
 from tf_dhm.runtime.aligner import Backend, Face
 from tf_dhm.runtime.drawing import Part
+from tf_dhm.runtime.mesh import load_trimesh
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tracking import TrackingConfig
 
@@ -27,8 +29,8 @@ reach it (docs/runtime.md, "Confidence")."""
 class AlignConfig:
     """Find 68 three-dimensional landmarks in photos, videos or the frames of a camera.
 
-    Without --output, --json, --csv, --crops and --show, pictures with the landmarks are written to the folder
-    "aligned", and a line is printed for each file.
+    Without --output, --json, --csv, --crops, --mesh and --show, pictures with the landmarks are written to
+    the folder "aligned", and a line is printed for each file.
 
     Exit code: 0 if all files were read and written, 1 if some were not (the others were), 2 if nothing could
     be done: wrong options, no model, a folder without photos.
@@ -50,6 +52,13 @@ class AlignConfig:
     """Folder for a picture of each face, turned upright and cut out."""
     crop_size: int = 256
     """Side of those pictures in pixels."""
+    mesh: Path | None = None
+    """Folder for the whole faces: of each face of a photo a coloured head (.obj and .glb), of each photo a
+    depth map and a map of places on the face (PNCC), of each face of a frame a .glb. The records then have
+    the parameters p, the pose matrix and the expression of each face, and "mesh" in --draw draws it."""
+    field_of_view: float | None = None
+    """Degrees from the left to the right edge of the photos, for a pose that is right off their centre. By
+    default the projection is taken for parallel."""
     show: bool = False
     """Show the frames of videos and of the camera in a window; q stops."""
     resume: bool = False
@@ -90,7 +99,7 @@ class AlignConfig:
             raise InputError("--json and --csv: found - for both, expected one on standard output")
         if self.resume and STDOUT in (self.json, self.csv):
             raise InputError("--resume: found records on standard output, expected a file to resume from")
-        if self.resume and self.crops and not (self.output or self.json or self.csv):
+        if self.resume and (self.crops or self.mesh) and not (self.output or self.json or self.csv):
             raise InputError(
                 "--resume: expected --output, --json or --csv, which show the files that are done"
             )
@@ -100,6 +109,12 @@ class AlignConfig:
             raise InputError(f"--threads: found {self.threads}, expected 1 or more")
         if self.frames is not None and self.frames < 1:
             raise InputError(f"--frames: found {self.frames}, expected 1 or more")
+        if self.field_of_view is not None:
+            if not self.fits_meshes:
+                raise InputError("--field-of-view: found no --mesh and no --draw mesh, expected one of them")
+            Camera.of_view(self.field_of_view, 1, 1)  # checks it
+        if self.mesh is not None:
+            load_trimesh()
         for name in ("min_confidence", "min_score"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(
@@ -109,7 +124,12 @@ class AlignConfig:
     @property
     def names_an_output(self) -> bool:
         """Whether the command line says what to write or show."""
-        return bool(self.output or self.json or self.csv or self.crops or self.show)
+        return bool(self.output or self.json or self.csv or self.crops or self.mesh or self.show)
+
+    @property
+    def fits_meshes(self) -> bool:
+        """Whether the whole face is fitted."""
+        return self.mesh is not None or "mesh" in self.draw
 
     @property
     def lists_files(self) -> bool:

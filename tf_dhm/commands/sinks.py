@@ -4,6 +4,7 @@
 |---|---|
 | `RecordSink` | a record with all faces (JSON Lines, CSV) |
 | `CropSink` | a picture of each convincing face, upright |
+| `MeshSink` | the whole faces as meshes, depth maps and PNCC |
 | `DrawingSink` | the photo or frame with the convincing faces drawn: to a file, a window |
 | `VideoSink` | the frame with the convincing faces drawn, appended to a video |
 """
@@ -24,6 +25,9 @@ from tf_dhm.core.types import Image
 from tf_dhm.runtime.aligner import Alignment, Face
 from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
 from tf_dhm.runtime.drawing import Part, draw_faces
+from tf_dhm.runtime.mesh import SUFFIXES as MESH_SUFFIXES
+from tf_dhm.runtime.mesh import sample_colours, write_mesh
+from tf_dhm.runtime.mesh_pictures import depth_map, pncc
 from tf_dhm.runtime.video import Frame, VideoWriter
 
 WRITTEN_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp"])
@@ -134,6 +138,42 @@ class CropSink:
         if index is None:
             return self.folder / self.name.with_name(fit_name(self.name.name, f"_{number}.png"))
         return self.folder / self.name / f"{index:06d}_{number}.png"
+
+
+@dataclass(frozen=True)
+class MeshSink:
+    """Writes the meshes of convincing faces, coloured by the picture.
+
+    Of a photo FOLDER/NAME_0.obj and .glb for each face, FOLDER/NAME_depth.png and _pncc.png; of frames
+    FOLDER/NAME/000007_3.glb. Faces without a fit are left out.
+
+    Attributes:
+        folder: Output folder.
+        name: Path of the photo or video below it.
+    """
+
+    folder: Path
+    name: Path
+
+    def write(self, picture: Picture) -> None:
+        faces = [(number, face) for number, face in picture.shown if face.mesh and not face.mesh.problem]
+        for number, face in faces:
+            assert face.mesh is not None
+            colours = sample_colours(face.mesh, picture.pixels)
+            number = number if face.id is None else face.id
+            if picture.index is not None:
+                write_mesh(self.folder / self.name / f"{picture.index:06d}_{number}.glb", face.mesh, colours)
+                continue
+            for suffix in MESH_SUFFIXES:
+                write_mesh(self.path(f"_{number}{suffix}"), face.mesh, colours)
+        if picture.index is None:
+            fits = [face.mesh for _, face in faces if face.mesh is not None]
+            size = picture.pixels.shape[:2]
+            save_picture(depth_map(fits, *size), self.path("_depth.png"))
+            save_picture(pncc(fits, *size), self.path("_pncc.png"))
+
+    def path(self, ending: str) -> Path:
+        return self.folder / self.name.with_name(fit_name(self.name.name, ending))
 
 
 @dataclass(frozen=True)

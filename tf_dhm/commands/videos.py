@@ -11,6 +11,7 @@ from tf_dhm.commands.options import AlignConfig
 from tf_dhm.commands.sinks import (
     CropSink,
     DrawingSink,
+    MeshSink,
     Picture,
     RecordSink,
     Report,
@@ -95,6 +96,8 @@ def open_sinks(
     sinks: list[Sink] = []
     if config.crops is not None:
         sinks.append(CropSink(config.crops, name, config.crop_size))
+    if config.mesh is not None:
+        sinks.append(MeshSink(config.mesh, name))
     if config.drawn_folder is not None:
         target = stack.enter_context(atomic_write(video_path(config.drawn_folder, name)))
         sinks.append(VideoSink(config.draw, stack.enter_context(VideoWriter(target, video.fps))))

@@ -3,6 +3,7 @@
 __all__ = [
     "bfm",
     "camera",
+    "expression",
     "fit",
     "geometry",
     "heatmap",

@@ -85,6 +85,7 @@ class FaceFit:
             perspective that is nearest at the face.
         vertices: (V, 3) float32 photo pixels.
         head: (V, 3) float32, the same vertices in the head's frame.
+        landmarks: (68, 3) float64, the given landmarks turned back to the head's frame.
         triangles: (T, 3) int32.
         matrix: (4, 4) float64, rigid, from the head's frame to the camera's. Without a camera the
             projection is parallel: x and y are photo pixels over `scale`, z is 0 at the head's origin.
@@ -100,6 +101,7 @@ class FaceFit:
     p: Array
     vertices: NDArray[np.float32]
     head: NDArray[np.float32]
+    landmarks: Array
     triangles: NDArray[np.int32]
     matrix: Array
     scale: float
@@ -116,7 +118,8 @@ class _State:
     Attributes:
         rotation: (N, 3, 3) from the head to axes with y up and z to the viewer.
         shift: (N, 3); under a perspective camera the head's place, z negative.
-        extra: (N,) logarithm of the scale; under a perspective camera what is added to z.
+        extra: (N,) logarithm of the scale; under a perspective camera what is added to z. In a result the
+            latter, under both.
         shape: (N, K) reduced.
     """
 
@@ -207,7 +210,8 @@ class FaceFitter:
     def _no_fit(self, problem: str) -> FaceFit:
         vertices = np.full(self.model.mean.shape, np.nan, np.float32)
         return FaceFit(
-            np.full(NUM_PARAMETERS, np.nan), vertices, vertices, self.model.triangles,
+            np.full(NUM_PARAMETERS, np.nan), vertices, vertices, np.full((NUM_LANDMARKS, 3), np.nan),
+            self.model.triangles,
             np.full((4, 4), np.nan), np.nan, np.full(3, np.nan, np.float32), np.nan, problem,
         )  # fmt: skip
 
@@ -232,7 +236,7 @@ class FaceFitter:
         state, scale = self._solve(
             flat, weight, self._start(flat, starts), None if camera is None else camera.focal, offset
         )
-        return self._result(points, state, scale, middle, offset, camera, view, height)
+        return self._result(points, flat, state, scale, middle, offset, camera, view, height)
 
     def _start(self, flat: Array, starts: list[FaceFit | None] | None) -> _State:
         """The mean face turned by the polar factor of the best affine map."""
@@ -291,15 +295,16 @@ class FaceFitter:
             rotation = rotation_of(step[:, :3]) @ rotation
             shift, extra, shape = shift + step[:, 3:6], extra + step[:, 6], shape + step[:, 7:]
         if focal is not None:
-            return _State(rotation, shift, extra, shape), focal / -shift[:, 2]
-        growth = np.exp(extra)
-        return _State(rotation, shift / growth[:, None], np.zeros_like(extra), shape), unit * growth
+            scale = focal / -shift[:, 2]
+            return _State(rotation, shift, extra * unit / scale, shape), scale
+        shift = shift / np.exp(extra)[:, None]
+        return _State(rotation, shift, shift[:, 2], shape), unit * np.exp(extra)
 
     def _result(
-        self, points: Array, state: _State, scale: Array, middle: Array, offset: Array, camera: Camera | None,
-        view: Array, height: float,
+        self, points: Array, flat: Array, state: _State, scale: Array, middle: Array, offset: Array,
+        camera: Camera | None, view: Array, height: float,
     ) -> list[FaceFit]:  # fmt: skip
-        """The fits of N faces; `middle` (N, 3) is what was taken from their pixels, y up."""
+        """The fits of N faces; `flat` (N, 3, 68) are their pixels, y up, less `middle` (N, 3)."""
         count = len(points)
         head = (self._dense_mean + state.shape.astype(np.float32) @ self.basis.dense).reshape(count, -1, 3)
         face = self.basis.mean + _times(self.basis.landmarks.reshape(3, -1), state.shape)  # (N, 3, 68)
@@ -338,6 +343,14 @@ class FaceFitter:
         p[:, TRANSLATION] = plane - p[:, SCALE, None] * centre[:, :2]
         p[:, 6:] = state.shape @ self.basis.components
 
+        straight = flat / scale[:, None, None]
+        if camera is not None:  # what is nearer looks larger
+            straight[:, :2] *= ((state.rotation @ face)[:, 2:] + state.shift[:, 2:, None]) / state.shift[
+                :, 2:, None
+            ]
+        straight -= np.concatenate([state.shift[:, :2], state.extra[:, None]], 1)[..., None]
+        given = np.swapaxes(np.swapaxes(state.rotation, 1, 2) @ straight - offset, 1, 2)
+
         matrix = np.zeros((count, 4, 4))
         matrix[:, :3, :3] = TO_CAMERA[:, None] * rotation
         matrix[:, :3, 3] = TO_CAMERA * shift
@@ -346,8 +359,8 @@ class FaceFitter:
         pose = np.degrees(angles).astype(np.float32)
         return [
             FaceFit(
-                p[row], vertices[row], head[row], self.model.triangles, matrix[row], float(p[row, SCALE]),
-                pose[row], float(residual[row]), None, state.shape[row],
+                p[row], vertices[row], head[row], given[row], self.model.triangles, matrix[row],
+                float(p[row, SCALE]), pose[row], float(residual[row]), None, state.shape[row],
             )
             for row in range(count)
         ]  # fmt: skip

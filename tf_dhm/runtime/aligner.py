@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
+from tf_dhm.face.camera import Camera
+from tf_dhm.face.expression import expressions
+from tf_dhm.face.fit import FaceFit, open_face_fitter
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.images import Photo, Source, read_photo, type_name
@@ -43,6 +46,7 @@ class Face:
             nor covered; None of a model that does not say.
         confidence: in [0, 1]: how likely the landmarks are right; it falls where the box holds no
             face. None of a model that does not say.
+        mesh: the whole face, fitted to the landmarks; None if it was not asked for.
     """
 
     landmarks: NDArray[np.float32]
@@ -52,11 +56,27 @@ class Face:
     id: int | None = None
     visibility: NDArray[np.float32] | None = None
     confidence: float | None = None
+    mesh: FaceFit | None = None
+
+    def fit(self, camera: Camera | None = None, image_height: float = 0.0) -> FaceFit:
+        """The whole face of these landmarks; see `tf_dhm.face.fit`.
+
+        Args:
+            camera: of the photo, for a pose that is right off the centre of the picture; None: weak
+                perspective.
+            image_height: of the photo in pixels, on which t_2d of p depends.
+
+        >>> fit = Aligner().align("photo.jpg")[0].fit()  # doctest: +SKIP
+        >>> fit.vertices.shape, fit.matrix.shape  # doctest: +SKIP
+        ((4946, 3), (4, 4))
+        """
+        return fit_faces([self], camera, image_height)[0]
 
     def as_dict(self) -> dict[str, Any]:
         """The face as JSON types; pixels to 1/1000, angles to 1/100.
 
-        `id`, `visibility` and `confidence` only where there are such.
+        `id`, `visibility` and `confidence` only where there are such; what `mesh_fields` returns only with
+        a mesh.
         """
         pose = zip(("pitch", "yaw", "roll"), self.pose.tolist(), strict=True)
         seen = [] if self.visibility is None else [round(value, 3) for value in self.visibility.tolist()]
@@ -68,6 +88,7 @@ class Face:
             **({} if self.confidence is None else {"confidence": round(self.confidence, 4)}),
             "landmarks": [[round(value, 3) for value in point] for point in self.landmarks.tolist()],
             **({} if self.visibility is None else {"visibility": seen}),
+            **({} if self.mesh is None else mesh_fields(self.mesh)),
         }
 
 
@@ -112,6 +133,7 @@ class Alignment(Sequence[Face]):
                 face,
                 landmarks=self.photo.to_pixels(face.landmarks).astype(np.float32),
                 box=self.photo.to_pixels(face.box.reshape(2, 2)).reshape(4),
+                mesh=None if face.mesh is None else _mesh_in_pixels(face.mesh, self.photo),
             )
             for face in self.faces
         )
@@ -131,6 +153,9 @@ class Aligner:
             1 if the model cannot run more.
         backend: what runs it; not for a loaded model.
         threads: of TFLite; TensorFlow takes its own.
+        mesh: whether the whole face is fitted, too: `Face.mesh`. The pose is then that of the fit.
+        field_of_view: degrees from the left to the right edge of the photos and frames, for the fit; None:
+            weak perspective.
 
     Raises:
         InputError: no such model or file of it, or one that cannot run `passes` passes.
@@ -142,7 +167,12 @@ class Aligner:
         passes: int | None = None,
         backend: Backend = "tflite",
         threads: int = 1,
+        mesh: bool = False,
+        field_of_view: float | None = None,
     ) -> None:
+        if field_of_view is not None:
+            Camera.of_view(field_of_view, 1, 1)  # checks it
+        self.mesh, self.field_of_view = mesh, field_of_view
         self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
         if passes is not None and not 1 <= passes <= MAX_PASSES:
             raise InputError(f"passes: found {passes}, expected 1 to {MAX_PASSES}")
@@ -206,6 +236,8 @@ class Aligner:
             predictions = predict_photos(self.predictor, pixels, boxes_of, passes)
             for row, (array, scores), prediction in zip(rows, scored, predictions, strict=True):
                 faces = make_faces(photos[row], array, scores, prediction)
+                if self.mesh:
+                    faces = with_meshes(faces, photos[row].width, photos[row].height, self.field_of_view)
                 alignments[row] = Alignment(tuple(faces), photos[row])
         return alignments
 
@@ -249,6 +281,67 @@ def make_faces(photo: Photo, boxes: Array, scores: Sequence[float | None], found
         )
         for number, points in enumerate(landmarks)
     ]
+
+
+def fit_faces(
+    faces: Sequence[Face],
+    camera: Camera | None = None,
+    image_height: float = 0.0,
+    start: Sequence[FaceFit | None] | None = None,
+) -> list[FaceFit]:
+    """The whole face of each of some faces; see `FaceFitter.fit`."""
+    if not faces:
+        return []
+    everywhere = np.ones(geometry.NUM_LANDMARKS, np.float32)
+    return open_face_fitter().fit(
+        np.stack([face.landmarks for face in faces]),
+        np.stack([everywhere if face.visibility is None else face.visibility for face in faces]),
+        [1.0 if face.confidence is None else face.confidence for face in faces],
+        camera=camera,
+        image_height=image_height,
+        start=start,
+    )
+
+
+def with_meshes(
+    faces: Sequence[Face],
+    width: int,
+    height: int,
+    field_of_view: float | None = None,
+    start: Sequence[FaceFit | None] | None = None,
+) -> list[Face]:
+    """The faces of a photo with their meshes, and the poses of these; a face without a fit keeps its pose.
+
+    Args:
+        faces: of a photo or frame.
+        width, height: of it in pixels.
+        field_of_view: as of `Aligner`.
+        start: of each face its fit in the last frame, or None.
+    """
+    camera = None if field_of_view is None else Camera.of_view(field_of_view, width, height)
+    return [
+        replace(face, mesh=fit, pose=face.pose if fit.problem else fit.pose)
+        for face, fit in zip(faces, fit_faces(faces, camera, height, start), strict=True)
+    ]
+
+
+def mesh_fields(fit: FaceFit) -> dict[str, Any]:
+    """The fit as JSON types: `p`, `matrix`, `residual` and `expression`; `fit_problem` in their place if
+    there is none."""
+    (expression,) = expressions([fit])
+    if expression is None:
+        return {"fit_problem": fit.problem}
+    return {
+        "p": [float(f"{value:.6g}") for value in fit.p.tolist()],
+        "matrix": [[round(value, 6) for value in row] for row in fit.matrix.tolist()],
+        "residual": round(fit.residual, 3),
+        "expression": {name: round(weight, 3) for name, weight in expression.items()},
+    }
+
+
+def _mesh_in_pixels(fit: FaceFit, photo: Photo) -> FaceFit:
+    """The vertices of a fit in the decoded pixels; p and matrix stay those of the original photo."""
+    return replace(fit, vertices=photo.to_pixels(fit.vertices).astype(np.float32))
 
 
 def check_boxes(boxes: ArrayLike, photo: Photo) -> Array:

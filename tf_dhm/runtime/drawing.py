@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.face import geometry
 from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.mesh_pictures import draw_mesh
 
-Part = Literal["points", "contours", "axes", "ids"]
+Part = Literal["points", "contours", "axes", "ids", "mesh"]
 Colour = tuple[int, int, int]
 
 CONTOURS: tuple[tuple[range, bool], ...] = (
@@ -47,9 +48,12 @@ def draw_faces(
     Args:
         image: (H, W, 3) uint8 RGB.
         faces: in pixels of `image`.
-        parts: what is drawn of each; "ids" only of faces that have one.
+        parts: what is drawn of each; "ids" and "mesh" only of faces that have one.
     """
     drawn = image.copy()
+    if "mesh" in parts:
+        faces = list(faces)
+        drawn = draw_mesh(drawn, [face.mesh for face in faces if face.mesh is not None])
     for face in faces:
         if "contours" in parts:
             drawn = draw_contours(drawn, face.landmarks)

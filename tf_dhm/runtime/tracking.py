@@ -8,6 +8,7 @@ the ones that are followed. docs/tracking.md describes the rules and what they w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,9 +18,10 @@ from scipy.optimize import linear_sum_assignment
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
+from tf_dhm.face.fit import FaceFit
 from tf_dhm.face.geometry import overlaps
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime.aligner import Aligner, Face
+from tf_dhm.runtime.aligner import Aligner, Face, with_meshes
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.images import MAX_PIXELS, Photo, Source, read_photo
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
@@ -153,10 +155,22 @@ class Tracker:
         detect: finds faces; called only where it is needed.
         align: finds landmarks in boxes.
         config: see `TrackingConfig`.
+        mesh: whether the whole face is fitted to the smoothed landmarks of each frame, beginning at the fit
+            of the last frame.
+        field_of_view: as of `Aligner`.
     """
 
-    def __init__(self, detect: Detect, align: Align, config: TrackingConfig | None = None) -> None:
+    def __init__(
+        self,
+        detect: Detect,
+        align: Align,
+        config: TrackingConfig | None = None,
+        mesh: bool = False,
+        field_of_view: float | None = None,
+    ) -> None:
         self.config = config or TrackingConfig()
+        self._mesh, self._field_of_view = mesh, field_of_view
+        self._fits: dict[int | None, FaceFit | None] = {}
         self._detect, self._align = detect, align
         self._tracks: list[Track] = []
         self._lost: list[Track] = []
@@ -169,7 +183,15 @@ class Tracker:
     @classmethod
     def of(cls, aligner: Aligner, config: TrackingConfig | None = None) -> Tracker:
         """A tracker with the detector and the model of an aligner."""
-        return cls(lambda image: aligner.detector.detect(image), aligner.align, config)
+        landmarks = copy(aligner)
+        landmarks.mesh = False  # the faces are fitted once they are smoothed
+        return cls(
+            lambda image: aligner.detector.detect(image),
+            landmarks.align,
+            config,
+            aligner.mesh,
+            aligner.field_of_view,
+        )
 
     def update(self, image: Source | Photo, time: float) -> list[Face]:
         """Find the faces of the next frame.
@@ -202,7 +224,13 @@ class Tracker:
         if self._detection_is_due():
             self._confirm(image)
         self._tracks.sort(key=lambda track: track.id)
-        return [self._report(track, time) for track in self._tracks]
+        faces = [self._report(track, time) for track in self._tracks]
+        if self._mesh:
+            starts = [self._fits.get(face.id) for face in faces]
+            height, width = image.shape[:2]
+            faces = with_meshes(faces, width, height, self._field_of_view, starts)
+            self._fits = {face.id: face.mesh for face in faces}
+        return faces
 
     def _follow(self, image: Image) -> None:
         """Find the landmarks again, each face looked for where it was."""

@@ -57,6 +57,7 @@ def test_exact_landmarks_give_the_pose_and_the_face_again(exact: FaceFitter) -> 
         turned = angle_between(rotation_matrix(*fit.p[1:4]), rotation_matrix(*truth[1:4]))
         assert turned < 1.0
         assert fit.scale == pytest.approx(truth[0], rel=0.03)
+        np.testing.assert_allclose(fit.landmarks, fit.head[exact.model.landmarks], atol=0.15)
         # The same face, seen from elsewhere: within 3 mm, when the mean face is 8 mm off.
         head = exact.model.shape(truth)
         error = np.linalg.norm(centred(fit.head) * fit.scale / truth[0] - centred(head), axis=1)
@@ -104,8 +105,10 @@ def test_perspective_pose_anywhere_in_90_degrees(exact: FaceFitter, across: floa
         for fit, turn in zip(fits, rotations, strict=True)
     ]
     assert np.mean(errors) <= 0.5, errors
-    for fit in fits:
+    for fit, face in zip(fits, faces, strict=True):
         np.testing.assert_allclose(fit.matrix[:3, 3], place * [1, -1, -1], rtol=0.1, atol=1.5)
+        assert np.abs(fit.landmarks - fit.head[exact.model.landmarks]).mean() < 0.1
+        assert np.abs(centred(fit.landmarks) - centred(face)).mean() < 0.5
 
 
 def draw(camera: Camera, turn: Array, place: Array, face: Array) -> tuple[Array, Array]:
@@ -159,7 +162,7 @@ def test_faces_without_a_fit(fitter: FaceFitter) -> None:
     assert lost.problem == NOT_FINITE
     assert unsure.problem == NOT_CONFIDENT
     for fit in (lost, unsure):
-        for name in ("p", "vertices", "head", "matrix", "pose", "residual", "scale"):
+        for name in ("p", "vertices", "head", "landmarks", "matrix", "pose", "residual", "scale"):
             assert np.isnan(getattr(fit, name)).all()
     assert good.problem is None
     alone = fitter.fit(landmarks[2:])[0]
