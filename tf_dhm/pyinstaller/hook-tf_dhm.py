@@ -10,4 +10,5 @@ import tf_dhm
 datas = collect_data_files("tf_dhm") + copy_metadata("ai-edge-litert")
 # Modules that are loaded by name.
 hiddenimports = [*sorted(set(tf_dhm.HOMES.values())), "ai_edge_litert.interpreter"]
-binaries = collect_dynamic_libs("ai_edge_litert")
+# Without the plug-ins for accelerators of phones.
+binaries = [entry for entry in collect_dynamic_libs("ai_edge_litert") if "/vendors/" not in entry[0]]
