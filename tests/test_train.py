@@ -10,19 +10,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from tf_dhm.core.cli import run_script
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 import train
 from pipelines.datasets.csv_landmarks import read
+from pipelines.input import heat_maps
 from pipelines.prepared import prepare
 from tests.faces import write_faces
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.saved_model import read_weights
+from tf_dhm.networks.models import constant_heatmap
+from tf_dhm.training.distribution import Devices
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -237,6 +242,43 @@ def test_from_end_to_end(prepared: Path, tmp_path: Path) -> None:
     finished = start(tmp_path, "--resume", "runs/first")
     assert finished.returncode == 2
     assert "error: runs/first: found the exported model" in finished.stderr
+
+
+def test_every_preset_draws_heat_maps_by_py_function() -> None:
+    assert train.parse([])[0].train.map_source == "py_function"
+    assert {preset.train.map_source for preset in PRESETS.values()} == {"py_function"}
+
+
+@pytest.mark.slow
+def test_defaults_draw_a_map_of_every_face_by_py_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """128 faces, the batch of the default preset: a step in each of two epochs."""
+    table = write_faces(tmp_path / "faces", 128, 9)
+    drawn: list[tuple[int, ...]] = []
+    trained: list[NDArray[np.float32]] = []
+    draw, split = heat_maps.draw_heat_maps, Devices.split
+
+    def count_drawn(initial: Any, size: int) -> Any:
+        maps = draw(initial, size)
+        drawn.append(tuple(maps.shape))
+        return maps
+
+    def count_trained(devices: Devices, batch: dict[str, Any]) -> Any:
+        trained.append(batch["heatmap"].numpy())
+        return split(devices, batch)
+
+    monkeypatch.setattr(heat_maps, "draw_heat_maps", count_drawn)
+    monkeypatch.setattr(Devices, "split", count_trained)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--dataset", "csv", "--data-dir", str(table), "--epochs", "2", "--quality-crops", "0"]
+    options, resume = train.parse(arguments)
+    train.run(options, resume, "python train.py")
+    # The average is calibrated on the 1, then 2 last batches at the end of the epochs.
+    assert drawn == [(128, 96, 96, 3)] * (2 + 1 + 2)
+    assert sum(map(len, trained)) == 128 * 2
+    for maps in trained:
+        np.testing.assert_array_equal(maps, np.repeat(constant_heatmap(96), 128, 0))
 
 
 @pytest.mark.slow

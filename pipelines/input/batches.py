@@ -24,10 +24,10 @@ from pipelines.input.augmentation import (
     sample_second_pass,
 )
 from pipelines.input.data_service import DataService
+from pipelines.input.heat_maps import heat_maps
 from pipelines.prepared.records import FaceArrays
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
-from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.face.metrics import yaw_bins
 from tf_dhm.runtime.crops import upright_roll
@@ -129,18 +129,34 @@ def training_batches(
     last_step: int | None = None,
     rows: slice = ALL,
     service: DataService | None = None,
+    heatmap_input: bool = True,
 ) -> tf.data.Dataset:
     """Batches of steps first_step ... last_step - 1 (endless for None).
 
-    Of each batch only `rows` are made, by the machines of `service` where there is one: for these
-    image_ops is "graph", map_source "layer" and last_step a number.
+    Only `rows` of each batch are made, by the machines of `service` if it is given: these need
+    image_ops "graph", map_source "layer" and a last_step.
 
     A batch is a dict: `step` () int64; `image` (B, size, size, 3) uint8; `landmarks` (B, 68, 3)
-    float32 crop pixels; and, for the first K of its faces whose initial shape is not the mean face,
-    either `initial` (K, 68, 3), its landmarks, of which a layer draws the heat map (map_source
-    "layer"), or the drawn `heatmap` (K, size, size, 3) itself ("py_function"). K is B where the
-    initial shape is disturbed (augment.map_noise > 0), else the number of those that are shown as a
-    second pass sees them (augment.second_pass). A face whose z is unknown has no second pass.
+    float32 crop pixels; and the heat maps of the initial shapes, or these shapes:
+
+    - map_source "py_function": `heatmap` (B, size, size, 3) float32, the map of every face, drawn in
+      the pipeline by `heat_maps`.
+    - map_source "layer": `initial` (K, 68, 3) float32, from which a layer draws the maps of the first
+      K faces in the training step. The others start from the mean face, whose map is a constant of
+      that step. K is B if the initial shape is disturbed (augment.map_noise > 0), else the number of
+      faces shown as a second pass sees them (augment.second_pass). There is no `initial` if K is 0.
+
+    A face whose z is unknown has no second pass.
+
+    Args:
+        faces: to train with.
+        order: which of them are in the batch of a step.
+        size: side of the crops in pixels.
+        config, augment: how batches are made.
+        first_step, last_step: see above.
+        rows: which faces of each batch to make.
+        service: makes the batches in place of this process.
+        heatmap_input: whether the network takes heat maps; if not, batches hold neither of the two.
     """
     # In the memory of the computer, where tf.data runs, not of a GPU.
     with tf.device("/CPU:0"):
@@ -161,10 +177,6 @@ def training_batches(
         # The services cannot call `order`.
         orders = tf.constant([order.batch(step) for step in range(first_step, last)], tf.int32)
         orders = tf.reshape(orders, [-1, batch_size])  # of no step too
-
-    def draw_map(points: Tensor) -> Tensor:
-        drawn = [diffusion_heatmap(face, size) for face in points.numpy()]
-        return tf.constant(np.reshape(drawn, [-1, size, size, 3]), tf.float32)  # of no face too
 
     def make(step: Tensor) -> dict[str, Tensor]:
         if service is None:
@@ -211,14 +223,16 @@ def training_batches(
             "image": tf.ensure_shape(image, [own, size, size, 3]),
             "landmarks": tf.ensure_shape(cropped, [own, 68, 3]),
         }
-        if initial is not None:
-            initial = initial[rows]
+        if not heatmap_input:
+            return batch
+        if config.map_source == "py_function":
+            starts = initial if initial is not None else mean[None][:0]
+            others = tf.tile(mean[None], [batch_size - tf.shape(starts)[0], 1, 1])
+            starts = tf.concat([starts, others], 0)[rows]
+            batch["heatmap"] = heat_maps(tf.ensure_shape(starts, [own, 68, 3]), size)
+        elif initial is not None:
             count = len(range(batch_size if augment.map_noise > 0.0 else later)[rows])
-            if config.map_source == "py_function":
-                drawn = tf.py_function(draw_map, [initial], tf.float32)
-                batch["heatmap"] = tf.ensure_shape(drawn, [count, size, size, 3])
-            else:
-                batch["initial"] = tf.ensure_shape(initial, [count, 68, 3])
+            batch["initial"] = tf.ensure_shape(initial[rows], [count, 68, 3])
         return batch
 
     if service is not None:

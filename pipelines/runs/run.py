@@ -17,7 +17,7 @@ import tensorflow as tf
 import tyro
 from numpy.typing import NDArray
 
-from pipelines.input import batches, data_service
+from pipelines.input import batches, data_service, heat_maps
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.prepared.records import FaceArrays, StoreConfig
@@ -98,7 +98,7 @@ class Options:
     TF_CONFIG names (multi_worker); see docs/distributed.md."""
     data_service: tuple[str, ...] = ()
     """Services of pipelines.input.data_service that make the batches, as grpc://HOST:PORT; with --image-ops
-    graph."""
+    graph and --map-source layer."""
     model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     augment: Annotated[AugmentConfig, tyro.conf.arg(name="")] = field(default_factory=AugmentConfig)
@@ -175,6 +175,10 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
         raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
     if resume and (export_dir / CARD_FILE).exists():
         raise InputError(f"{run_dir}: found the exported model {version_dir}; the run is finished")
+    if not resume:
+        heat_maps.check_options(
+            options.model.heatmap_input, options.train, options.augment, bool(options.data_service)
+        )
     # Until all workers are here, none writes what another one looks at above.
     strategy = find_strategy(options.distribute)
     initial, weights = (None, None) if resume else read_initial(options)
@@ -491,7 +495,16 @@ def make_trainer(
 
     def source(first_step: int, end_step: int, rows: slice = batches.ALL) -> tf.data.Dataset:
         return batches.training_batches(
-            faces, order, size, options.train, options.augment, first_step, end_step, rows, service
+            faces,
+            order,
+            size,
+            options.train,
+            options.augment,
+            first_step,
+            end_step,
+            rows,
+            service,
+            options.model.heatmap_input,
         )
 
     validation = Validation(crops, landmarks, held_out.pose[:, 1])

@@ -14,6 +14,12 @@ RADIUS = 5
 """Gaussians end this many pixels from the pixel nearest to the landmark; beyond: < exp(-5.5^2 / 2) = 3e-7."""
 
 
+PATCH = 2 * RADIUS + 1
+"""Side of the square in which a Gaussian is drawn."""
+MARGIN = 2 * RADIUS
+"""Width of the border around a map while it is drawn; it takes the parts of patches outside the map."""
+
+
 def diffusion_heatmap(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     """Draw the three-channel DHM of one face.
 
@@ -31,23 +37,68 @@ def diffusion_heatmap(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     >>> diffusion_heatmap([[1, 1, 0], [3, 1, 5], [2, 3, 1]], 5)[1, 3].astype(float).round(3).tolist()
     [1.0, 0.082, 1.0]
     """
-    points = np.asarray(landmarks, np.float64)
-    low, high = points.min(0), points.max(0)
-    span = np.where(high > low, high - low, 1.0)
-    values = (points - low) / span  # (N, 3)
-    nearest = np.rint(points[:, :2])
-    pixels = nearest[..., None] + np.arange(-RADIUS, RADIUS + 1)  # (N, 2, P)
-    # A Gaussian is the product of one along x and one along y.
-    along = np.exp(-((pixels - points[:, :2, None]) ** 2) / (2.0 * SIGMA**2)).astype(np.float32)
-    columns, rows = along[:, 0, None, :, None], along[:, 1, :, None, None]
-    patches = rows * columns * values.astype(np.float32)[:, None, None, :]  # (N, P, P, 3)
-    # A margin takes what of the patches lies outside.
-    margin, side = 2 * RADIUS, 2 * RADIUS + 1
-    heatmap = np.zeros((size + 2 * margin, size + 2 * margin, 3), np.float32)
-    touching = ((nearest >= -RADIUS) & (nearest < size + RADIUS)).all(-1)
-    corners = nearest[touching].astype(np.int64) + (margin - RADIUS)
-    for (x, y), patch in zip(corners.tolist(), patches[touching], strict=True):
+    rows, columns, corners, touching = _factors(np.asarray(landmarks, np.float64), size)
+    patches = (rows * columns)[touching]
+    side = size + 2 * MARGIN
+    heatmap = np.zeros((side, side * 3), np.float32)
+    for (x, y), patch in zip(corners[touching].tolist(), patches, strict=True):
         # Not `maximum.at` over all pixels at once, which takes three times as long.
-        region = heatmap[y : y + side, x : x + side]
+        region = heatmap[y : y + PATCH, 3 * x : 3 * (x + PATCH)]
         np.maximum(region, patch, out=region)
-    return np.ascontiguousarray(heatmap[margin:-margin, margin:-margin])
+    return np.ascontiguousarray(heatmap.reshape(side, side, 3)[MARGIN:-MARGIN, MARGIN:-MARGIN])
+
+
+def diffusion_heatmaps(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
+    """Draw the DHM of many faces: the maps of `diffusion_heatmap`, in half the time for 100 faces.
+
+    Args:
+        landmarks: (B, N, 3) pixels of the network input.
+        size: side of the square maps in pixels.
+
+    Returns:
+        (B, size, size, 3) float32 in [0, 1].
+
+    >>> diffusion_heatmaps(np.zeros((2, 68, 3)), 32).shape
+    (2, 32, 32, 3)
+    """
+    points = np.asarray(landmarks, np.float64)
+    rows, columns, corners, touching = _factors(points, size)
+    count, side = len(points), size + 2 * MARGIN
+    heatmaps = np.zeros((count, side, side, 3), np.float32)
+    # A view of every patch: (B, side - PATCH + 1, side - PATCH + 1, PATCH, 3 PATCH).
+    face, row, column, _ = heatmaps.strides
+    places = side - PATCH + 1
+    patches = np.lib.stride_tricks.as_strided(
+        heatmaps, (count, places, places, PATCH, 3 * PATCH), (face, row, column, row, heatmaps.itemsize)
+    )
+    # One landmark of all faces at a time: patches of one call never overlap, and NumPy lets go of
+    # Python's lock while it draws them.
+    for landmark in range(points.shape[1]):
+        faces = np.flatnonzero(touching[:, landmark])
+        x, y = corners[faces, landmark].T
+        patch = rows[faces, landmark] * columns[faces, landmark]
+        patches[faces, y, x] = np.maximum(patches[faces, y, x], patch)
+    return np.ascontiguousarray(heatmaps[:, MARGIN:-MARGIN, MARGIN:-MARGIN])
+
+
+def _factors(
+    points: NDArray[np.float64], size: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+    """The parts of the patch of each landmark (..., N, 3), whose product is the patch.
+
+    Returns:
+        rows (..., N, PATCH, 1): the Gaussian along y; columns (..., N, 1, 3 PATCH): that along x times
+        the values of the three channels; corners (..., N, 2) int64: x and y of the patch in a map with
+        a border of MARGIN; touching (..., N): whether the patch touches that map.
+    """
+    low, high = points.min(-2, keepdims=True), points.max(-2, keepdims=True)
+    span = np.where(high > low, high - low, 1.0)
+    values = ((points - low) / span).astype(np.float32)  # (..., N, 3)
+    nearest = np.rint(points[..., :2])
+    pixels = nearest[..., None] + np.arange(-RADIUS, RADIUS + 1)  # (..., N, 2, PATCH)
+    # A Gaussian is the product of one along x and one along y.
+    along = np.exp(-((pixels - points[..., :2, None]) ** 2) / (2.0 * SIGMA**2)).astype(np.float32)
+    columns = along[..., 0, :, None] * values[..., None, :]  # (..., N, PATCH, 3)
+    touching = ((nearest >= -RADIUS) & (nearest < size + RADIUS)).all(-1)
+    corners = np.where(touching[..., None], nearest, 0.0).astype(np.int64) + (MARGIN - RADIUS)
+    return along[..., 1, :, None], columns.reshape(*values.shape[:-1], 1, 3 * PATCH), corners, touching

@@ -95,8 +95,9 @@ class TrainConfig:
             (mean 0 and variance 1 where it begins anew). The mean of a batch hides from the network
             where that batch lies among all poses, which "fixed" does not.
         mixed_precision: compute in float16 (GPU) or bfloat16 (CPU).
-        map_source: where heat maps come from: "layer" (in the graph) or "py_function" (NumPy in
-            the input pipeline).
+        map_source: what draws the heat maps: "py_function" (NumPy in the tf.data pipeline, a map for
+            every face of a batch) or "layer" (in the training step, for the faces whose initial shape
+            is not the mean face), which a data service needs.
         image_ops: what warps and colours faces: "opencv" (fast, in this process) or "graph"
             (TensorFlow ops, which can run in another process).
         seed: of the order, the augmentation and the initial weights.
@@ -120,7 +121,7 @@ class TrainConfig:
     balance: Share = 0.5
     pooled_statistics: Literal["batch", "fixed"] = "batch"
     mixed_precision: bool = False
-    map_source: Literal["layer", "py_function"] = "layer"
+    map_source: Literal["py_function", "layer"] = "py_function"
     image_ops: Literal["opencv", "graph"] = "opencv"
     seed: Seed = 0
 

@@ -5,12 +5,13 @@ python -m tools.studies.rate --dataset wild68 --data-dir wild68 --preset fast_dh
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tf_dhm.core.cli import run_script
 
@@ -21,8 +22,11 @@ from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.runs.run import Options, machine, make_trainer
 from tf_dhm.core.errors import InputError
+from tf_dhm.training.config import AugmentConfig, TrainConfig
 from tf_dhm.training.presets import find_preset
 from tf_dhm.training.trainer import Trainer
+
+T = TypeVar("T", TrainConfig, AugmentConfig)
 
 WARM_UP = 10
 """Steps before the clock starts: they trace the graphs, and empty what is made in advance."""
@@ -38,6 +42,8 @@ class Config:
     """Its folder, as distributed or as prepare.py wrote it."""
     preset: str = "fast_dhm"
     """Network and recipe."""
+    split: Literal["train", "val"] = "train"
+    """Which of its faces; the few of val are soon in memory, and the rates are the same."""
     cache_dir: Path = Options.cache_dir
     """Where a dataset that is not prepared yet is kept in prepared form."""
     limit: int | None = None
@@ -46,23 +52,41 @@ class Config:
     """Faces in a step; by default the preset's, as are the options below."""
     image_ops: Literal["opencv", "graph"] | None = None
     """What warps and colours faces."""
-    map_source: Literal["layer", "py_function"] | None = None
-    """What draws heat maps of disturbed shapes."""
+    map_sources: tuple[Literal["py_function", "layer"], ...] = ("layer", "py_function")
+    """What draws the heat maps; several are timed alternately."""
     map_noise: float | None = None
-    """Disturbance of the shapes; 0 draws no maps."""
+    """Disturbance of the initial shapes; at 0 those of second passes alone differ from the mean face."""
+    second_pass: float | None = None
+    """Share of faces shown as a second pass sees them."""
     steps: int = 100
-    """Steps that are timed, three times."""
+    """Steps that are timed, three times in each round."""
+    rounds: int = 3
+    """Rounds over all map sources; the medians are printed."""
     threads: int = 0
     """Threads of the computation; 0 for all cores."""
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Images per second: of the pipeline alone, of training steps on one batch, of both together."""
+class Rate:
+    """How fast something is done.
 
-    pipeline: float
-    training: float
-    together: float
+    Attributes:
+        images: per second.
+        core_ms: milliseconds of one core per image, on all cores together; other programs on the machine
+            change it less than the images per second.
+    """
+
+    images: float
+    core_ms: float
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates of the pipeline alone, of training steps on one batch, and of both together."""
+
+    pipeline: Rate
+    training: Rate
+    together: Rate
 
 
 def measure(trainer: Trainer, steps: int) -> Rates:
@@ -77,56 +101,91 @@ def measure(trainer: Trainer, steps: int) -> Rates:
     batch = next(stream())
     images = trainer.config.batch_size * steps
     return Rates(
-        pipeline=images / _seconds(stream(), lambda new: None, steps),
+        pipeline=_rate(stream(), lambda new: None, images, steps),
         # The loss is fetched, as the training loop does: a step has ended by then.
-        training=images / _seconds(iter([batch] * (WARM_UP + steps)), lambda same: float(step(same)), steps),
-        together=images / _seconds(stream(), lambda new: float(step(new)), steps),
+        training=_rate(iter([batch] * (WARM_UP + steps)), lambda same: float(step(same)), images, steps),
+        together=_rate(stream(), lambda new: float(step(new)), images, steps),
     )
 
 
-def _seconds(batches: Iterator[dict[str, Any]], use: Any, steps: int) -> float:
+def _rate(batches: Iterator[dict[str, Any]], use: Any, images: int, steps: int) -> Rate:
     for _ in range(WARM_UP):
         use(next(batches))
-    began = time.perf_counter()
+    began, cores_began = time.perf_counter(), time.process_time()
     for _ in range(steps):
         use(next(batches))
-    return time.perf_counter() - began
+    seconds, core_seconds = time.perf_counter() - began, time.process_time() - cores_began
+    return Rate(images / seconds, 1000.0 * core_seconds / images)
+
+
+def median(rounds: list[Rates]) -> Rates:
+    """The median of each rate."""
+
+    def middle(part: str) -> Rate:
+        rates = [getattr(rates, part) for rates in rounds]
+        return Rate(
+            *(statistics.median(getattr(rate, name) for rate in rates) for name in ("images", "core_ms"))
+        )
+
+    return Rates(middle("pipeline"), middle("training"), middle("together"))
 
 
 def describe(rates: Rates) -> str:
     """The rates as text."""
-    share = rates.together / rates.training
-    return (
-        f"input pipeline alone {rates.pipeline:9,.0f} images/s\n"
-        f"training alone       {rates.training:9,.0f} images/s\n"
-        f"both together        {rates.together:9,.0f} images/s, {share:.0%} of training alone"
-    )
+    lines = []
+    for name, rate in (
+        ("input pipeline alone", rates.pipeline),
+        ("training alone", rates.training),
+        ("both together", rates.together),
+    ):
+        lines.append(
+            f"{name:20} {rate.images:9,.0f} images/s, {rate.images / rates.training.images:5.2f} x training "
+            f"alone; {rate.core_ms:6.3f} core-ms an image"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
+    if config.rounds < 1:
+        raise InputError(f"rounds: found {config.rounds}, expected 1 or more")
     preset = find_preset(config.preset)
-    chosen = {name: getattr(config, name) for name in ("batch_size", "image_ops", "map_source")}
-    train = replace(preset.train, **{name: value for name, value in chosen.items() if value is not None})
-    augment = (
-        preset.augment if config.map_noise is None else replace(preset.augment, map_noise=config.map_noise)
-    )
+    train = override(preset.train, batch_size=config.batch_size, image_ops=config.image_ops)
+    augment = override(preset.augment, map_noise=config.map_noise, second_pass=config.second_pass)
     if config.threads:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
     size = preset.model.input_size
     store = records.StoreConfig(crop_side=max(records.StoreConfig.crop_side, round(size * 4 / 3)))
     folder = datasets.prepared_folder(config.dataset, config.data_dir, config.cache_dir, store, config.limit)
-    faces = records.load(folder, "train")
+    faces = records.load(folder, config.split)
+    rounds: dict[str, list[Rates]] = {source: [] for source in config.map_sources}
     with tempfile.TemporaryDirectory() as runs:
-        options = Options(
-            preset=config.preset, runs_dir=Path(runs), model=preset.model, train=train, augment=augment
-        )
-        rates = measure(make_trainer(options, faces, faces[:1]), config.steps)
+        trainers = {}
+        for source in rounds:
+            options = Options(
+                preset=config.preset,
+                runs_dir=Path(runs),
+                name=source,
+                model=preset.model,
+                train=replace(train, map_source=source),
+                augment=augment,
+            )
+            trainers[source] = make_trainer(options, faces, faces[:1])
+        for _ in range(config.rounds):
+            for source, trainer in trainers.items():
+                rounds[source].append(measure(trainer, config.steps))
     print(
-        f"{config.preset}, {size} x {size}, batch {train.batch_size}, images by {train.image_ops}, maps "
-        f"{'of the mean shape' if not augment.map_noise else 'by ' + train.map_source}; {machine()}"
+        f"{config.preset}, {size} x {size}, batch {train.batch_size}, images by {train.image_ops}, "
+        f"map_noise {augment.map_noise}, second_pass {augment.second_pass}; {machine()}; medians of "
+        f"{config.rounds} rounds of {config.steps} steps"
     )
-    print(describe(rates))
+    for source, rates in rounds.items():
+        print(f"heat maps by {source}\n{describe(median(rates))}")
+
+
+def override(config: T, **values: Any) -> T:
+    """`config` with those of the values that are not None."""
+    return replace(config, **{name: value for name, value in values.items() if value is not None})
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from tf_dhm.training.config import AugmentConfig, TrainConfig
 ROOT = Path(__file__).resolve().parents[3]
 SIZE = 24
 FACES = made_faces(10)
-CONFIG = TrainConfig(batch_size=4, seed=3, image_ops="graph")
+CONFIG = TrainConfig(batch_size=4, seed=3, image_ops="graph", map_source="layer")
 AUGMENT = AugmentConfig(second_pass=0.5)
 
 

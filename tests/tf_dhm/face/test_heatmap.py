@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tf_dhm.face import heatmap
-from tf_dhm.face.heatmap import diffusion_heatmap
+from tf_dhm.face.heatmap import diffusion_heatmap, diffusion_heatmaps
 from tf_dhm.networks.layers import DiffusionHeatMap
 
 SIZE = 24
@@ -155,3 +155,12 @@ def test_the_gradient_is_finite_for_a_face_without_range() -> None:
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(DiffusionHeatMap(SIZE)(landmarks))
     assert np.isfinite(tape.gradient(loss, landmarks).numpy()).all()
+
+
+def test_many_faces_at_once() -> None:
+    # Some landmarks lie outside the map, some so far that nothing of them is drawn.
+    faces = np.concatenate([random_faces(5, 0, SIZE - 1), random_faces(5, -15, SIZE + 15)])
+    drawn = diffusion_heatmaps(faces, SIZE)
+    assert drawn.dtype == np.float32
+    np.testing.assert_array_equal(drawn, [diffusion_heatmap(face, SIZE) for face in faces])
+    assert diffusion_heatmaps(faces[:0], SIZE).shape == (0, SIZE, SIZE, 3)
