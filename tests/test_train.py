@@ -27,7 +27,7 @@ from tests.faces import write_faces
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.saved_model import read_weights
 from tf_dhm.networks.models import constant_heatmap
-from tf_dhm.training.distribution import Devices
+from tf_dhm.training.distribution import Strategy
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -257,19 +257,19 @@ def test_defaults_draw_a_map_of_every_face_by_py_function(
     table = write_faces(tmp_path / "faces", 128, 9)
     drawn: list[tuple[int, ...]] = []
     trained: list[NDArray[np.float32]] = []
-    draw, split = heat_maps.draw_heat_maps, Devices.split
+    draw, split = heat_maps.draw_heat_maps, Strategy.split
 
     def count_drawn(initial: Any, size: int) -> Any:
         maps = draw(initial, size)
         drawn.append(tuple(maps.shape))
         return maps
 
-    def count_trained(devices: Devices, batch: dict[str, Any]) -> Any:
+    def count_trained(strategy: Strategy, batch: dict[str, Any]) -> Any:
         trained.append(batch["heatmap"].numpy())
-        return split(devices, batch)
+        return split(strategy, batch)
 
     monkeypatch.setattr(heat_maps, "draw_heat_maps", count_drawn)
-    monkeypatch.setattr(Devices, "split", count_trained)
+    monkeypatch.setattr(Strategy, "split", count_trained)
     monkeypatch.chdir(tmp_path)
     arguments = ["--dataset", "csv", "--data-dir", str(table), "--epochs", "2", "--quality-crops", "0"]
     options, resume = train.parse(arguments)
