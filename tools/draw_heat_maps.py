@@ -14,6 +14,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -112,7 +113,7 @@ def draw_example(
         (zoom S, 4 zoom S, 3) uint8 RGB.
     """
     side = zoom * len(image)
-    picture = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
+    picture: NDArray[Any] = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
     for shape, colour in ((initial, INITIAL_COLOUR), (landmarks, (0, 255, 0))):
         # Centres of pixels are integers, so the corner of the picture is at -0.5.
         picture = draw_points(picture, (shape[:, :2] + 0.5) * zoom - 0.5, colour)

@@ -26,6 +26,7 @@ from tf_dhm.training.config import AugmentConfig, TrainConfig
 from tf_dhm.training.presets import find_preset
 from tf_dhm.training.trainer import Trainer
 
+MapSource = Literal["py_function", "layer"]
 T = TypeVar("T", TrainConfig, AugmentConfig)
 
 WARM_UP = 10
@@ -52,7 +53,7 @@ class Config:
     """Faces in a step; by default the preset's, as are the options below."""
     image_ops: Literal["opencv", "graph"] | None = None
     """What warps and colours faces."""
-    map_sources: tuple[Literal["py_function", "layer"], ...] = ("layer", "py_function")
+    map_sources: tuple[MapSource, ...] = ("layer", "py_function")
     """What draws the heat maps; several are timed alternately."""
     map_noise: float | None = None
     """Disturbance of the initial shapes; at 0 those of second passes alone differ from the mean face."""
@@ -158,7 +159,7 @@ def main() -> None:
     store = records.StoreConfig(crop_side=max(records.StoreConfig.crop_side, round(size * 4 / 3)))
     folder = datasets.prepared_folder(config.dataset, config.data_dir, config.cache_dir, store, config.limit)
     faces = records.load(folder, config.split)
-    rounds: dict[str, list[Rates]] = {source: [] for source in config.map_sources}
+    rounds: dict[MapSource, list[Rates]] = {source: [] for source in config.map_sources}
     with tempfile.TemporaryDirectory() as runs:
         trainers = {}
         for source in rounds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def make_batches(
     augment: AugmentConfig,
     rows: slice = batches.ALL,
     heatmap_input: bool = True,
-    **changes: str,
+    **changes: Any,
 ) -> list[dict[str, NDArray]]:
     config = dataclasses.replace(CONFIG, **changes)
     order = batches.make_order(faces, config)
@@ -93,7 +93,7 @@ def test_every_shape_has_its_own_map_and_the_mean_face_a_cached_one(monkeypatch:
 
     monkeypatch.setattr(heat_maps, "diffusion_heatmaps", count)
     mean = mean_landmarks(SIZE)
-    shapes = np.stack([mean, mean + np.float32([2, 0, 0]), mean * np.float32(0.7), mean])
+    shapes = np.stack([mean, mean + np.array([2, 0, 0], np.float32), mean * np.float32(0.7), mean])
     maps = draw_heat_maps(tf.constant(shapes), SIZE).numpy()
     assert drawn == [2]
     np.testing.assert_allclose(maps, [diffusion_heatmap(shape, SIZE) for shape in shapes], atol=1e-6)
