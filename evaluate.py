@@ -25,6 +25,7 @@ from pipelines.datasets.samples import FaceSample, Refusal, Split
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.synthetic import series as synthetic
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, detected_boxes, disturbed_boxes
 from tf_dhm.evaluation.entries import label_set_names, load_entries, load_peers
@@ -50,11 +51,11 @@ class Config:
     """Folder for metrics.json, per_image.csv, table.md and the pictures."""
     dataset: str | None = None
     """Which dataset lies there: aflw2000_3d (the default), wild68, 300w_lp, ls3d_w, csv or synthetic."""
-    faces: int = synthetic.TEST_FACES
+    faces: AtLeastOne = synthetic.TEST_FACES
     """How many synthetic faces are rendered to measure on."""
     cache_dir: Path = Path("data/prepared")
     """Where they are kept."""
-    threads: int = 0
+    threads: Count = 0
     """Processes that render; 0 for one on each core."""
     labels: tuple[str, ...] = ("original",)
     """Label sets: "original", or a file of other labels of the same images."""
@@ -66,9 +67,12 @@ class Config:
     boxes: tuple[Literal["true", "detected"], ...] = ("true", "detected")
     """What crops are cut from: the box of the original landmarks, as in published tables, and that of the
     face detector, as in use. Each gives a row for each model."""
-    box_error: tuple[float, float] | None = None
+    box_error: tuple[NotNegative, NotNegative] | None = None
     """Measure also with true boxes shifted and scaled by normal errors: standard deviations in sides of the
     box, and of the logarithm of its size."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Iterator[FaceSample | Refusal]:

@@ -19,6 +19,7 @@ from tf_dhm.core.cli import require_options, run_script
 import tyro
 
 from pipelines.input.calibration import representative_crops
+from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.card import card_rows
 from tf_dhm.export.description import read_description
@@ -49,6 +50,9 @@ class Config:
     """Folder of the served models."""
     renew: bool = False
     """Save the weights anew with today's signatures, in place of copying the model. Give --metrics again."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def main() -> None:

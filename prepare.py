@@ -19,6 +19,7 @@ import tyro
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import prepare, records
 from pipelines.synthetic import series as synthetic
+from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,19 @@ class Config:
     """A new folder, or one that was begun with the same options."""
     data_dir: Path | None = None
     """Its folder, as distributed; none for synthetic."""
-    crop_side: int = records.StoreConfig.crop_side
+    crop_side: AtLeastOne = records.StoreConfig.crop_side
     """Faces whose crop is larger are reduced to so many pixels; 4/3 of the network's input is ample."""
-    limit: int | None = None
+    limit: AtLeastOne | None = None
     """Stop after so many faces."""
-    faces: int = synthetic.SyntheticConfig.count
+    faces: AtLeastOne = synthetic.SyntheticConfig.count
     """How many synthetic faces are rendered; every eleventh is held out for validation."""
-    faces_seed: int = synthetic.SyntheticConfig.seed
+    faces_seed: Count = synthetic.SyntheticConfig.seed
     """Series of synthetic faces: parts of a large set can be rendered side by side with different ones."""
-    threads: int = 0
+    threads: Count = 0
     """Processes that render; 0 for one on each core."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def main() -> None:

@@ -128,7 +128,7 @@ def test_unknown_options_and_wrong_types(
     [
         (["--dataset", "wild68"], "error: data-dir: found none for wild68, expected its folder"),
         (["--data-dir", str(Path(__file__).parent)], "tests: found a folder for synthetic, expected none"),
-        (["--faces", "0"], "error: synthetic faces: found 0, expected 1 or more"),
+        (["--faces", "0"], "faces: found 0"),
         (["--preset", "fastdhm"], "error: preset: found 'fastdhm', expected one of fast_dhm, fast_dhm_x2"),
         (["--epochs", "0"], "epochs: found 0, expected more than 0"),
         (["--mirror", "1.5"], "mirror: found 1.5"),

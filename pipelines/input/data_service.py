@@ -19,6 +19,7 @@ import tyro
 from numpy.typing import NDArray
 
 from pipelines.prepared.records import JoinedImages
+from tf_dhm.core.configuration import Port, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.types import Tensor
@@ -125,12 +126,15 @@ def write_images(images: NDArray[np.uint8] | JoinedImages, folder: Path) -> Path
 class Options:
     """Where a service listens."""
 
-    port: int = 5050
+    port: Port = 5050
     """At which trainers ask for batches."""
-    worker_port: int = 0
+    worker_port: Port = 0
     """At which it hands them out; 0 for any that is free."""
     host: str = "localhost"
     """By which trainers reach this machine."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def serve(options: Options) -> None:

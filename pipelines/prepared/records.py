@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -24,11 +24,13 @@ import pandas as pd
 import tensorflow as tf
 from filelock import FileLock, Timeout
 from google.protobuf.message import DecodeError
+from msgspec import Meta
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipelines.datasets.samples import FaceSample, Split, unknown_sigma
 from tf_dhm.core import configuration
+from tf_dhm.core.configuration import AtLeastOne, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face.geometry import box_size, crop_square, landmark_box
@@ -55,20 +57,13 @@ class StoreConfig:
         shard_size: faces per shard.
     """
 
-    crop_side: int = 128
-    margin: float = 1.25
-    jpeg_quality: int = 97
-    shard_size: int = 1024
+    crop_side: AtLeastOne = 128
+    margin: Annotated[float, Meta(ge=1)] = 1.25
+    jpeg_quality: Annotated[int, Meta(ge=1, le=100)] = 97
+    shard_size: AtLeastOne = 1024
 
     def __post_init__(self) -> None:
-        if self.crop_side < 1 or self.shard_size < 1:
-            raise InputError(
-                f"crop_side, shard_size: found {self.crop_side}, {self.shard_size}, expected 1 or more"
-            )
-        if not 1.0 <= self.margin < np.inf:
-            raise InputError(f"margin: found {self.margin}, expected 1 or more")
-        if not 1 <= self.jpeg_quality <= 100:
-            raise InputError(f"jpeg_quality: found {self.jpeg_quality}, expected 1 to 100")
+        check_fields(self)
 
     @property
     def canvas(self) -> int:

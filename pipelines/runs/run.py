@@ -24,6 +24,7 @@ from pipelines.prepared.records import FaceArrays, StoreConfig
 from pipelines.runs import quality_crops
 from pipelines.synthetic import series as synthetic
 from tf_dhm.core import configuration
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.machine import processor_name
@@ -66,16 +67,16 @@ class Options:
     data_dir: Path | None = None
     """Its folder, as distributed or as prepare.py wrote it; none for synthetic. Of several datasets
     the folders are given in their order, as PATH,PATH; that of synthetic may be left out."""
-    weights: tuple[float, ...] = ()
+    weights: tuple[Positive, ...] = ()
     """Share of each of several datasets in the faces seen, in any unit, as 2 1; by default each face
     of all is seen as often."""
-    faces: int = synthetic.SyntheticConfig.count
+    faces: AtLeastOne = synthetic.SyntheticConfig.count
     """How many synthetic faces are rendered; every eleventh is held out for validation."""
-    faces_seed: int = synthetic.SyntheticConfig.seed
+    faces_seed: Count = synthetic.SyntheticConfig.seed
     """Series of synthetic faces; another number gives other faces."""
-    test_faces: int = synthetic.TEST_FACES
+    test_faces: Count = synthetic.TEST_FACES
     """Synthetic faces on which a model trained on such faces is measured in the end; 0 for none."""
-    limit: int | None = None
+    limit: AtLeastOne | None = None
     """Use no more than so many faces of each dataset."""
     cache_dir: Path = Path("data/prepared")
     """Where a dataset that is not prepared yet, or is rendered, is kept in prepared form."""
@@ -86,12 +87,12 @@ class Options:
     init: str | None = None
     """SavedModel whose weights training begins with; with --epochs 0 they are kept, and visibility and
     confidence alone are fitted."""
-    quality_crops: int = 40_000
+    quality_crops: Count = 40_000
     """Crops to which visibility and confidence are fitted behind the training, 2 for a face at most;
     0 for neither."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: NotNegative = 5.0
     """Time between checkpoints; there is one at the end of each epoch too."""
-    threads: int = 0
+    threads: Count = 0
     """Threads of the computation, and processes that render; 0 for all cores."""
     distribute: Distribution = "none"
     """Train on one device, on all GPUs of this machine (mirrored), or on those of the machines that
@@ -102,6 +103,9 @@ class Options:
     model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     augment: Annotated[AugmentConfig, tyro.conf.arg(name="")] = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def run_dir(self) -> Path:
@@ -161,9 +165,6 @@ def run(options: Options, resume: bool, command: str, mixture: datasets.Mixture 
     """
     named = options.named_datasets()
     data_service.check_options(options.data_service, options.train)
-    for option in ("test_faces", "quality_crops"):
-        if getattr(options, option) < 0:
-            raise InputError(f"{option}: found {getattr(options, option)}, expected 0 or more")
     if not options.train.epochs and options.init is None:
         raise InputError("epochs: found 0, expected more than 0, or the --init that is to be kept")
     run_dir = options.run_dir

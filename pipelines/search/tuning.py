@@ -43,6 +43,7 @@ from pipelines.search.trials import (
     write_table,
 )
 from tf_dhm.core import configuration
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.evaluation.benchmark import REFERENCE
@@ -92,29 +93,29 @@ class TuneConfig:
     tuner: Literal["bayesian", "hyperband", "random"] = "bayesian"
     """What proposes trials. Hyperband gives most of them a part of the images, and counts its trials
     itself."""
-    trials: int = 40
+    trials: AtLeastOne = 40
     """Trials in all."""
-    images: int = 100_000
+    images: AtLeastOne = 100_000
     """Training images of a trial, or so many more as make whole passes over the faces."""
-    minutes: float | None = None
+    minutes: NotNegative | None = None
     """No trial begins after so many minutes; None: all of them."""
-    max_bytes: int | None = None
+    max_bytes: AtLeastOne | None = None
     """Largest network, in bytes of its float32 weights; a larger one is not trained."""
-    latency_weight: float = 1.0
+    latency_weight: NotNegative = 1.0
     """What the tuner minimises, and what is best, is the NME in percent plus so much for a time of 1 x
     MediaPipe's."""
-    cnn_multiplier: tuple[float, ...] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+    cnn_multiplier: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
     """Values to try, as in the options below."""
-    rnn_multiplier: tuple[float, ...] = (0.5, 1.0, 2.0)
-    recurrent_steps: tuple[int, ...] = (1, 2, 3, 4)
-    input_size: tuple[int, ...] = (64, 80, 96, 112)
-    last_channels: tuple[int, ...] = (96, 128, 160)
+    rnn_multiplier: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    recurrent_steps: tuple[Count, ...] = (1, 2, 3, 4)
+    input_size: tuple[AtLeastOne, ...] = (64, 80, 96, 112)
+    last_channels: tuple[AtLeastOne, ...] = (96, 128, 160)
     """Channels of the last stage of the CNN, before the multiplier."""
-    hidden_units: tuple[int, ...] = (0, 136, 272, 408)
+    hidden_units: tuple[Count, ...] = (0, 136, 272, 408)
     """Head: units of the hidden layer; 0 for none."""
-    limit: int | None = None
+    limit: AtLeastOne | None = None
     """Use no more than so many faces of the dataset."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the tuner and of every training."""
     time_again: bool = False
     """When the search is over, time all networks anew: with nothing else running, the figures of all
@@ -125,20 +126,13 @@ class TuneConfig:
     """Train these again, for all epochs of the preset, and export them to
     OUTPUT_DIR/exported/TRIAL/export/PRESET. best: the least sum, see --latency-weight; pareto: those that
     no other beats in both NME and time."""
-    epochs: int | None = None
+    epochs: AtLeastOne | None = None
     """Passes of that training in place of the preset's."""
-    threads: int = 0
+    threads: Count = 0
     """Threads of the computation; 0 for all cores."""
 
     def __post_init__(self) -> None:
-        for name in ("trials", "images", "max_bytes", "limit", "epochs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name}: found {value}, expected 1 or more")
-        for name in ("latency_weight", "minutes", "threads"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise InputError(f"{name}: found {value}, expected 0 or more")
+        check_fields(self)
         for name in SPACE:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

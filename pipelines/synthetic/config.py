@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from tf_dhm.core.errors import InputError
+from msgspec import Meta
+
+from tf_dhm.core.configuration import NotNegative, check_fields
 
 
 @dataclass(frozen=True)
@@ -21,25 +24,14 @@ class RenderConfig:
         degrade: factor on blur, noise and compression.
     """
 
-    size: int = 128
-    margin: float = 1.3
-    supersampling: float = 1.25
-    max_yaw: float = 90.0
-    max_pitch: float = 40.0
-    max_roll: float = 40.0
-    occlusion: float = 1.0
-    degrade: float = 1.0
+    size: Annotated[int, Meta(ge=16)] = 128
+    margin: Annotated[float, Meta(ge=0.5)] = 1.3
+    supersampling: Annotated[float, Meta(ge=0.5)] = 1.25
+    max_yaw: Annotated[float, Meta(ge=0, le=90)] = 90.0
+    max_pitch: Annotated[float, Meta(ge=0, le=89)] = 40.0
+    max_roll: Annotated[float, Meta(ge=0, le=180)] = 40.0
+    occlusion: NotNegative = 1.0
+    degrade: NotNegative = 1.0
 
     def __post_init__(self) -> None:
-        if self.size < 16 or self.supersampling < 0.5 or self.margin < 0.5:
-            raise InputError(
-                f"renderer: found size {self.size}, supersampling {self.supersampling}, "
-                f"margin {self.margin}, "
-                "expected at least 16, 0.5 and 0.5"
-            )
-        if not (0 <= self.max_yaw <= 90 and 0 <= self.max_pitch <= 89 and 0 <= self.max_roll <= 180):
-            raise InputError(
-                f"renderer: found max_yaw {self.max_yaw}, max_pitch {self.max_pitch}, "
-                f"max_roll {self.max_roll}, "
-                "expected degrees up to 90, 89 and 180"
-            )
+        check_fields(self)

@@ -13,12 +13,15 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Annotated
 
 import cv2
+from msgspec import Meta
 
 from pipelines.datasets.samples import FaceSample, Series, Split
 from pipelines.synthetic.config import RenderConfig
 from pipelines.synthetic.renderer import FaceRenderer, RenderedFace
+from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
 from tf_dhm.core.errors import InputError
 
 VAL_EVERY = 11
@@ -51,17 +54,14 @@ class SyntheticConfig:
         render: what to render.
     """
 
-    count: int = 8800
-    seed: int = 0
+    count: AtLeastOne = 8800
+    seed: Annotated[int, Meta(ge=0, le=TEST_SEED)] = 0
     split: Split = "train"
-    val_every: int = VAL_EVERY
+    val_every: Count = VAL_EVERY
     render: RenderConfig = field(default_factory=RenderConfig)
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InputError(f"synthetic faces: found {self.count}, expected 1 or more")
-        if not 0 <= self.seed <= TEST_SEED:
-            raise InputError(f"synthetic faces: found seed {self.seed}, expected 0 to {TEST_SEED - 1}")
+        check_fields(self)
         if self.seed == TEST_SEED and self.split != "test":
             raise InputError(f"synthetic faces: found seed {self.seed}, that of the faces for testing")
 

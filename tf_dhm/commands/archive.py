@@ -27,7 +27,7 @@ from tf_dhm.core.cli import INTERRUPTED, run_script
 
 import tyro
 
-from tf_dhm.core.configuration import read_json, to_json
+from tf_dhm.core.configuration import check_fields, read_json, to_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
@@ -83,6 +83,7 @@ class ArchiveConfig:
     None: this machine."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("workers", "part_rows", "passes"):
             value = getattr(self, name)
             if value is not None and value < 1:

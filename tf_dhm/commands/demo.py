@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 
 PAGE = Path(__file__).resolve().parents[1] / "web_page"
@@ -30,6 +31,7 @@ class DemoConfig:
     """Whether the page is opened in the default browser."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.port <= LARGEST_PORT:
             raise InputError(f"--port: found {self.port}, expected 0 to {LARGEST_PORT}")
 

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 import tyro
+from msgspec import Meta
 
 from tf_dhm.commands.face_records import STDOUT
+from tf_dhm.core.configuration import Count, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.camera import Camera
 from tf_dhm.runtime.aligner import Backend, Face
 from tf_dhm.runtime.drawing import Part
 from tf_dhm.runtime.mesh import load_trimesh
+from tf_dhm.runtime.predictor import MAX_PASSES
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tracking import TrackingConfig
 
@@ -39,7 +42,7 @@ class AlignConfig:
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[FILE ...]")] = ()
     """Photos, videos, folders (searched with their sub-folders), patterns such as 'trip/*.jpg', or - for a
     photo on standard input."""
-    camera: int | None = None
+    camera: Count | None = None
     """Number of a camera (0 is the first), instead of files. Ctrl-C stops it."""
     output: Path | None = None
     """Folder for the photos and videos with the landmarks drawn."""
@@ -80,7 +83,7 @@ class AlignConfig:
     """Threads of TFLite."""
     server: str | None = None
     """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving that runs the model instead."""
-    passes: int | None = None
+    passes: Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None = None
     """With 2 the model runs again on a crop normalised by the first landmarks, which corrects inexact boxes.
     By default 2 for photos, and 1 in videos, in which the box is that of the last landmarks."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
@@ -89,6 +92,7 @@ class AlignConfig:
     """How faces are followed through a video."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.camera is not None and self.inputs:
             raise InputError(
                 f"--camera: found the files {' '.join(self.inputs)}, too, expected one or the other"

@@ -31,6 +31,7 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 """A share or probability."""
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 

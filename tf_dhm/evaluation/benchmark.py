@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import multiprocessing
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any, get_args
 
 import cv2
 
+from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.machine import describe_machine, processor_name
@@ -64,27 +64,21 @@ class BenchmarkConfig:
     photo: Path | None = None
     kinds: tuple[Precision, ...] = ()
     stages: tuple[Stage, ...] = ()
-    threads: tuple[int, ...] = ()
-    batches: tuple[int, ...] = (1, 32)
+    threads: tuple[AtLeastOne, ...] = ()
+    batches: tuple[AtLeastOne, ...] = (1, 32)
     peers: tuple[str, ...] = ()
     reference: Path | None = None
-    rounds: int = 20
-    turn_ms: float = 50.0
+    rounds: AtLeastOne = 20
+    turn_ms: Positive = 50.0
     runtime: str | None = None
     op_profile: bool = False
     output: Path | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("models", "batches"):
             if not getattr(self, name):
                 raise InputError(f"{name}: found none, expected one or more")
-        numbers = [("rounds", self.rounds), *(("threads", n) for n in self.threads)]
-        numbers += [("batches", n) for n in self.batches]
-        for name, number in numbers:
-            if number < 1:
-                raise InputError(f"{name}: found {number}, expected 1 or more")
-        if not 0 < self.turn_ms < math.inf:
-            raise InputError(f"turn_ms: found {self.turn_ms}, expected more than 0")
         if self.photo is None and set(self.stages) - {"model"}:
             raise InputError(f"photo: found none, expected a photo with a face for {', '.join(self.stages)}")
 

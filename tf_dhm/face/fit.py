@@ -24,6 +24,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tf_dhm.core.configuration import AtLeastOne, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face.camera import FLIP, Camera, likely_angles, linearise, look_at, rotation_of, seen_straight
@@ -56,18 +57,16 @@ class FitConfig:
             among faces; see `likely_angles`.
     """
 
-    noise: float = 0.5
-    depth_noise: float = 3.0
-    hidden_noise: float = 2.0
-    iterations: int = 2
-    size: int = 40
+    noise: Positive = 0.5
+    depth_noise: Positive = 3.0
+    hidden_noise: Positive = 2.0
+    iterations: AtLeastOne = 2
+    size: AtLeastOne = 40
     style: bool = True
-    rotation_noise: float = 1 / 16
+    rotation_noise: NotNegative = 1 / 16
 
     def __post_init__(self) -> None:
-        numbers = (self.noise, self.depth_noise, self.hidden_noise, self.iterations, self.size)
-        if not (np.isfinite(numbers).all() and min(numbers) > 0 and 0 <= self.rotation_noise < np.inf):
-            raise InputError(f"fit: found {self}, expected numbers above 0")
+        check_fields(self)
 
 
 TRUE_LANDMARKS = FitConfig(

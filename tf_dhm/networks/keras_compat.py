@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tf_dhm.core.types import Tensor
 
-KERAS_3 = int(tf.keras.__version__.split(".")[0]) >= 3
+KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 RNN_TAKES_IMAGES = not KERAS_3
 """Whether `tf.keras.layers.RNN` runs a cell with states of several axes. `Evolution` does on both."""
 

@@ -25,6 +25,7 @@ import requests
 import tenacity
 from numpy.typing import ArrayLike, NDArray
 
+from tf_dhm.core.configuration import AtLeastOne, Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry
 from tf_dhm.runtime.predictor import Prediction, check_crops, check_initial_landmarks
@@ -69,21 +70,17 @@ class ServerConfig:
 
     address: str
     model: str = DEFAULT_MODEL
-    version: int | None = None
-    timeout: float = 10.0
-    batch: int = 32
-    max_bytes: int = 16 * 2**20
+    version: Count | None = None
+    timeout: Positive = 10.0
+    batch: AtLeastOne = 32
+    max_bytes: AtLeastOne = 16 * 2**20
     certificate: Path | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         host, colon, port = self.address.rpartition("://")[2].rpartition(":")
         if not (host and colon and port.isdecimal()) and not self.is_rest:
             raise InputError(f"server {self.address!r}: expected HOST:PORT, or a URL for REST")
-        if self.timeout <= 0 or self.batch < 1 or self.max_bytes < 1:
-            raise InputError(
-                f"server {self.address}: found timeout {self.timeout}, batch {self.batch}, max_bytes "
-                f"{self.max_bytes}, expected positive ones"
-            )
 
     @property
     def is_rest(self) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tf_dhm.core.configuration import NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 
@@ -28,16 +29,12 @@ class SmoothingConfig:
         speed_cutoff: Hz, the cutoff of the filter of the speed itself (the paper's dcutoff).
     """
 
-    min_cutoff: float = 0.5
-    beta: float = 40.0
-    speed_cutoff: float = 1.0
+    min_cutoff: Positive = 0.5
+    beta: NotNegative = 40.0
+    speed_cutoff: Positive = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.min_cutoff < np.inf and 0 <= self.beta < np.inf and 0 < self.speed_cutoff < np.inf):
-            raise InputError(
-                f"smoothing: found min_cutoff {self.min_cutoff}, beta {self.beta}, "
-                f"speed_cutoff {self.speed_cutoff}, expected finite cutoffs above 0 and beta from 0"
-            )
+        check_fields(self)
 
 
 def smoothing_factor(cutoff: ArrayLike, interval: float) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Share, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
@@ -56,33 +57,28 @@ class TrackingConfig:
         smoothing: by how much.
     """
 
-    detect_every: int = 10
-    recheck_every: int = 3
-    max_misses: int = 3
-    doubtful_misses: int = 2
-    remember: int = 60
-    min_agreement: float = 0.4
-    max_residual: float = 0.25
-    min_confidence: float = 0.3
-    sure_confidence: float = 0.6
-    min_inside: float = 0.4
-    min_side: float = 12.0
-    slack: float = 0.02
+    detect_every: AtLeastOne = 10
+    recheck_every: AtLeastOne = 3
+    max_misses: AtLeastOne = 3
+    doubtful_misses: AtLeastOne = 2
+    remember: Count = 60
+    min_agreement: Share = 0.4
+    max_residual: NotNegative = 0.25
+    min_confidence: Share = 0.3
+    sure_confidence: Share = 0.6
+    min_inside: Share = 0.4
+    min_side: NotNegative = 12.0
+    slack: NotNegative = 0.02
     smooth: bool = True
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
 
     def __post_init__(self) -> None:
-        for name in ("detect_every", "recheck_every", "max_misses", "doubtful_misses"):
-            if getattr(self, name) < 1:
-                raise InputError(f"tracking: {name}: found {getattr(self, name)}, expected 1 or more")
+        check_fields(self)
         if not 0 <= self.min_confidence <= self.sure_confidence <= 1:
             raise InputError(
                 f"tracking: min_confidence, sure_confidence: found {self.min_confidence}, "
                 f"{self.sure_confidence}, expected the first in [0, 1] and the second from there to 1"
             )
-        for name in ("remember", "min_side", "slack"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"tracking: {name}: found {getattr(self, name)}, expected 0 or more")
 
 
 @dataclass(frozen=True)

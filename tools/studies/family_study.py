@@ -22,6 +22,7 @@ from pipelines.datasets import aflw2000_3d
 from pipelines.runs import run as training_run
 from pipelines.runs.run import Options
 from tf_dhm.core import configuration
+from tf_dhm.core.configuration import AtLeastOne, Count, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
@@ -83,18 +84,19 @@ class StudyConfig:
     """Where it is kept in prepared form."""
     presets: tuple[str, ...] = TWINS
     """What to train."""
-    seeds: tuple[int, ...] = (1, 2)
+    seeds: tuple[Seed, ...] = (1, 2)
     """One run of each preset for each of them; all presets with the first one come first."""
-    epochs: int | None = None
+    epochs: AtLeastOne | None = None
     """In place of those of the presets."""
-    limit: int | None = None
+    limit: AtLeastOne | None = None
     """Use no more than so many faces of the dataset."""
-    threads: int = 0
+    threads: Count = 0
     """Threads of the computation; 0 for all cores."""
-    rounds: int = 20
+    rounds: AtLeastOne = 20
     """Turns of every model when they are timed."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for preset in self.presets:
             find_preset(preset)
         for name in ("presets", "seeds", "steps"):

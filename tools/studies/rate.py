@@ -21,6 +21,7 @@ import tyro
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.runs.run import Options, machine, make_trainer
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Share, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig, TrainConfig
 from tf_dhm.training.presets import find_preset
@@ -47,24 +48,27 @@ class Config:
     """Which of its faces; the few of val are soon in memory, and the rates are the same."""
     cache_dir: Path = Options.cache_dir
     """Where a dataset that is not prepared yet is kept in prepared form."""
-    limit: int | None = None
+    limit: AtLeastOne | None = None
     """Use no more than so many faces of it."""
-    batch_size: int | None = None
+    batch_size: AtLeastOne | None = None
     """Faces in a step; by default the preset's, as are the options below."""
     image_ops: Literal["opencv", "graph"] | None = None
     """What warps and colours faces."""
     map_sources: tuple[MapSource, ...] = ("layer", "py_function")
     """What draws the heat maps; several are timed alternately."""
-    map_noise: float | None = None
+    map_noise: NotNegative | None = None
     """Disturbance of the initial shapes; at 0 those of second passes alone differ from the mean face."""
-    second_pass: float | None = None
+    second_pass: Share | None = None
     """Share of faces shown as a second pass sees them."""
-    steps: int = 100
+    steps: AtLeastOne = 100
     """Steps that are timed, three times in each round."""
-    rounds: int = 3
+    rounds: AtLeastOne = 3
     """Rounds over all map sources; the medians are printed."""
-    threads: int = 0
+    threads: Count = 0
     """Threads of the computation; 0 for all cores."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pipelines.datasets import aflw2000_3d
 from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, Refusal
 from pipelines.input.batches import plain_crops
 from pipelines.prepared import records
+from tf_dhm.core.configuration import AtLeastOne, check_fields
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
 from tf_dhm.core.types import Array, Image
@@ -63,10 +64,13 @@ class RuntimeMeasureConfig:
     """What is aligned while memory is measured."""
     lite_python: Path | None = None
     """Python of an environment with requirements-lite.txt, whose memory is measured too."""
-    limit: int | None = None
+    limit: AtLeastOne | None = None
     """Use no more than so many photos."""
     json: Path | None = None
     """Write all figures to this file."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
@@ -43,18 +44,17 @@ class LoadConfig:
     """Landmark box of the face on it."""
     signatures: tuple[Literal["align_jpeg", "serving_default"], ...] = ("align_jpeg", "serving_default")
     """Encoded photos, or crops that were cut here."""
-    concurrency: tuple[int, ...] = (1, 4, 16, 64)
+    concurrency: tuple[AtLeastOne, ...] = (1, 4, 16, 64)
     """Requests under way at a time."""
-    batch: tuple[int, ...] = (1, 8, 32)
+    batch: tuple[AtLeastOne, ...] = (1, 8, 32)
     """Photos in each request."""
-    seconds: float = 5.0
+    seconds: Positive = 5.0
     """How long each is measured, after a fifth of it unmeasured."""
     local: Path | None = None
     """The same model on this machine; with it the parts of the latency are measured."""
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or min(*self.concurrency, *self.batch, 1) < 1:
-            raise InputError("seconds, concurrency, batch: expected positive ones")
+        check_fields(self)
         if max(self.batch) > self.server.batch:
             raise InputError(
                 f"batch: found {max(self.batch)}, expected at most server.batch {self.server.batch}"

@@ -11,13 +11,15 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
+from msgspec import Meta
 from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
+from tf_dhm.core.configuration import Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
@@ -52,32 +54,28 @@ class MeasureConfig:
     """Name of a model, its folder, or a .tflite file."""
     backend: Backend = "tflite"
     """What runs it: its TFLite file or its SavedModel."""
-    passes: int = 1
+    passes: Literal[1, 2, 3] = 1
     """Passes of the model, 1 or 2."""
     mediapipe: bool = True
     """Measure MediaPipe's face_landmark.tflite beside it."""
-    frames: int = 200
+    frames: Annotated[int, Meta(ge=2)] = 200
     """Frames of each scene, the first ones (see `warm_up`) not counted."""
-    warm_up: int = 30
+    warm_up: Count = 30
     """Frames before those, while a filter settles."""
-    fps: float = 30.0
+    fps: Positive = 30.0
     """Frames per second."""
-    noise: float = 4.0
+    noise: NotNegative = 4.0
     """Standard deviation of the noise of each pixel, of 255 grey levels."""
-    shift: float = 2.0
+    shift: NotNegative = 2.0
     """Largest shift of the shaken scene in pixels, in x and in y, anew in each frame."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """How faces are followed; its `smoothing` makes the smoothed figures."""
     json: Path | None = None
     """File for the figures and the settings."""
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if self.frames < 2 or self.warm_up < 0 or not self.fps > 0 or self.noise < 0 or self.shift < 0:
-            raise InputError(
-                f"found frames {self.frames}, warm_up {self.warm_up}, fps {self.fps}, noise {self.noise}, "
-                f"shift {self.shift}, expected at least 2, 0, above 0, 0 and 0"
-            )
+        check_fields(self)
 
 
 # Scenes

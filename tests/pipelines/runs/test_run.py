@@ -251,7 +251,6 @@ def test_datasets_and_their_folders(dataset: str, data_dir: str | None, expected
         (Options(dataset="synthetic,synthetic", data_dir=Path("a")), "data-dir: found a too"),
         (Options(weights=(1.0, 2.0)), "weights: found 2, expected one for each of the 1 datasets synthetic"),
         (Options(dataset="synthetic,"), "dataset: found '', expected one of wild68"),
-        (Options(test_faces=-1), "test_faces: found -1, expected 0 or more"),
     ],
 )
 def test_datasets_that_do_not_fit(options: Options, message: str) -> None:
@@ -326,7 +325,6 @@ def test_datasets_are_described_by_name() -> None:
         ),
         ({"init": "/no/such/model"}, "model /no/such/model: found nothing"),
         ({"train": dataclasses.replace(TINY_RECIPE, epochs=0)}, "epochs: found 0, expected more than 0, or"),
-        ({"quality_crops": -1}, "quality_crops: found -1, expected 0 or more"),
         ({"data_service": ("localhost:1",)}, "data_service: found 'localhost:1', expected grpc://HOST:PORT"),
         (
             {"train": dataclasses.replace(TINY_RECIPE, batch_size=49)},

@@ -296,16 +296,16 @@ def test_both_objectives_count(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"trials": 0}, "trials: found 0, expected 1 or more"),
+        ({"trials": 0}, "trials: found 0"),
         ({"input_size": ()}, r"input_size: found \(\), expected one or more values"),
         ({"hidden_units": (0, 0)}, r"hidden_units: found \(0, 0\), expected .* each once"),
-        ({"max_bytes": -5}, "max_bytes: found -5, expected 1 or more"),
-        ({"epochs": 0}, "epochs: found 0, expected 1 or more"),
-        ({"minutes": -1.0}, "minutes: found -1.0, expected 0 or more"),
-        ({"latency_weight": -1.0}, "latency_weight: found -1.0, expected 0 or more"),
+        ({"max_bytes": -5}, "max_bytes: found -5"),
+        ({"epochs": 0}, "epochs: found 0"),
+        ({"minutes": -1.0}, "minutes: found -1.0"),
+        ({"latency_weight": -1.0}, "latency_weight: found -1.0"),
         ({"input_size": (64, 50)}, "input_size: found 50, expected a multiple of 16"),
-        ({"rnn_multiplier": (1.0, 0.0)}, "rnn_multiplier: found 0.0, expected more than 0"),
-        ({"last_channels": (0,)}, r"stage_channels, .* found \(32, 64, 0\)"),
+        ({"rnn_multiplier": (1.0, 0.0)}, "rnn_multiplier: found 0.0"),
+        ({"last_channels": (0,)}, "last_channels: found 0"),
         ({"preset": "huge"}, "huge"),
     ],
 )

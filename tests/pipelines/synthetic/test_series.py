@@ -125,9 +125,9 @@ def test_workers_do_not_load_tensorflow() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "found 0, expected 1 or more"),
-        ({"seed": -1}, "found seed -1"),
-        ({"seed": 2**31}, "found seed 2147483648"),
+        ({"count": 0}, "count: found 0"),
+        ({"seed": -1}, "seed: found -1"),
+        ({"seed": 2**31}, "seed: found 2147483648"),
         ({"seed": synthetic.TEST_SEED}, "found seed 2147483647, that of the faces for testing"),
     ],
 )

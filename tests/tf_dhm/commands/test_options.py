@@ -23,7 +23,7 @@ from tf_dhm.runtime.aligner import Face
         ({"inputs": ("a.jpg",), "crops": Path("c"), "crop_size": 2}, "--crop-size: found 2"),
         ({"inputs": ("a.mp4",), "json": Path("f"), "frames": 0}, "--frames: found 0"),
         ({"inputs": ("a.jpg",), "min_confidence": 1.5}, "--min-confidence: found 1.5"),
-        ({"inputs": ("a.jpg",), "min_score": float("nan")}, "--min-score: found nan"),
+        ({"inputs": ("a.jpg",), "min_score": float("nan")}, "min_score: found nan"),
     ],
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:

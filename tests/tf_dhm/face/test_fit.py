@@ -224,5 +224,5 @@ def test_wrong_shapes(fitter: FaceFitter) -> None:
         fitter.fit(np.zeros((68, 3)))
     with pytest.raises(InputError, match="visibility"):
         fitter.fit(np.zeros((2, 68, 3)), np.zeros((2, 5)))
-    with pytest.raises(InputError, match="fit"):
+    with pytest.raises(InputError, match="noise: found 0"):
         FitConfig(noise=0.0)

@@ -263,8 +263,8 @@ def test_requests_are_split_by_bytes(double: ServingDouble) -> None:
         ({"address": "localhost"}, "expected HOST:PORT"),
         ({"address": ":8500"}, "expected HOST:PORT"),
         ({"address": "a:b"}, "expected HOST:PORT"),
-        ({"address": "a:1", "timeout": 0.0}, "expected positive"),
-        ({"address": "a:1", "batch": 0}, "expected positive"),
+        ({"address": "a:1", "timeout": 0.0}, "timeout: found 0.0"),
+        ({"address": "a:1", "batch": 0}, "batch: found 0"),
     ],
 )
 def test_options_that_are_none(options: dict[str, Any], message: str) -> None:

@@ -173,5 +173,5 @@ def test_the_points_of_mediapipe_mirror_like_the_68() -> None:
 
 
 def test_bad_config() -> None:
-    with pytest.raises(InputError, match="found frames 1"):
+    with pytest.raises(InputError, match="frames: found 1"):
         MeasureConfig(frames=1)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
+from tf_dhm.core.configuration import AtLeastOne, Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.evaluation.peers.network import load_network
@@ -49,34 +51,30 @@ class Adapter:
     """
 
     file: str
-    input_size: int
+    input_size: AtLeastOne
     name: str = ""
     colour: Literal["rgb", "bgr"] = "rgb"
     layout: Literal["nhwc", "nchw"] = "nhwc"
     mean: tuple[float, ...] = (0.0,)
-    scale: tuple[float, ...] = (255.0,)
-    crop_scale: float = 2.0**0.5
+    scale: tuple[Positive, ...] = (255.0,)
+    crop_scale: Positive = 2.0**0.5
     crop_shift: tuple[float, ...] = (0.0, 0.0)
-    passes: int = 1
-    next_scale: float | None = None
+    passes: AtLeastOne = 1
+    next_scale: Positive | None = None
     upright: bool = False
     output: str = "0"
-    dimensions: int = 2
+    dimensions: Annotated[int, Meta(ge=2)] = 2
     unit: Literal["pixels", "fraction", "symmetric"] = "pixels"
     origin: Literal["centre", "corner"] = "centre"
-    points: tuple[tuple[int, ...], ...] = ()
+    points: tuple[tuple[Count, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("mean", "scale"):
             if len(getattr(self, name)) not in (1, 3):
                 raise InputError(f"{name}: found {getattr(self, name)}, expected one number or three")
-        positive = (*self.scale, self.crop_scale, self.next_scale or 1.0, self.input_size, self.passes)
-        if min(positive) <= 0:
-            raise InputError("scale, crop_scale, input_size, passes: found 0 or less, expected more than 0")
         if len(self.crop_shift) != 2:
             raise InputError(f"crop_shift: found {self.crop_shift}, expected two numbers")
-        if self.dimensions < 2:
-            raise InputError(f"dimensions: found {self.dimensions}, expected 2 or more")
         if self.points and (len(self.points) != geometry.NUM_LANDMARKS or not all(self.points)):
             raise InputError(
                 f"points: found {len(self.points)} entries, some of them empty, or not "
