@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from tqdm import tqdm
+
+from tf_dhm.core.progress import Progress
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -284,7 +285,7 @@ def sample_heads(mesh: Mesh, data: Path, count: int, rng: np.random.Generator) -
         return np.clip(1 - np.abs(np.arange(knots) - position), 0, None)
 
     heads = np.empty((count, *mesh.vertices.shape))
-    for head in tqdm(heads, desc="random heads"):
+    for head in Progress(heads, desc="random heads"):
         # Mostly adults of every age, a fifth children, one in twenty between baby and child.
         position = rng.choice(
             [rng.uniform(0.4, 1), rng.uniform(1, 2), rng.uniform(2, 3)], p=[0.05, 0.15, 0.8]

@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tyro
-from tqdm import tqdm
+
+from tf_dhm.core.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -52,7 +53,7 @@ def draw(config: Config) -> None:
     """Render the faces and write them as one image, those that look to one side first."""
     count = config.columns**2
     samples = synthetic.read(count, config.seed, workers=0)
-    faces = sorted(tqdm(samples, desc="faces", total=count), key=lambda sample: float(sample.pose[1]))
+    faces = sorted(Progress(samples, desc="faces", total=count), key=lambda sample: float(sample.pose[1]))
     images = [decode_raster(face.read_image(), face.name) for face in faces]
     rows = [np.hstack(images[start : start + config.columns]) for start in range(0, count, config.columns)]
     config.output.parent.mkdir(parents=True, exist_ok=True)

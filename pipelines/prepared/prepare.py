@@ -14,12 +14,12 @@ from typing import Any
 import pandas as pd
 import psutil
 import tensorflow as tf
-from tqdm import tqdm
 
 from pipelines.datasets.samples import FaceSample, Refusal, Series
 from pipelines.prepared import records
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.progress import Progress
 
 REFUSED_FILE = "refused.csv"
 PLAN_FILE = "plan.json"
@@ -106,7 +106,7 @@ def _write(
         stream = islice(samples.read(done), total - done)
     else:
         done, stream = 0, islice(samples, limit)
-    with tqdm(desc=f"preparing {name}", unit="face", total=total, initial=done) as progress:
+    with Progress(desc=f"preparing {name}", unit="face", total=total, initial=done) as progress:
         for chunk in _chunks(stream, config.shard_size, progress):
             shard, part_file = _shard_files(output_dir, len(parts))
             if part_file.is_file() and shard.is_file():
@@ -164,7 +164,7 @@ def _shard_files(folder: Path, number: int) -> tuple[Path, Path]:
 
 
 def _chunks(
-    stream: Iterator[FaceSample | Refusal], size: int, progress: tqdm
+    stream: Iterator[FaceSample | Refusal], size: int, progress: Progress
 ) -> Iterator[list[FaceSample | Refusal]]:
     """Lists of `size` samples, the last one shorter; `progress` counts samples as they are read."""
 

@@ -26,13 +26,13 @@ from filelock import FileLock, Timeout
 from google.protobuf.message import DecodeError
 from msgspec import Meta
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pipelines.datasets.samples import FaceSample, Split, unknown_sigma
 from tf_dhm.core import configuration
 from tf_dhm.core.configuration import AtLeastOne, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.progress import Progress
 from tf_dhm.face.geometry import box_size, crop_square, landmark_box
 from tf_dhm.runtime.images import decode_raster
 
@@ -367,7 +367,7 @@ def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dic
     visibility = np.empty((count, 68), np.uint8)
     pose = np.empty((count, 3), np.float32)
     sigma = np.empty((count, 68), np.float32)
-    with tqdm(total=count, desc=f"decoding {folder.name}", unit="face", leave=False) as progress:
+    with Progress(total=count, desc=f"decoding {folder.name}", unit="face", leave=False) as progress:
         row = 0
         for shard, part in index.groupby("shard", sort=True):
             path = folder / str(shard)

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, unknown_visibility
 from pipelines.prepared.records import FaceArrays
 from pipelines.synthetic.photo import background, degrade
 from pipelines.synthetic.series import available_cores
+from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.metrics import balanced_accuracy, roc_auc
@@ -322,7 +322,7 @@ def fit_quality(
     def series(of: FaceArrays, count: int, seed: int, title: str) -> Iterable[QualityCrops]:
         count = min(count, CROPS_PER_FACE * len(of))
         batches = crop_batches(of, size, count, seed)
-        return tqdm(batches, total=-(-count // BATCH), unit="batch", desc=title, mininterval=1.0)
+        return Progress(batches, total=-(-count // BATCH), unit="batch", desc=title, mininterval=1.0)
 
     answers = answer_crops(finder, series(faces, crops, fitted.seed, "visibility and confidence"))
     head = fit_head(answers, fitted)

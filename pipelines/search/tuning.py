@@ -22,7 +22,6 @@ import keras_tuner
 import tensorflow as tf
 from filelock import FileLock
 from keras_tuner.engine.base_tuner import BaseTuner
-from tqdm import tqdm
 
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
@@ -46,6 +45,7 @@ from tf_dhm.core import configuration
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.progress import Progress
 from tf_dhm.evaluation.benchmark import REFERENCE
 from tf_dhm.evaluation.entries import model_size
 from tf_dhm.evaluation.network_cases import tflite_case
@@ -193,7 +193,7 @@ class Search(BaseTuner):
                 f"{config.output_dir / STATE_FOLDER}: found keras-tuner's state cut off ({error}); remove "
                 "that folder: by the same seed the same command proposes the same trials, and does none again"
             ) from error
-        self.progress = tqdm(desc="trials", total=self.total, initial=self.done, unit="trial")
+        self.progress = Progress(desc="trials", total=self.total, initial=self.done, unit="trial")
 
     @property
     def total(self) -> int | None:

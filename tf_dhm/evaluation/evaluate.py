@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
 from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes
 from tf_dhm.evaluation.entries import Entry, ModelSize, distinct_names
@@ -121,7 +121,7 @@ def evaluate(
         refused: list[tuple[str, str]] = []
         used: list[Face] = []
         found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in runs}
-        with tqdm(desc=f"labels {labels}", unit="face") as progress:
+        with Progress(desc=f"labels {labels}", unit="face") as progress:
             for batch in read_batches(items, refused):
                 progress.update(len(batch))
                 boxes_of = {kind.name: [kind.find(face, image) for face, image in batch] for kind in boxes}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
+from tf_dhm.core.progress import Progress
 from tf_dhm.evaluation.network_cases import random_input
 from tf_dhm.evaluation.timing import time_calls
 from tf_dhm.runtime.tflite import Network
@@ -40,7 +40,9 @@ def profile_operations(path: Path, rounds: int) -> pd.DataFrame:
         details = network.inputs[0]
         network.run(random_input(tuple(details["shape"]), details["dtype"]))
         calls.append(network.interpreter.invoke)
-    turns = [[time_calls(call, 20) for call in calls] for _ in tqdm(range(rounds), path.stem, unit="round")]
+    turns = [
+        [time_calls(call, 20) for call in calls] for _ in Progress(range(rounds), path.stem, unit="round")
+    ]
     totals = np.percentile(np.concatenate(turns, axis=1), 10, axis=1) * 1e6  # (operations,)
     return pd.DataFrame(
         {

@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+
+from tf_dhm.core.progress import Progress
 
 Stage = Literal["model", "cut", "crop", "photo", "video_frame"]
 Device = Literal["cpu", "gpu"]
@@ -119,7 +120,7 @@ def take_turns(
     seconds: dict[int, list[Seconds]] = {key: [] for key in every}
     ratios: dict[int, list[float]] = {key: [] for key in every}
     reference_of = {id(case): reference for reference, case in pairs}
-    for _ in tqdm(range(rounds), title, unit="round"):
+    for _ in Progress(range(rounds), title, unit="round"):
         for reference, case in pairs:
             base = reference.timer(counts[id(reference)])
             seconds[id(reference)].append(base)

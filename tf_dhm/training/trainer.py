@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Tensor
 from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
@@ -277,7 +277,7 @@ class Trainer:
         chief = self.strategy.chief
         folder = str(self.run_dir / "tensorboard")
         writer = tf.summary.create_file_writer(folder) if chief else tf.summary.create_noop_writer()
-        progress = tqdm(
+        progress = Progress(
             initial=start,
             total=self.total_steps,
             unit="step",

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, Refusal
@@ -21,6 +20,7 @@ from pipelines.prepared import records
 from tf_dhm.core.configuration import AtLeastOne, check_fields
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
+from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.geometry import overlaps
@@ -125,7 +125,7 @@ def read_faces(folder: Path, size: int, limit: int | None) -> Faces:
     """Crop every face from the box of its true landmarks, and places of its photo without a face."""
     detector = FaceDetector()
     crops, matrices, landmarks, poses, without = [], [], [], [], []
-    for number, sample in enumerate(tqdm(aflw2000_3d.read(folder, wrap_pose=False), unit="photo")):
+    for number, sample in enumerate(Progress(aflw2000_3d.read(folder, wrap_pose=False), unit="photo")):
         if limit is not None and number >= limit:
             break
         if isinstance(sample, Refusal):

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
+from tf_dhm.core.progress import Progress
 from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.server import Client, ServerConfig
@@ -129,7 +129,7 @@ def measure(config: LoadConfig) -> tuple[pd.DataFrame, pd.DataFrame | None]:
             for concurrency in config.concurrency
             for batch in config.batch
         ]
-        for signature, concurrency, batch in tqdm(settings, unit="setting"):
+        for signature, concurrency, batch in Progress(settings, unit="setting"):
             found = row(served(signature, batch), concurrency, batch, config.seconds)
             rows.append({"signature": signature, "concurrency": concurrency, "batch": batch, **found})
         parts = None if config.local is None else split(config, served, requests)

@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 from msgspec import Meta
 from scipy.optimize import minimize_scalar
-from tqdm import tqdm
 
 from tf_dhm.core.configuration import Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
+from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.runtime.aligner import Aligner, Backend
@@ -304,7 +304,7 @@ def measure(config: MeasureConfig) -> None:
     if config.mediapipe:
         systems["MediaPipe face_landmark"] = follow_mediapipe
     rows: list[dict[str, Any]] = []
-    with tqdm(total=4 * len(systems), unit="scene") as bar:
+    with Progress(total=4 * len(systems), unit="scene") as bar:
         for system, follow in systems.items():
             rows += [{"system": system, **row} for row in measure_follow(follow, photo, config, bar.update)]
     print(markdown_table([table_row(row) for row in rows]))
