@@ -1,4 +1,4 @@
-"""Find the landmarks of faces on photos, in videos and before a camera.
+"""Find the landmarks of faces in photos, videos and the frames of a camera.
 
 `python align.py --help` lists the options.
 """

@@ -1,6 +1,6 @@
 """Measure exported models on a labelled dataset: tables, CED plots, and pictures.
 
-Without options it measures all models of the project on synthetic faces, the same ones always.
+Without options it measures all models of the project on the same rendered faces every time.
 
 python evaluate.py
 python evaluate.py --models savedmodels/fast_dhm savedmodels/fast_dhm_x2 --dataset aflw2000_3d \\
@@ -35,38 +35,39 @@ from tf_dhm.evaluation.report import write_report
 
 @dataclass(frozen=True)
 class Config:
-    """What to measure, and where to write it."""
+    """The models and the data to measure them on."""
 
     models: tuple[str, ...] = ()
     """Model folders (savedmodels/<name>, or one of its versions); by default all of models_dir."""
     peers: tuple[str, ...] = ()
-    """Systems of others, under the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file of
-    an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers/adapter.py)."""
+    """Systems of others, measured by the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file
+    of an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers/adapter.py)."""
     models_dir: Path = Path("savedmodels")
-    """Folder of the models that are measured where none are named."""
+    """Folder whose models are measured if --models names none."""
     data_dir: Path | None = None
     """Folder of the dataset, as distributed or as prepare.py wrote it; by default synthetic faces are
     rendered, once."""
     output_dir: Path = Path("runs/evaluation")
     """Folder for metrics.json, per_image.csv, table.md and the pictures."""
     dataset: str | None = None
-    """Which dataset lies there: aflw2000_3d (the default), wild68, 300w_lp, ls3d_w, csv or synthetic."""
+    """Name of the dataset in --data-dir: aflw2000_3d (the default), wild68, 300w_lp, ls3d_w, csv or
+    synthetic."""
     faces: AtLeastOne = synthetic.TEST_FACES
-    """How many synthetic faces are rendered to measure on."""
+    """Number of synthetic faces to render and measure on."""
     cache_dir: Path = Path("data/prepared")
-    """Where they are kept."""
+    """Folder in which rendered faces are cached."""
     threads: Count = 0
-    """Processes that render; 0 for one on each core."""
+    """Processes that render; 0 for one per core."""
     labels: tuple[str, ...] = ("original",)
     """Label sets: "original", or a file of other labels of the same images."""
     split: Split = "test"
-    """Which of its faces; a dataset that is for testing only is all "test"."""
+    """Split of the dataset to measure on; a dataset that is for testing only is all "test"."""
     passes: tuple[Literal[1, 2, 3], ...] = (1,)
     """Passes of the model over each face; with 2 it runs again on a crop cut by its own landmarks,
     with 3 once more."""
     boxes: tuple[Literal["true", "detected"], ...] = ("true", "detected")
-    """What crops are cut from: the box of the original landmarks, as in published tables, and that of the
-    face detector, as in use. Each gives a row for each model."""
+    """Boxes that crops are cut from: those of the original landmarks, as in published tables, and those of
+    the face detector, as in use. Each kind gives a row for each model."""
     box_error: tuple[NotNegative, NotNegative] | None = None
     """Measure also with true boxes shifted and scaled by normal errors: standard deviations in sides of the
     box, and of the logarithm of its size."""
@@ -76,7 +77,7 @@ class Config:
 
 
 def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Iterator[FaceSample | Refusal]:
-    """Yield the faces of one split, and what was refused, with one set of labels."""
+    """Yield the faces of one split with one set of labels, and the rejected faces."""
     if labels != "original" and dataset != "aflw2000_3d":
         raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
     if labels == "original" and (data_dir / records.DATASET_FILE).is_file():
@@ -95,7 +96,7 @@ def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Itera
 def of_split(
     items: Iterable[FaceSample | Refusal], split: Split, source: str
 ) -> Iterator[FaceSample | Refusal]:
-    """Yield the refusals and the faces of a split; InputError where all faces are of other splits."""
+    """Yield the rejected faces and the faces of a split; InputError if all faces are of other splits."""
     counts: Counter[str] = Counter()
     for item in items:
         if isinstance(item, FaceSample):
@@ -109,7 +110,7 @@ def of_split(
 
 
 def find_models(folder: Path) -> tuple[str, ...]:
-    """The model folders in `folder`, by name; InputError where there is none."""
+    """The model folders in `folder`, by name; InputError if there are none."""
     folders = sorted(folder.iterdir()) if folder.is_dir() else []
     models = tuple(str(model) for model in folders if any(model.glob("[0-9]*/saved_model.pb")))
     if not models:
@@ -132,7 +133,7 @@ def find_data(config: Config) -> tuple[str, Path]:
 
 
 def find_boxes(config: Config) -> list[Boxes]:
-    """What crops are cut from."""
+    """The boxes that crops are cut from."""
     boxes = [TRUE_BOXES if kind == "true" else detected_boxes() for kind in dict.fromkeys(config.boxes)]
     if config.box_error is not None:
         boxes.append(disturbed_boxes(*config.box_error))
@@ -155,7 +156,7 @@ def main() -> None:
     print(write_report(result, dataset, config.output_dir))
     print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
     if len(result.refused):
-        print(f"{len(result.refused)} faces refused; reasons in {config.output_dir / 'refused.csv'}")
+        print(f"{len(result.refused)} faces rejected; reasons in {config.output_dir / 'refused.csv'}")
 
 
 if __name__ == "__main__":

@@ -31,25 +31,25 @@ from tf_dhm.runtime.tflite import DEFAULT_KIND, Kind
 
 @dataclass(frozen=True)
 class Config:
-    """What to promote or convert, and what its card says."""
+    """The model to promote or convert, and the results for its card."""
 
     model: Path
-    """Exported model (runs/<run>/export/<preset>, or one of its versions)."""
+    """Folder of an exported model (runs/<run>/export/<preset>, or one of its versions)."""
     promote: str | None = None
     """Name of the served model; its next version is written to <savedmodels-dir>/<name>."""
     tflite: tuple[Kind, ...] | None = None
-    """Which TFLite files are written. By default, for a Fast DHM, the one that `Aligner` runs and the one
-    for browsers; for another family none."""
+    """Formats of the TFLite files to write. By default, for a Fast DHM, the one that `Aligner` runs and the
+    one for browsers; for another family none."""
     calibration: Path | None = None
-    """For int8 alone: a dataset as prepare.py wrote it, by whose `val` faces it is calibrated."""
+    """Dataset written by prepare.py whose `val` faces calibrate the format int8; required by int8 only."""
     metrics: tuple[Path, ...] = ()
-    """Results for the card: files metrics.json that evaluate.py wrote for this model."""
+    """Files metrics.json that evaluate.py wrote for this model; their results go on the card."""
     metrics_title: tuple[str, ...] = ()
-    """What each of them was measured on, as "AFLW2000-3D"."""
+    """Name of the data of each of these files, for example "AFLW2000-3D"."""
     savedmodels_dir: Path = Path("savedmodels")
     """Folder of the served models."""
     renew: bool = False
-    """Save the weights anew with today's signatures, in place of copying the model. Give --metrics again."""
+    """Save the weights with the current signatures instead of copying the model. Give --metrics again."""
 
     def __post_init__(self) -> None:
         check_fields(self)

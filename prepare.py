@@ -3,8 +3,8 @@
 python prepare.py --dataset wild68 --data-dir wild68 --output-dir prepared/wild68
 python prepare.py --dataset synthetic --faces 50000 --output-dir prepared/synthetic
 
-A run that was stopped goes on where it was when it is called again. `train.py` takes the folder
-as --data-dir; given a dataset as distributed, it does the same by itself.
+The same command resumes a run that was stopped. `train.py` takes the folder as --data-dir; given a dataset
+as distributed, it prepares it by itself.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
 
 @dataclass(frozen=True)
 class Config:
-    """What to prepare, and where to write it."""
+    """The dataset to prepare, and its folder."""
 
     dataset: str
-    """Which dataset: wild68, 300w_lp, ls3d_w, aflw2000_3d, csv or synthetic (rendered here)."""
+    """Name of the dataset: wild68, 300w_lp, ls3d_w, aflw2000_3d, csv or synthetic (rendered here)."""
     output_dir: Path
-    """A new folder, or one that was begun with the same options."""
+    """New folder, or one of a stopped run with the same options."""
     data_dir: Path | None = None
-    """Its folder, as distributed; none for synthetic."""
+    """Folder of the dataset as distributed; none for synthetic."""
     crop_side: AtLeastOne = records.StoreConfig.crop_side
-    """Faces whose crop is larger are reduced to so many pixels; 4/3 of the network's input is ample."""
+    """Side in pixels to which larger crops of faces are reduced; 4/3 of the network's input is ample."""
     limit: AtLeastOne | None = None
-    """Stop after so many faces."""
+    """Stop after this number of faces."""
     faces: AtLeastOne = synthetic.SyntheticConfig.count
-    """How many synthetic faces are rendered; every eleventh is held out for validation."""
+    """Number of synthetic faces to render; every eleventh is held out for validation."""
     faces_seed: Count = synthetic.SyntheticConfig.seed
-    """Series of synthetic faces: parts of a large set can be rendered side by side with different ones."""
+    """Number of the series of synthetic faces: parts of a large set can be rendered in parallel with
+    different numbers."""
     threads: Count = 0
-    """Processes that render; 0 for one on each core."""
+    """Processes that render; 0 for one per core."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -59,7 +60,7 @@ def main() -> None:
     refused = counts.pop("refused")
     splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"{config.dataset}: {sum(counts.values()):,} faces ({splits}) in {config.output_dir}")
-    print(f"{refused:,} refused; reasons in {config.output_dir / prepare.REFUSED_FILE}")
+    print(f"{refused:,} rejected; reasons in {config.output_dir / prepare.REFUSED_FILE}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Search for the networks that are accurate for their time.
+"""Search for networks with the best accuracy for their time.
 
-keras-tuner proposes multipliers, steps and sizes, each network is trained for a short while and
-timed. The same command goes on with a search that was stopped; so does --resume FOLDER, with such
-other options behind it as may change: `--resume runs/tune --export pareto`.
+keras-tuner proposes multipliers, steps and sizes; each network is trained for a short time and timed. The
+same command resumes a search that was stopped. So does --resume FOLDER, after which you may give the options
+that can change: `python tune.py --resume runs/tune --export pareto`.
 """
 
 from __future__ import annotations

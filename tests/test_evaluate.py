@@ -113,7 +113,7 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     refused = pd.read_csv(out / "refused.csv")
     assert list(refused["labels"]) == ["original", "moved", "moved", "moved"]
     assert list(refused["name"]) == ["image00010", "image00006", "image00008", "image00010"]
-    assert f"4 faces refused; reasons in {out / 'refused.csv'}" in done.stdout
+    assert f"4 faces rejected; reasons in {out / 'refused.csv'}" in done.stdout
     assert len(pd.read_csv(out / "per_image.csv")) == 6 * (4 + 2)
     assert (out / "table.md").read_text() in done.stdout
     assert "| Fast DHM×2" in done.stdout

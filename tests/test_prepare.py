@@ -69,7 +69,7 @@ def test_prepares_and_says_what_it_did(data_dir: Path, tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert lines == [
         f"csv: 11 faces (8 train, 3 val) in {output}",
-        f"1 refused; reasons in {output / 'refused.csv'}",
+        f"1 rejected; reasons in {output / 'refused.csv'}",
     ]
     assert "preparing csv: 12face" in result.stderr
     refused = pd.read_csv(output / "refused.csv")

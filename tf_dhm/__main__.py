@@ -1,6 +1,6 @@
-"""Find the landmarks of faces on photos, in videos and before a camera.
+"""Find the landmarks of faces in photos, videos and the frames of a camera.
 
-`python -m tf_dhm --help`, or `tf-dhm-align --help` where the package is installed, lists the options.
+`python -m tf_dhm --help`, or `tf-dhm-align --help` if the package is installed, lists the options.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tf_dhm.commands.options import AlignConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run with these arguments, by default the command line's, and end the process with their code."""
+    """Run with `arguments` (None: those of the command line) and end the process with the exit code."""
     run_script(lambda: align_inputs(tyro.cli(AlignConfig, args=arguments)))
 
 

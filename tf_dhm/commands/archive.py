@@ -353,7 +353,7 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run with these arguments, by default the command line's, and end the process with their code."""
+    """Run with `arguments` (None: those of the command line) and end the process with the exit code."""
     run_script(lambda: align_archive(tyro.cli(ArchiveConfig, args=arguments)))
 
 

@@ -51,7 +51,7 @@ def read_manifest(path: Path) -> Iterator[pa.RecordBatch]:
 
     Args:
         path: a Parquet or CSV file with a column `path` and, if boxes are given, `x0`, `y0`, `x1`
-            and `y1`, empty where a photo has none. Other columns are not read.
+            and `y1`, empty for photos without a box. Other columns are not read.
 
     Raises:
         InputError: no such file, no table, or a column that is missing, occurs twice or has another type.

@@ -28,7 +28,7 @@ from tf_dhm.runtime.images import Photo, read_photo
 
 POSE = ("pitch", "yaw", "roll")
 MAX_DEATHS = 3
-"""Processes that may end at one photo before it is left out: a decoder can crash, or run out of memory."""
+"""Processes that may end at one photo before it is skipped: a decoder can crash or run out of memory."""
 
 NO_ROW = -1
 
@@ -58,15 +58,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What the parts of an output folder depend on; all of it must be the same to go on.
+    """The settings on which the parts of an output folder depend; a resumed job must have the same.
 
     Attributes:
-        manifest_sha256: of the manifest's bytes.
-        rows: of the manifest.
+        manifest_sha256: SHA-256 of the manifest's bytes.
+        rows: number of rows of the manifest.
         part_rows: rows of the manifest in a part; the last has the rest.
-        photo_dir: what relative paths are below, absolute.
+        photo_dir: absolute folder to which paths of the manifest are relative.
         model: name of the model's file.
-        model_sha256: of the bytes of that file.
+        model_sha256: SHA-256 of the bytes of that file.
         passes: see `Aligner`.
     """
 
@@ -89,11 +89,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a part, or all of them, holds.
+    """Totals of a part, or of all parts.
 
     Attributes:
         photos: rows of the manifest.
-        faces: found in them.
+        faces: faces found in them.
         without: photos without a face.
         failed: photos with an error.
     """
@@ -110,7 +110,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Folder:
-    """Where things lie in an output folder."""
+    """Paths in an output folder."""
 
     root: Path
 
@@ -141,28 +141,28 @@ class Folder:
         return self.attempts / f"part-{number:08d}.txt"
 
     def done(self) -> set[int]:
-        """Numbers of the parts that are finished."""
+        """Numbers of the finished parts."""
         return {int(path.stem.removeprefix("part-")) for path in self.parts.glob("part-*.parquet")}
 
     def remove_leftovers(self) -> None:
-        """Remove what killed processes were writing; no process may be at work."""
+        """Remove unfinished files of killed processes; no process may be running."""
         for path in self.parts.glob(".part-*.tmp.parquet"):
             path.unlink(missing_ok=True)
 
 
 class PhotoAligner(Protocol):
-    """`Aligner.align`."""
+    """An object with the method `Aligner.align`."""
 
     def align(self, image: Photo, boxes: list[list[float]] | None = None) -> Sequence[Face]: ...
 
 
 class Attempts:
-    """A file that tells at which photo each process that worked at a part was.
+    """A file with the photo that each process of a part reached.
 
-    Only appended to, a line before each photo, so that it is right however a process ends.
+    A line is appended before each photo, so that the file is right however a process ends.
 
     Attributes:
-        deaths: of each row, the processes that ended at it.
+        deaths: for each row, the number of processes that ended at it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -190,16 +190,16 @@ class Attempts:
         if kind is None:
             self.path.unlink(missing_ok=True)
         else:
-            # An error that was raised, such as that of a full disk, is no photo's fault.
+            # An error that was raised, such as a full disk, is not the photo's fault.
             self.begin(NO_ROW)
         self._file.close()
 
 
 def align_part(aligner: PhotoAligner, folder: Folder, job: Job, part: int) -> Counts:
-    """Write the faces of a part, unless that is done; returns what it holds.
+    """Write the faces of a part, unless it is finished, and return its totals.
 
-    A photo that cannot be aligned gives a row with an `error`. So does one at which MAX_DEATHS
-    processes ended. The file's bytes depend on nothing but the job and the photos.
+    A photo that cannot be aligned, or at which MAX_DEATHS processes ended, gives a row with an `error`. The
+    file's bytes depend on nothing but the job and the photos.
 
     Raises:
         OSError: the part cannot be written.
@@ -220,7 +220,7 @@ def align_part(aligner: PhotoAligner, folder: Folder, job: Job, part: int) -> Co
 
 
 def align_entry(aligner: PhotoAligner, photo_dir: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows, by the columns of FACE_SCHEMA, of one row of the manifest: one at least."""
+    """The rows of FACE_SCHEMA for one row of the manifest: at least one."""
     try:
         boxes = _given_box(entry)
         if not entry["path"]:
@@ -264,7 +264,7 @@ def _columns(face: Face) -> dict[str, Any]:
 
 
 def write_part(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as Parquet, with their counts, so that `path` is there only when all of it is on disk."""
+    """Write rows and their totals as Parquet; `path` appears only when all of it is on disk."""
     arrays: list[pa.Array] = [
         pa.array([row.get(field.name) for row in rows], field.type) for field in FACE_SCHEMA
     ]
@@ -285,7 +285,7 @@ def write_part(path: Path, rows: list[dict[str, Any]]) -> None:
 def first_errors(parts: Iterable[Path], number: int) -> Iterator[tuple[int, str, str]]:
     """Row, path and error of the first photos that failed, `number` at most.
 
-    No more parts are read than that takes.
+    Only as many parts are read as that takes.
     """
     left = number
     for part in parts:
@@ -299,10 +299,10 @@ def first_errors(parts: Iterable[Path], number: int) -> Iterator[tuple[int, str,
 
 
 def read_counts(path: Path) -> Counts:
-    """What a part holds.
+    """Totals of a finished part.
 
     Raises:
-        InputError: it is no part.
+        InputError: The file is no part of an archive.
     """
     try:
         return Counts(**json.loads(pq.read_schema(path).metadata[COUNTS]))

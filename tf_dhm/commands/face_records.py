@@ -49,7 +49,7 @@ CSV_COLUMNS = (
 
 
 class Format(Protocol):
-    """How records stand in a file."""
+    """Format of a file of records."""
 
     header: str
 
@@ -58,7 +58,7 @@ class Format(Protocol):
         ...
 
     def decode(self, file: TextIO, name: str) -> Iterator[tuple[str, bool, str]]:
-        """Of each entry its `file`, whether that failed, and its lines; a cut-off end is left out."""
+        """For each entry its `file`, whether it failed, and its lines; a cut-off end is left out."""
         ...
 
 
