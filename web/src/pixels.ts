@@ -31,20 +31,19 @@ export function cutCrop(image: Pixels, box: Box, size: number, roll = 0): Crop {
   const square = cropSquare(box);
   const shrink = square.side / size;
   const factor = shrink <= maxShrink ? 1 : Math.min(Math.ceil(shrink), maxSupersampling);
-  const sums = new Float64Array(size * size * 3);
+  const sums = new Uint32Array(size * size * 3);
   const side = size * factor;
   const [[a, b, c], [d, e, f]] = cropToImage(square, side, roll);
-  const columns = Array.from(
-    { length: side },
-    (_, column) => [fixed(a * column), fixed(d * column)] as const,
-  );
+  const alongX = Float64Array.from({ length: side }, (_, column) => fixed(a * column));
+  const alongY = Float64Array.from({ length: side }, (_, column) => fixed(d * column));
   for (let row = 0; row < side; row++) {
     const target = Math.floor(row / factor) * size;
-    const [startX, startY] = [fixed(b * row + c), fixed(e * row + f)];
+    const startX = fixed(b * row + c);
+    const startY = fixed(e * row + f);
     for (let column = 0; column < side; column++) {
-      const [alongX, alongY] = columns[column];
-      const at = 3 * (target + Math.floor(column / factor));
-      addBilinear(image, toGrid(startX + alongX), toGrid(startY + alongY), sums, at);
+      const x = toGrid(startX + alongX[column]);
+      const y = toGrid(startY + alongY[column]);
+      addBilinear(image, x, y, sums, 3 * (target + Math.floor(column / factor)));
     }
   }
   const data = new Uint8Array(sums.length);
@@ -55,44 +54,59 @@ export function cutCrop(image: Pixels, box: Box, size: number, roll = 0): Crop {
 
 // Positions and samples are rounded as by OpenCV's `warpAffine`, which the Python package uses.
 const FIXED_ONE = 1024;
-const GRID = 32;
+const GRID_BITS = 5;
+const GRID = 1 << GRID_BITS;
+const HALF_WEIGHT = (GRID * GRID) / 2;
 
 /** A position in units of 1 / FIXED_ONE pixel. */
 function fixed(position: number): number {
   return roundHalfEven(position * FIXED_ONE);
 }
 
-/** A fixed-point position to the nearest 1 / GRID pixel. */
+/** A fixed-point position in units of 1 / GRID pixel. */
 function toGrid(position: number): number {
-  return Math.floor((position * GRID) / FIXED_ONE + 0.5) / GRID;
+  return Math.floor((position * GRID) / FIXED_ONE + 0.5);
 }
 
-/** Adds the RGB value of a picture at (x, y) to three numbers of `sums`. */
-function addBilinear(image: Pixels, x: number, y: number, sums: Float64Array, at: number): void {
+/** Adds the RGB value of a picture at (x, y), in units of 1 / GRID pixel, to three numbers of `sums`. */
+function addBilinear(image: Pixels, x: number, y: number, sums: Uint32Array, at: number): void {
   const { data, width, height } = image;
-  const left = Math.floor(x);
-  const top = Math.floor(y);
-  if (left < -1 || top < -1 || left >= width || top >= height) return;
-  const right = x - left;
-  const down = y - top;
-  let [red, green, blue] = [0, 0, 0];
-  for (let j = 0; j < 2; j++) {
-    const row = top + j;
-    if (row < 0 || row >= height) continue;
-    const weightY = j ? down : 1 - down;
-    for (let i = 0; i < 2; i++) {
-      const column = left + i;
-      if (column < 0 || column >= width) continue;
-      const weight = weightY * (i ? right : 1 - right);
-      const from = 4 * (row * width + column);
-      red += weight * data[from];
-      green += weight * data[from + 1];
-      blue += weight * data[from + 2];
-    }
+  if (x < -GRID || y < -GRID || x >= width * GRID || y >= height * GRID) return;
+  const left = x >> GRID_BITS;
+  const top = y >> GRID_BITS;
+  const right = x - (left << GRID_BITS);
+  const down = y - (top << GRID_BITS);
+  const first = 4 * (top * width + left);
+  const below = first + 4 * width;
+  const p = (GRID - right) * (GRID - down);
+  const q = right * (GRID - down);
+  const r = (GRID - right) * down;
+  const s = right * down;
+  if (left >= 0 && top >= 0 && left < width - 1 && top < height - 1) {
+    const red = p * data[first] + q * data[first + 4] + r * data[below] + s * data[below + 4];
+    const green = p * data[first + 1] + q * data[first + 5] + r * data[below + 1] + s * data[below + 5];
+    const blue = p * data[first + 2] + q * data[first + 6] + r * data[below + 2] + s * data[below + 6];
+    sums[at] += (red + HALF_WEIGHT) >> (2 * GRID_BITS);
+    sums[at + 1] += (green + HALF_WEIGHT) >> (2 * GRID_BITS);
+    sums[at + 2] += (blue + HALF_WEIGHT) >> (2 * GRID_BITS);
+    return;
   }
-  sums[at] += Math.round(red);
-  sums[at + 1] += Math.round(green);
-  sums[at + 2] += Math.round(blue);
+  // At the border: pixels outside of the picture are black.
+  const inside = [
+    left >= 0 && top >= 0,
+    left < width - 1 && top >= 0,
+    left >= 0 && top < height - 1,
+    left < width - 1 && top < height - 1,
+  ];
+  const weights = [p, q, r, s];
+  const offsets = [first, first + 4, below, below + 4];
+  for (let channel = 0; channel < 3; channel++) {
+    let sum = HALF_WEIGHT;
+    for (let corner = 0; corner < 4; corner++) {
+      if (inside[corner]) sum += weights[corner] * data[offsets[corner] + channel];
+    }
+    sums[at + channel] += sum >> (2 * GRID_BITS);
+  }
 }
 
 /** A picture in the middle of a black square, and how it got there. */

@@ -1,0 +1,134 @@
+"""Measure the browser package beside the Python package: `python tools/measure_web.py`.
+
+Both run on the same machine, one after the other in every round, on the test portrait (512 × 512) and on a
+moving face (640 × 480). Build the browser package first: `npm ci && npm run build` in `web/`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tf_dhm.core.cli import run_script
+
+from tf_dhm import Aligner
+from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.images import read_photo
+from tf_dhm.runtime.tflite import find_tflite
+from tf_dhm.runtime.tracking import Tracker
+from tools.web_test_data import OUTPUT, PORTRAIT, ROOT, moving_face, save_png
+
+WARM_UP = 10
+ROWS = {
+    "network": "Landmark network",
+    "short_detector": "Short-range detector",
+    "full_detector": "Full detector",
+    "photo_with_box": "Photo, box given",
+    "photo": "Photo, detected face",
+    "video_frame": "Video frame, one face followed",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """How long is measured."""
+
+    rounds: int = 3
+    """Rounds of the browser and Python, alternately; the 10th percentile of the quickest is reported."""
+    json: Path | None = None
+    """File to which the times are written, too."""
+
+
+def measure(config: Config) -> str:
+    """Measure, and return Markdown tables."""
+    frames = moving_face(read_photo(PORTRAIT).pixels)
+    folder = OUTPUT / "frames"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(frames):
+        save_png(folder / f"{number}.png", frame)
+    browser: list[dict[str, Any]] = []
+    python: list[dict[str, list[float]]] = []
+    for _ in range(config.rounds):
+        browser.append(measure_browser(len(frames)))
+        python.append(measure_python(frames))
+    if config.json is not None:
+        config.json.write_text(json.dumps({"browser": browser, "python": python}))
+    in_browser = best([round_["library"] for round_ in browser])
+    in_python = best(python)
+    lines = [f"Chromium {browser[0]['browser']}, model {Aligner().predictor.name}", ""]
+    lines += ["| | browser, ms | Python, ms | ratio |", "|---|---|---|---|"]
+    for key, title in ROWS.items():
+        there, here = in_browser[key], in_python.get(key)
+        rest = " – | – |" if here is None else f" {here:.1f} | {there / here:.1f} |"
+        lines.append(f"| {title} | {there:.1f} |{rest}")
+    lines += ["", f"Loading runtime and model: {in_browser['load']:.0f} ms in the browser", ""]
+    names = list(browser[0]["builds"])
+    lines += ["| build of LiteRT | " + " | ".join(ROWS[key] for key in list(ROWS)[:3]) + " |", "|---|---|---|---|"]
+    for name in names:
+        times = best([round_["builds"][name] for round_ in browser])
+        lines.append(f"| {name} | " + " | ".join(f"{times[key]:.1f}" for key in list(ROWS)[:3]) + " |")
+    return "\n".join(lines)
+
+
+def best(rounds: list[dict[str, list[float]]]) -> dict[str, float]:
+    """The 10th percentile of the quickest round: other work on the machine only adds to a time."""
+    return {key: min(float(np.percentile(times[key], 10)) for times in rounds) for key in rounds[0]}
+
+
+def measure_browser(frames: int) -> dict[str, Any]:
+    command = ["node", "scripts/measure.mjs", str(frames)]
+    try:
+        done = subprocess.run(command, cwd=ROOT / "web", capture_output=True, text=True, check=True)
+    except subprocess.CalledProcessError as error:
+        raise InputError(f"web: the browser could not be measured: {error.stderr.strip()}") from error
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def measure_python(frames: list[Any]) -> dict[str, list[float]]:
+    """The same with the Python package, one thread, with the file for browsers."""
+    aligner = Aligner(str(find_tflite("fast_dhm_tuned", "web")))
+    photo = read_photo(PORTRAIT).pixels
+    (face,) = aligner.align(photo)
+    size = aligner.predictor.input_size
+    crop = np.zeros((1, size, size, 3), np.uint8)
+    tracker = Tracker.of(aligner)
+    count = iter(range(1, 10**6))
+
+    def next_frame() -> None:
+        number = next(count)
+        tracker.update(frames[number % len(frames)], number / 30)
+
+    return {
+        "network": timed(100, lambda: aligner.predictor.predict(crop)),
+        "full_detector": timed(20, lambda: aligner.detector.detect(photo)),
+        "photo": timed(20, lambda: aligner.align(photo)),
+        "photo_with_box": timed(50, lambda: aligner.align(photo, [face.box])),
+        "video_frame": timed(2 * len(frames), next_frame),
+    }
+
+
+def timed(count: int, task: Callable[[], object]) -> list[float]:
+    """Milliseconds of each call."""
+    times = []
+    for index in range(-WARM_UP, count):
+        before = time.perf_counter()
+        task()
+        if index >= 0:
+            times.append(1000 * (time.perf_counter() - before))
+    return times
+
+
+if __name__ == "__main__":
+    run_script(lambda: print(measure(tyro.cli(Config, description=__doc__))))
