@@ -73,11 +73,11 @@ def measure(config: Config) -> str:
         rest = " – | – |" if here is None else f" {here:.1f} | {there / here:.1f} |"
         lines.append(f"| {title} | {there:.1f} |{rest}")
     lines += ["", f"Loading runtime and model: {in_browser['load']:.0f} ms in the browser", ""]
-    names = list(browser[0]["builds"])
-    lines += ["| build of LiteRT | " + " | ".join(ROWS[key] for key in list(ROWS)[:3]) + " |", "|---|---|---|---|"]
-    for name in names:
+    networks = list(ROWS)[:3]
+    lines += ["| build of LiteRT | " + " | ".join(ROWS[key] for key in networks) + " |", "|---|---|---|---|"]
+    for name in browser[0]["builds"]:
         times = best([round_["builds"][name] for round_ in browser])
-        lines.append(f"| {name} | " + " | ".join(f"{times[key]:.1f}" for key in list(ROWS)[:3]) + " |")
+        lines.append(f"| {name} | " + " | ".join(f"{times[key]:.1f}" for key in networks) + " |")
     return "\n".join(lines)
 
 
