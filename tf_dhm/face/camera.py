@@ -12,10 +12,14 @@ import numpy as np
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
-from tf_dhm.face.geometry import euler_angles
 
 FLIP = np.array([1.0, -1.0, 1.0])
 """From pixels, y down, to y up."""
+EYE = np.eye(3)
+CROSS = np.array([[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]])
+"""(3, 9) the matrices of the cross products with x, y and z."""
+UNIT_SHIFTS = np.eye(3, 4)[:, None]
+"""(3, 1, 4) derivatives of a coordinate by the three shifts, and none by the scale."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,11 @@ class Camera:
 
 def rotation_of(vector: Array) -> Array:
     """Rotation matrices (N, 3, 3) of rotation vectors (N, 3): Rodrigues' formula."""
-    angle = np.linalg.norm(vector, axis=-1)[:, None, None]
-    x, y, z = vector.T
-    zero = np.zeros_like(x)
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(-1, 3, 3)
-    # sin(a) / a and (1 - cos(a)) / a^2, without a division by zero
-    first, second = np.sinc(angle / np.pi), 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
-    return np.eye(3) + first * cross + second * (cross @ cross)
+    angle = np.sqrt((vector * vector).sum(-1))[:, None, None] + 1e-12  # never 0
+    axis = vector[..., None] / angle
+    sine, cosine = np.sin(angle), np.cos(angle)
+    cross = (axis * sine) * CROSS  # (N, 3, 9)
+    return cosine * EYE + (1 - cosine) * (axis @ np.swapaxes(axis, 1, 2)) + cross.sum(1).reshape(-1, 3, 3)
 
 
 def linearise(
@@ -132,8 +134,8 @@ def seen_straight(camera: Camera, view: Array, points: Array) -> Array:
     return np.swapaxes(np.concatenate([pixels, depth], -1), 1, 2)
 
 
-def likely_angles(rotation: Array, noise: float) -> Array:
-    """Pitch, yaw and roll of rotations that are known up to a little noise.
+def likely_angles(angles: Array, noise: float) -> Array:
+    """The likeliest pitch, yaw and roll near those of a rotation that is known up to a little noise.
 
     In profile, pitch and roll turn about the same axis: only their difference (or sum) shows in a picture,
     and a rotation that is wrong by one degree may change both by ten. These angles are the most probable
@@ -145,20 +147,19 @@ def likely_angles(rotation: Array, noise: float) -> Array:
     independent, and turn the face by their change times sqrt((1 -+ sin(yaw)) / 2).
 
     Args:
-        rotation: (N, 3, 3).
-        noise: deviation of the rotation's error over that of pitch and roll; 0: `euler_angles`.
+        angles: (N, 3) radians of rotations, as `euler_angles` gives them.
+        noise: deviation of the rotation's error over that of pitch and roll; 0: `angles` as they are.
 
     Returns:
         (N, 3) radians.
 
-    >>> likely_angles(rotation_matrix(0.1, 0.2, 0.3)[None], 0.0).round(6).tolist()
-    [[0.1, 0.2, 0.3]]
+    >>> likely_angles(np.array([[0.3, 0.0, 0.1]]), 1.0).round(6).tolist()
+    [[0.15, 0.0, 0.05]]
     """
-    angles = euler_angles(rotation)
-    if noise > 0:
-        pitch, yaw, roll = angles.T
-        sine = np.sin(yaw)
-        total = (pitch + roll) * (1 - sine) / (1 - sine + noise**2)
-        difference = (pitch - roll) * (1 + sine) / (1 + sine + noise**2)
-        angles = np.stack([(total + difference) / 2, yaw, (total - difference) / 2], -1)
-    return angles
+    if noise == 0:
+        return angles
+    pitch, yaw, roll = angles.T
+    sine = np.sin(yaw)
+    total = (pitch + roll) * (1 - sine) / (1 - sine + noise**2)
+    difference = (pitch - roll) * (1 + sine) / (1 + sine + noise**2)
+    return np.stack([(total + difference) / 2, yaw, (total - difference) / 2], -1)

@@ -28,7 +28,7 @@ from tf_dhm.core.configuration import AtLeastOne, NotNegative, Positive, check_f
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face.camera import FLIP, Camera, likely_angles, linearise, look_at, rotation_of, seen_straight
-from tf_dhm.face.geometry import NUM_LANDMARKS, box_size, euler_angles, landmark_box, rotation_matrix
+from tf_dhm.face.geometry import NUM_LANDMARKS, euler_angles, rotation_matrix
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.face.morphable import MorphableModel
 from tf_dhm.face.parameters import ANGLES, NUM_PARAMETERS, SCALE, TRANSLATION
@@ -36,6 +36,7 @@ from tf_dhm.face.reduced_basis import ReducedBasis
 
 TO_CAMERA = np.array([1.0, -1.0, -1.0])
 """From axes with y up and z to the viewer to the camera's."""
+STYLE_ITERATIONS = 8
 MIN_CONFIDENCE = 0.5
 NOT_FINITE = "landmarks are not finite"
 NOT_CONFIDENT = "confidence is low"
@@ -60,7 +61,7 @@ class FitConfig:
     noise: Positive = 0.5
     depth_noise: Positive = 3.0
     hidden_noise: Positive = 2.0
-    iterations: AtLeastOne = 2
+    iterations: AtLeastOne = 1
     size: AtLeastOne = 40
     style: bool = True
     rotation_noise: NotNegative = 1 / 16
@@ -147,12 +148,19 @@ class FaceFitter:
         self.config = config or FitConfig()
         self.basis = ReducedBasis.of(self.model, self.config.size)
         self._dense_mean = self.model.mean.astype(np.float32).ravel()
+        moves = self.basis.landmarks - self.basis.landmarks.mean(1, keepdims=True)
+        moves = moves.reshape(-1, self.config.size)  # (204, K)
+        normal = moves.T @ moves + np.eye(self.config.size) * self.config.noise**2
+        self._first = np.linalg.solve(normal, moves.T).T
         # The landmarks of real faces are not quite the vertices chosen by anatomy. What no shape of the
         # open face explains of the real mean face is this difference of style.
         real = np.ascontiguousarray((mean_shape() * FLIP).T)[None]  # (1, 3, 68)
         real = real - real.mean(-1, keepdims=True)
         weight = np.full_like(real, self.config.noise**-2)
-        state, scale = self._solve(real, weight, self._start(real, None), None)
+        none = np.zeros_like(self.basis.mean)
+        state, scale = self._solve(
+            real, weight, self._start(real, [None], none), None, none, STYLE_ITERATIONS
+        )
         turned = np.einsum("ji,jk->ik", state.rotation[0], real[0] / scale[0] - state.shift[0, :, None])
         fitted = self.basis.mean + self.basis.landmarks @ state.shape[0]
         self.style = turned - fitted  # (3, 68)
@@ -198,13 +206,14 @@ class FaceFitter:
             )
         finite = np.isfinite(points).all((1, 2))
         usable = finite & (sure >= MIN_CONFIDENCE)
-        fits: list[FaceFit] = [self._no_fit(NOT_CONFIDENT if ok else NOT_FINITE) for ok in finite]
         rows = np.flatnonzero(usable)
+        fits: dict[int, FaceFit] = {}
         if len(rows):
             found = self._fit(points[rows], seen[rows], camera, image_height, [starts[row] for row in rows])
-            for row, face in zip(rows, found, strict=True):
-                fits[row] = face
-        return fits
+            fits = dict(zip(rows.tolist(), found, strict=True))
+        for row in np.flatnonzero(~usable).tolist():
+            fits[row] = self._no_fit(NOT_CONFIDENT if finite[row] else NOT_FINITE)
+        return [fits[row] for row in range(count)]
 
     def _no_fit(self, problem: str) -> FaceFit:
         vertices = np.full(self.model.mean.shape, np.nan, np.float32)
@@ -232,26 +241,38 @@ class FaceFitter:
         weight = np.repeat(noise[:, None] ** -2.0, 3, 1)
         weight[:, 2] /= config.depth_noise**2
         offset = self.style if config.style else np.zeros_like(self.style)
-        state, scale = self._solve(
-            flat, weight, self._start(flat, starts), None if camera is None else camera.focal, offset
-        )
+        start = self._start(flat, starts, offset)
+        focal = None if camera is None else camera.focal
+        state, scale = self._solve(flat, weight, start, focal, offset, config.iterations)
         return self._result(points, flat, state, scale, middle, offset, camera, view, height)
 
-    def _start(self, flat: Array, starts: list[FaceFit | None] | None) -> _State:
-        """The mean face turned by the polar factor of the best affine map."""
-        count = len(flat)
-        mean = self.basis.mean - self.basis.mean.mean(-1, keepdims=True)
+    def _start(self, flat: Array, starts: Sequence[FaceFit | None], style: Array) -> _State:
+        """The mean face, or that of the last frame, turned by the polar factor of the best affine map; the
+        mean face then moved towards the landmarks, as if all counted alike."""
+        shape = np.zeros((len(flat), len(self.basis.components)))
+        known = np.array([fit is not None and fit.problem is None for fit in starts])
+        for row in np.flatnonzero(known):
+            fit = starts[row]
+            assert fit is not None
+            shape[row] = fit.state
+        face = self.basis.mean + style
+        if known.any():
+            face = face + _times(self.basis.landmarks.reshape(3, -1), shape)
+        face = face - face.mean(-1, keepdims=True)
         centred = flat - flat.mean(-1, keepdims=True)
-        u, _, vt = np.linalg.svd(centred @ mean.T)
-        u[..., 2] *= np.sign(np.linalg.det(u @ vt))[:, None]
-        shape = np.zeros((count, len(self.basis.components)))
-        for row, fit in enumerate(starts or []):
-            if fit is not None and fit.problem is None:
-                shape[row] = fit.state
-        return _State(u @ vt, np.zeros((count, 3)), np.zeros(count), shape)
+        u, values, vt = np.linalg.svd(centred @ np.swapaxes(face, -1, -2))
+        sign = np.sign(np.linalg.det(u @ vt))
+        u[..., 2] *= sign[:, None]
+        rotation = u @ vt
+        if not known.all():
+            values[:, 2] *= sign
+            scale = values.sum(-1) / (face**2).sum((-1, -2))
+            residual = np.swapaxes(rotation, 1, 2) @ centred / scale[:, None, None] - face
+            shape[~known] = (residual.reshape(len(flat), -1) @ self._first)[~known]
+        return _State(rotation, np.zeros((len(flat), 3)), np.zeros(len(flat)), shape)
 
     def _solve(
-        self, flat: Array, weight: Array, state: _State, focal: float | None, style: Array | None = None
+        self, flat: Array, weight: Array, state: _State, focal: float | None, style: Array, iterations: int
     ) -> tuple[_State, Array]:
         """Gauss-Newton.
 
@@ -270,7 +291,7 @@ class FaceFitter:
         flat_basis = basis.reshape(3, -1)
         root = np.sqrt(weight)
         rotation, shift, extra, shape = state.rotation, state.shift, state.extra, state.shape
-        offset = mean if style is None else mean + style
+        offset = mean + style
         spread = np.sqrt(((mean - mean.mean(-1, keepdims=True)) ** 2).sum())
         unit = np.sqrt(((flat - flat.mean(-1, keepdims=True)) ** 2).sum((1, 2))) / spread  # pixels per cm
         target = flat / unit[:, None, None]
@@ -281,7 +302,7 @@ class FaceFitter:
             shift[:, 2] -= distance
         jacobian = np.zeros((*flat.shape, 7 + size))
         prior = np.concatenate([np.zeros(7), np.ones(size)])
-        for _ in range(self.config.iterations):
+        for _ in range(iterations):
             face = rotation @ (offset + _times(flat_basis, shape))
             moved = (rotation @ flat_basis).reshape(*flat.shape, size)
             predicted = linearise(jacobian, face, moved, shift, extra, distance)
@@ -330,14 +351,16 @@ class FaceFitter:
             return pixels
 
         vertices = draw(head)
-        labels = draw(np.swapaxes(face + offset, 1, 2))
-        square = ((labels - points)[..., :2] ** 2).sum(-1).mean(-1)
-        residual = 100 * np.sqrt(square) / box_size(landmark_box(points))
+        both = draw(np.swapaxes(np.concatenate([face + offset, face], 2), 1, 2))[..., :2]
+        square = ((both[:, :NUM_LANDMARKS] - points[..., :2]) ** 2).sum(-1).mean(-1)
+        residual = 100 * np.sqrt(square / np.ptp(points[..., :2], axis=1).prod(-1))
 
+        angles = euler_angles(np.concatenate([state.rotation, rotation @ self.to_pose.T]))
+        pose = np.degrees(likely_angles(angles[count:], self.config.rotation_noise)).astype(np.float32)
         p = np.zeros((count, NUM_PARAMETERS))
         p[:, SCALE] = scale * stretch
-        p[:, ANGLES] = euler_angles(state.rotation)
-        drawn = draw(np.swapaxes(face, 1, 2))[..., :2].mean(1)
+        p[:, ANGLES] = angles[:count]
+        drawn = both[:, NUM_LANDMARKS:].mean(1)
         plane = np.stack([drawn[:, 0] + 1, height - drawn[:, 1]], -1)  # 1-based, y up
         p[:, TRANSLATION] = plane - p[:, SCALE, None] * centre[:, :2]
         p[:, 6:] = state.shape @ self.basis.components
@@ -354,8 +377,6 @@ class FaceFitter:
         matrix[:, :3, :3] = TO_CAMERA[:, None] * rotation
         matrix[:, :3, 3] = TO_CAMERA * shift
         matrix[:, 3, 3] = 1
-        angles = likely_angles(rotation @ self.to_pose.T, self.config.rotation_noise)
-        pose = np.degrees(angles).astype(np.float32)
         return [
             FaceFit(
                 p[row], vertices[row], head[row], given[row], self.model.triangles, matrix[row],

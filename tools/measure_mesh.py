@@ -1,0 +1,17 @@
+"""Measure the fit of the whole face: `python tools/measure_mesh.py --help`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import tyro
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tf_dhm.core.cli import run_script
+
+from tools.studies.mesh import MeshStudy, measure
+
+if __name__ == "__main__":
+    run_script(lambda: measure(tyro.cli(MeshStudy)))
