@@ -8,14 +8,15 @@ from tf_dhm.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from tf_dhm.core.errors import InputError
-    from tf_dhm.runtime.aligner import Aligner, Alignment, Face
+    from tf_dhm.runtime.aligner import Aligner
+    from tf_dhm.runtime.faces import Alignment, Face
 
 __all__ = ["Aligner", "Alignment", "Face", "InputError"]
 
 HOMES = {
     "Aligner": "tf_dhm.runtime.aligner",
-    "Alignment": "tf_dhm.runtime.aligner",
-    "Face": "tf_dhm.runtime.aligner",
+    "Alignment": "tf_dhm.runtime.faces",
+    "Face": "tf_dhm.runtime.faces",
     "InputError": "tf_dhm.core.errors",
 }
 

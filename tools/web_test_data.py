@@ -30,8 +30,8 @@ from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import crops, detector, store, tracking
-from tf_dhm.runtime.aligner import Face
 from tf_dhm.runtime.detector import Detection
+from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
 from tf_dhm.runtime.tflite import find_tflite

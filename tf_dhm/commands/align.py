@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tf_dhm.core.cli import INTERRUPTED
 
@@ -110,15 +111,14 @@ def make_aligner(config: AlignConfig) -> Aligner:
     Raises:
         InputError: No such model, or the packages of the extra `server` are missing.
     """
+    options: dict[str, Any] = {
+        "mesh": config.fits_meshes,
+        "field_of_view": config.field_of_view,
+        "min_confidence": config.min_confidence,
+        "tiles": config.tiles,
+    }
     if config.server is None:
-        return Aligner(
-            config.model,
-            config.passes,
-            config.backend,
-            config.threads,
-            mesh=config.fits_meshes,
-            field_of_view=config.field_of_view,
-        )
+        return Aligner(config.model, config.passes, config.backend, config.threads, **options)
     try:
         # Imported here: it needs packages that nothing else here does.
         from tf_dhm.runtime.server import Client, ServerConfig
@@ -131,7 +131,7 @@ def make_aligner(config: AlignConfig) -> Aligner:
             f"--server: found no package {error.name}, expected those of the extra `server`: "
             "pip install 'tf_dhm[server]'"
         ) from error
-    return Aligner(client, config.passes, mesh=config.fits_meshes, field_of_view=config.field_of_view)
+    return Aligner(client, config.passes, **options)
 
 
 def align_file(

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from tf_dhm.commands.archive_manifest import BOX, read_block
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.images import Photo, read_photo
 
 POSE = ("pitch", "yaw", "roll")

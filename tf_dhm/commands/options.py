@@ -14,8 +14,9 @@ from tf_dhm.commands.face_records import STDOUT
 from tf_dhm.core.configuration import Count, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.camera import Camera
-from tf_dhm.runtime.aligner import Backend, Face
+from tf_dhm.runtime.aligner import Backend
 from tf_dhm.runtime.drawing import Part
+from tf_dhm.runtime.faces import MIN_CONFIDENCE, Face
 from tf_dhm.runtime.mesh import load_trimesh
 from tf_dhm.runtime.predictor import MAX_PASSES
 from tf_dhm.runtime.store import DEFAULT_MODEL
@@ -23,9 +24,6 @@ from tf_dhm.runtime.tracking import TrackingConfig
 
 DEFAULT_OUTPUT = Path("aligned")
 """Folder of the drawn pictures if the command line names nothing to write."""
-MIN_CONFIDENCE = 0.5
-"""Confidence from which a face is drawn and counted: 99.6 % of true faces and 0.1 % of background crops
-reach it (docs/runtime.md, "Confidence")."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,9 @@ class AlignConfig:
     "below_limit"."""
     min_score: float = 0.0
     """The same for the score of the detector, 0.5 to 1."""
+    tiles: bool | None = None
+    """Search photos in overlapping tiles, too, for faces down to 1/50 of the longer side. By default above
+    2,000 pixels; it takes several times as long."""
     quiet: bool = False
     """Print nothing but errors."""
     model: str = DEFAULT_MODEL

@@ -74,7 +74,8 @@ def align_photos(
     """Find the landmarks of one face in each of several encoded photos.
 
     A photo that cannot be read (no JPEG or PNG, broken, too large) or whose box is not finite, has no
-    area or lies outside it gets NaN and, as `confidence`, 0; the others are not touched by it.
+    area or lies outside it gets 0 in all outputs, `confidence` among them; the others are not affected.
+    (Not NaN: TF Serving writes NaN into its JSON, which JavaScript and others reject.)
 
     Args:
         photos: (B,) string, JPEG or PNG, of any sizes.
@@ -111,11 +112,10 @@ def align_photos(
     # Row of each photo among the outputs; behind the last of them where it has none.
     rows = tf.tensor_scatter_nd_update(tf.fill([count], found), index[:, None], tf.range(tf.size(index)))
 
-    def scatter(name: str, output: Tensor) -> Tensor:
-        none = tf.fill(tf.concat([[1], tf.shape(output)[1:]], 0), 0.0 if name == "confidence" else np.nan)
-        return tf.gather(tf.concat([output, tf.cast(none, output.dtype)], 0), rows)
+    def scatter(output: Tensor) -> Tensor:
+        return tf.gather(tf.concat([output, tf.zeros_like(output[:1])], 0), rows)
 
-    return {name: scatter(name, output) for name, output in outputs.items()}
+    return {name: scatter(output) for name, output in outputs.items()}
 
 
 def cut_crop(photo: Tensor, box: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ __all__ = [
     "crops",
     "detector",
     "drawing",
+    "faces",
     "images",
     "mesh",
     "mesh_pictures",

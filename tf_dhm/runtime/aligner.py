@@ -3,140 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.types import Array
+from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.camera import Camera
-from tf_dhm.face.expression import expressions
-from tf_dhm.face.fit import FaceFit, open_face_fitter
-from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime.detector import FaceDetector
+from tf_dhm.runtime.detector import (
+    TILE_FACE,
+    TILE_SHARE,
+    TILES_ABOVE,
+    Detection,
+    FaceDetector,
+    distinct_faces,
+)
+from tf_dhm.runtime.faces import MIN_CONFIDENCE, Alignment, Face, make_faces, with_meshes
 from tf_dhm.runtime.images import Photo, Source, read_photo, type_name
 from tf_dhm.runtime.predictor import MAX_PASSES, LandmarkModel, Prediction, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tflite import TFLitePredictor
 
+TWIN_OVERLAP = 0.5
+"""Of two faces whose landmark boxes overlap by more than this (IoU) the one with the higher score is kept."""
+
 Backend = Literal["tflite", "saved_model"]
 """What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """A face of a photo or of a frame.
-
-    Attributes:
-        landmarks: (68, 3) float32, x and y in 0-based pixels of the photo, turned as its EXIF
-            orientation says; z in pixels, larger is nearer to the camera.
-        box: (4,) float64 landmark box x0, y0, x1, y1 in photo pixels, given or detected.
-        score: of the detection, 0.5 to 1; None where the box was given or followed.
-        pose: (3,) float32 pitch, yaw, roll in degrees, in the signs of 300W-LP's `Pose_Para`:
-            roll is positive where the head is turned clockwise in the picture.
-        id: in a video, of the face over its frames; None in a photo.
-        visibility: (68,) float32 in [0, 1]: how likely each point is to be seen, neither turned away
-            nor covered; None of a model that does not say.
-        confidence: in [0, 1]: how likely the landmarks are right; it falls where the box holds no
-            face. None of a model that does not say.
-        mesh: the whole face, fitted to the landmarks; None if it was not asked for.
-    """
-
-    landmarks: NDArray[np.float32]
-    box: Array
-    score: float | None
-    pose: NDArray[np.float32]
-    id: int | None = None
-    visibility: NDArray[np.float32] | None = None
-    confidence: float | None = None
-    mesh: FaceFit | None = None
-
-    def fit(self, camera: Camera | None = None, image_height: float = 0.0) -> FaceFit:
-        """The whole face of these landmarks; see `tf_dhm.face.fit`.
-
-        Args:
-            camera: of the photo, for a pose that is right off the centre of the picture; None: weak
-                perspective.
-            image_height: of the photo in pixels, on which t_2d of p depends.
-
-        >>> fit = Aligner().align("photo.jpg")[0].fit()  # doctest: +SKIP
-        >>> fit.vertices.shape, fit.matrix.shape  # doctest: +SKIP
-        ((4946, 3), (4, 4))
-        """
-        return fit_faces([self], camera, image_height)[0]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The face as JSON types; pixels to 1/1000, angles to 1/100.
-
-        `id`, `visibility` and `confidence` only where there are such; what `mesh_fields` returns only with
-        a mesh.
-        """
-        pose = zip(("pitch", "yaw", "roll"), self.pose.tolist(), strict=True)
-        seen = [] if self.visibility is None else [round(value, 3) for value in self.visibility.tolist()]
-        return {
-            **({} if self.id is None else {"id": self.id}),
-            "box": [round(value, 3) for value in self.box.tolist()],
-            "score": None if self.score is None else round(self.score, 4),
-            "pose": {name: round(angle, 2) for name, angle in pose},
-            **({} if self.confidence is None else {"confidence": round(self.confidence, 4)}),
-            "landmarks": [[round(value, 3) for value in point] for point in self.landmarks.tolist()],
-            **({} if self.visibility is None else {"visibility": seen}),
-            **({} if self.mesh is None else mesh_fields(self.mesh)),
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Alignment(Sequence[Face]):
-    """The faces of a photo together with its pixels, on which they can be drawn or cut out.
-
-    It is a sequence of its faces: `len(alignment)`, `alignment[0]` and `for face in alignment` work as
-    with a list.
-
-    Attributes:
-        faces: in pixels of the original photo, in the order of the given boxes or by falling score.
-        photo: the decoded photo; `photo.reduction` is 1 unless it was too large to decode whole.
-    """
-
-    faces: tuple[Face, ...]
-    photo: Photo
-
-    def __len__(self) -> int:
-        return len(self.faces)
-
-    @overload
-    def __getitem__(self, index: int) -> Face: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Face, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Face | tuple[Face, ...]:
-        return self.faces[index]
-
-    def __iter__(self) -> Iterator[Face]:
-        return iter(self.faces)
-
-    @property
-    def faces_in_pixels(self) -> tuple[Face, ...]:
-        """The faces in the decoded pixels, `photo.pixels`: other than `faces` only if `photo.reduction`
-        is more than 1."""
-        if self.photo.reduction == 1:
-            return self.faces
-        return tuple(
-            replace(
-                face,
-                landmarks=self.photo.to_pixels(face.landmarks).astype(np.float32),
-                box=self.photo.to_pixels(face.box.reshape(2, 2)).reshape(4),
-                mesh=None if face.mesh is None else _mesh_in_pixels(face.mesh, self.photo),
-            )
-            for face in self.faces
-        )
 
 
 class Aligner:
@@ -156,6 +55,13 @@ class Aligner:
         mesh: whether the whole face is fitted, too: `Face.mesh`. The pose is then that of the fit.
         field_of_view: degrees from the left to the right edge of the photos and frames, for the fit; None:
             weak perspective.
+        min_confidence: in [0, 1]; if no detected face has it, the photo is also searched upside down, and
+            small faces are kept only if they have it. Faces below it are not left out otherwise: see
+            `Alignment.convincing`.
+        tiles: whether photos are also searched in overlapping tiles, which finds faces down to 1/50 of the
+            longer side in place of 1/20 and takes ten times as long to detect. None: above 2,000 pixels.
+
+    Threads may share an aligner. It can be copied and pickled; the copy loads the model again.
 
     Raises:
         InputError: no such model or file of it, or one that cannot run `passes` passes.
@@ -169,10 +75,15 @@ class Aligner:
         threads: int = 1,
         mesh: bool = False,
         field_of_view: float | None = None,
+        min_confidence: float = MIN_CONFIDENCE,
+        tiles: bool | None = None,
     ) -> None:
         if field_of_view is not None:
             Camera.of_view(field_of_view, 1, 1)  # checks it
         self.mesh, self.field_of_view = mesh, field_of_view
+        if not 0 <= min_confidence <= 1:
+            raise InputError(f"min_confidence: found {min_confidence}, expected 0 to 1")
+        self.min_confidence, self.tiles = min_confidence, tiles
         self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
         if passes is not None and not 1 <= passes <= MAX_PASSES:
             raise InputError(f"passes: found {passes}, expected 1 to {MAX_PASSES}")
@@ -228,27 +139,100 @@ class Aligner:
         given = [None] * len(photos) if boxes is None else list(boxes)
         if len(given) != len(photos):
             raise InputError(f"boxes: found those of {len(given)} photos, expected of {len(photos)}")
-        alignments = [Alignment((), photo) for photo in photos]
-        for passes, is_detected in ((self.passes_given, False), (self.passes_detected, True)):
-            rows = [row for row, box in enumerate(given) if (box is None) == is_detected]
-            scored = [self._boxes(photos[row], given[row]) for row in rows]
-            pixels, boxes_of = [photos[row].pixels for row in rows], [array for array, _ in scored]
-            predictions = predict_photos(self.predictor, pixels, boxes_of, passes)
-            for row, (array, scores), prediction in zip(rows, scored, predictions, strict=True):
-                faces = make_faces(photos[row], array, scores, prediction)
-                if self.mesh:
-                    faces = with_meshes(faces, photos[row].width, photos[row].height, self.field_of_view)
-                alignments[row] = Alignment(tuple(faces), photos[row])
-        return alignments
+        rows = [row for row, box in enumerate(given) if box is not None]
+        faces = dict(zip(rows, self._align_boxes([(photos[row], given[row]) for row in rows]), strict=True))
+        rows = [row for row, box in enumerate(given) if box is None]
+        faces |= zip(rows, self._align_detected([photos[row] for row in rows]), strict=True)
+        return [self._alignment(photo, faces[row]) for row, photo in enumerate(photos)]
 
-    def _boxes(self, photo: Photo, boxes: ArrayLike | None) -> tuple[Array, list[float | None]]:
-        """Boxes (N, 4) in the pixels that were decoded, and the scores of their detection."""
-        if boxes is not None:
-            given = check_boxes(boxes, photo)
-            return photo.boxes_to_pixels(given), [None] * len(given)
-        detections = self.detector.detect(photo.pixels)
-        boxes = np.array([detection.box for detection in detections]).reshape(-1, 4)
-        return boxes, [detection.score for detection in detections]
+    def _alignment(self, photo: Photo, faces: list[Face]) -> Alignment:
+        if self.mesh:
+            faces = with_meshes(faces, photo.width, photo.height, self.field_of_view)
+        return Alignment(tuple(faces), photo, self.min_confidence)
+
+    def _align_boxes(self, photos: Sequence[tuple[Photo, Any]]) -> list[list[Face]]:
+        """The faces in given boxes of photos."""
+        boxes = [photo.boxes_to_pixels(check_boxes(given, photo)) for photo, given in photos]
+        pixels = [photo.pixels for photo, _ in photos]
+        predictions = predict_photos(self.predictor, pixels, boxes, self.passes_given)
+        return [
+            make_faces(photo, array, [None] * len(array), found)
+            for (photo, _), array, found in zip(photos, boxes, predictions, strict=True)
+        ]
+
+    def _align_detected(self, photos: Sequence[Photo]) -> list[list[Face]]:
+        """The faces that are detected in photos, searched upside down if none is convincing."""
+        found = self._search(photos)
+        doubtful = [row for row, faces in enumerate(found) if not any(map(self._is_convincing, faces))]
+        for row, faces in zip(
+            doubtful, self._search([photos[row] for row in doubtful], turned=True), strict=True
+        ):
+            if any(map(self._is_convincing, faces)):
+                found[row] = [face for face in faces if self._is_convincing(face)]
+        return found
+
+    def _search(self, photos: Sequence[Photo], turned: bool = False) -> list[list[Face]]:
+        """Detect and align the faces of photos as they are, or of all of them upside down."""
+        pixels = [turn_round(photo.pixels) if turned else photo.pixels for photo in photos]
+        detections = [self._detect(image) for image in pixels]
+        boxes = [np.array([face.box for face in faces]).reshape(-1, 4) for faces in detections]
+        predictions = predict_photos(self.predictor, pixels, boxes, self.passes_detected)
+        found = []
+        for photo, array, detected, prediction in zip(photos, boxes, detections, predictions, strict=True):
+            if turned:
+                array, prediction = turn_back(photo.pixels, array, prediction)
+            faces = make_faces(photo, array, [face.score for face in detected], prediction)
+            found.append(self._without_small_errors(photo, faces))
+        return found
+
+    def _detect(self, pixels: Image) -> list[Detection]:
+        detections = self.detector.detect(pixels)
+        if self._uses_tiles(pixels):
+            detections = distinct_faces([*detections, *self.detector.detect_in_tiles(pixels)])
+        return detections
+
+    def _uses_tiles(self, pixels: Image) -> bool:
+        return max(pixels.shape[:2]) > TILES_ABOVE if self.tiles is None else self.tiles
+
+    def _without_small_errors(self, photo: Photo, faces: list[Face]) -> list[Face]:
+        """Leave out what only the tiles add: small faces that are not convincing, and faces found twice."""
+        if not self._uses_tiles(photo.pixels):
+            return faces
+        side = TILE_FACE * TILE_SHARE * max(photo.width, photo.height)
+        kept: list[Face] = []
+        for face in faces:
+            boxes = np.array([geometry.landmark_box(other.landmarks) for other in kept]).reshape(-1, 4)
+            twice = geometry.overlaps(geometry.landmark_box(face.landmarks)[None], boxes) > TWIN_OVERLAP
+            if (self._is_convincing(face) or longer_side(face.box) > side) and not twice.any():
+                kept.append(face)
+        return kept
+
+    def _is_convincing(self, face: Face) -> bool:
+        return face.is_convincing(self.min_confidence)
+
+
+def longer_side(box: Array) -> float:
+    """Of a box (4,)."""
+    return float((box[2:] - box[:2]).max())
+
+
+def turn_round(pixels: Image) -> Image:
+    """A picture upside down."""
+    return np.ascontiguousarray(pixels[::-1, ::-1])
+
+
+def turn_back(pixels: Image, boxes: Array, found: Prediction) -> tuple[Array, Prediction]:
+    """What was found upside down, in the picture as it is.
+
+    Args:
+        pixels: (H, W, 3) of the picture.
+        boxes: (N, 4) in the picture upside down.
+        found: in these boxes, in pixels of the picture upside down.
+    """
+    last = np.array([pixels.shape[1] - 1.0, pixels.shape[0] - 1.0])
+    landmarks = found.landmarks.copy()
+    landmarks[..., :2] = last - landmarks[..., :2]
+    return np.tile(last, 2) - boxes[:, [2, 3, 0, 1]], replace(found, landmarks=landmarks)
 
 
 def load_model(model: str | Path, backend: Backend, threads: int = 1) -> LandmarkModel:
@@ -262,86 +246,6 @@ def load_model(model: str | Path, backend: Backend, threads: int = 1) -> Landmar
     if backend == "tflite" or Path(model).suffix == ".tflite":
         return TFLitePredictor(model, threads=threads)
     return SavedModelPredictor(model)
-
-
-def make_faces(photo: Photo, boxes: Array, scores: Sequence[float | None], found: Prediction) -> list[Face]:
-    """The faces of a photo from boxes and a prediction in its decoded pixels."""
-    landmarks = photo.to_original(found.landmarks).astype(np.float32)
-    # A box is two points.
-    boxes = photo.to_original(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
-    poses = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape())).astype(np.float32)
-    return [
-        Face(
-            points,
-            boxes[number],
-            scores[number],
-            poses[number],
-            visibility=None if found.visibility is None else found.visibility[number],
-            confidence=None if found.confidence is None else float(found.confidence[number]),
-        )
-        for number, points in enumerate(landmarks)
-    ]
-
-
-def fit_faces(
-    faces: Sequence[Face],
-    camera: Camera | None = None,
-    image_height: float = 0.0,
-    start: Sequence[FaceFit | None] | None = None,
-) -> list[FaceFit]:
-    """The whole face of each of some faces; see `FaceFitter.fit`."""
-    if not faces:
-        return []
-    everywhere = np.ones(geometry.NUM_LANDMARKS, np.float32)
-    return open_face_fitter().fit(
-        np.stack([face.landmarks for face in faces]),
-        np.stack([everywhere if face.visibility is None else face.visibility for face in faces]),
-        [1.0 if face.confidence is None else face.confidence for face in faces],
-        camera=camera,
-        image_height=image_height,
-        start=start,
-    )
-
-
-def with_meshes(
-    faces: Sequence[Face],
-    width: int,
-    height: int,
-    field_of_view: float | None = None,
-    start: Sequence[FaceFit | None] | None = None,
-) -> list[Face]:
-    """The faces of a photo with their meshes, and the poses of these; a face without a fit keeps its pose.
-
-    Args:
-        faces: of a photo or frame.
-        width, height: of it in pixels.
-        field_of_view: as of `Aligner`.
-        start: of each face its fit in the last frame, or None.
-    """
-    camera = None if field_of_view is None else Camera.of_view(field_of_view, width, height)
-    return [
-        replace(face, mesh=fit, pose=face.pose if fit.problem else fit.pose)
-        for face, fit in zip(faces, fit_faces(faces, camera, height, start), strict=True)
-    ]
-
-
-def mesh_fields(fit: FaceFit) -> dict[str, Any]:
-    """The fit as JSON types: `p`, `matrix`, `residual` and `expression`; `fit_problem` in their place if
-    there is none."""
-    (expression,) = expressions([fit])
-    if expression is None:
-        return {"fit_problem": fit.problem}
-    return {
-        "p": [float(f"{value:.6g}") for value in fit.p.tolist()],
-        "matrix": [[round(value, 6) for value in row] for row in fit.matrix.tolist()],
-        "residual": round(fit.residual, 3),
-        "expression": {name: round(weight, 3) for name, weight in expression.items()},
-    }
-
-
-def _mesh_in_pixels(fit: FaceFit, photo: Photo) -> FaceFit:
-    """The vertices of a fit in the decoded pixels; p and matrix stay those of the original photo."""
-    return replace(fit, vertices=photo.to_pixels(fit.vertices).astype(np.float32))
 
 
 def check_boxes(boxes: ArrayLike, photo: Photo) -> Array:

@@ -8,6 +8,7 @@ docs/detector.md for how the map and the figures below were measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,17 @@ KEYPOINTS = ("left eye", "right eye", "nose tip", "mouth", "left ear", "right ea
 SECOND_LOOK = 2.0
 """Where no face is found, the photo is searched again at 1 / SECOND_LOOK of its size: a face that
 fills the photo is found only then (60-90 degrees of yaw: 81 % of tight crops found, then 99 %)."""
+
+TILES_ABOVE = 2000
+"""Longer side in pixels above which a photo is also searched in tiles by default."""
+TILE_SHARE, TILE_STEP = 0.4, 0.7
+"""Side of a tile in longer sides of the photo, and distance of two tiles in sides of a tile: in a tile faces
+are 2.5 times as large, and one of up to 0.3 of a tile lies whole in one of them."""
+TILE_FACE = 0.3
+"""Longest side in sides of a tile of the faces that are searched for in tiles; larger ones are found in the
+photo as a whole."""
+TILE_EDGE = 0.02
+"""A detection this near (in sides of a tile) to the edge of a tile may be of a face that the edge cuts."""
 
 # The landmark box from the keypoints, all in units of the side of the network's square box and
 # relative to its centre. Least squares (soft L1) on 2,085 detections on wild68.
@@ -108,6 +120,46 @@ class FaceDetector:
             for face in found
         ]
 
+    def detect_in_tiles(self, image: Source | Photo) -> list[Detection]:
+        """Find small faces: search the overlapping tiles of a photo, each as if it were a photo.
+
+        Faces of up to 0.3 of a tile are found, down to 1/50 of the longer side of the photo. It costs about
+        nine times as much as `detect`.
+
+        Args:
+            image: as that of `detect`.
+
+        Returns:
+            the faces by falling score, each once, in pixels of the original photo.
+        """
+        photo = read_photo(image)
+        found = []
+        for x0, y0, x1, y1 in tile_boxes(photo.pixels.shape[1], photo.pixels.shape[0]):
+            for face in self._search(photo.pixels[y0:y1, x0:x1], 1.0):
+                small = (face.box[2:] - face.box[:2]).max() < TILE_FACE * max(x1 - x0, y1 - y0)
+                if small and not self._is_cut(face, x0, y0, x1, y1, photo):
+                    found.append(moved(face, x0, y0))
+        faces = distinct_faces(found)
+        return [
+            Detection(
+                photo.to_original(face.box.reshape(2, 2)).reshape(4),
+                face.score,
+                photo.to_original(face.keypoints),
+            )
+            for face in faces
+        ]
+
+    @staticmethod
+    def _is_cut(face: Detection, x0: int, y0: int, x1: int, y1: int, photo: Photo) -> bool:
+        """Whether a face, in pixels of its tile, may go on beyond the edge of the tile within the photo."""
+        height, width = photo.pixels.shape[:2]
+        edge = TILE_EDGE * max(x1 - x0, y1 - y0)
+        low = (face.box[:2] < edge) & (np.array([x0, y0]) > 0)
+        high = (face.box[2:] > np.array([x1 - x0, y1 - y0]) - 1 - edge) & (
+            np.array([x1, y1]) < [width, height]
+        )
+        return bool((low | high).any())
+
     def _search(self, image: NDArray[np.uint8], margin: float) -> list[Detection]:
         """Search the photo within a black frame whose side is `margin` times its longer side."""
         canvas, scale, offset = letterbox(image, SIZE, margin)
@@ -122,6 +174,39 @@ class FaceDetector:
             box = landmark_box_of_detection(corners[0], corners[1], corners[2:])
             found.append(Detection(box, score, corners[2:]))
         return sorted(found, key=lambda face: -face.score)
+
+
+def tile_boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Overlapping squares that cover a picture, as x0, y0, x1, y1.
+
+    >>> tile_boxes(1000, 400)
+    [(0, 0, 400, 400), (300, 0, 700, 400), (600, 0, 1000, 400)]
+    """
+    side = max(round(TILE_SHARE * max(width, height)), 1)
+
+    def starts(length: int) -> list[int]:
+        free = max(length - side, 0)
+        count = int(np.ceil(free / (TILE_STEP * side)))
+        return [round(free * number / count) for number in range(count + 1)] if count else [0]
+
+    return [
+        (x, y, min(x + side, width), min(y + side, height)) for y in starts(height) for x in starts(width)
+    ]
+
+
+def moved(face: Detection, x: float, y: float) -> Detection:
+    """A detection moved by (x, y) pixels."""
+    return Detection(face.box + [x, y, x, y], face.score, face.keypoints + [x, y])
+
+
+def distinct_faces(detections: Sequence[Detection]) -> list[Detection]:
+    """The detections by falling score, without those that overlap with a better one."""
+    kept: list[Detection] = []
+    for face in sorted(detections, key=lambda found: -found.score):
+        boxes = np.array([other.box for other in kept]).reshape(-1, 4)
+        if not (overlaps(face.box[None], boxes) > SAME_FACE).any():
+            kept.append(face)
+    return kept
 
 
 def anchors() -> Array:

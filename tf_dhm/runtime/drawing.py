@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.face import geometry
-from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.mesh_pictures import draw_mesh
 
 Part = Literal["points", "contours", "axes", "ids", "mesh"]

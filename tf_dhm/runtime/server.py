@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm.core.configuration import AtLeastOne, Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry
+from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.predictor import Prediction, check_crops, check_initial_landmarks
 from tf_dhm.runtime.store import DEFAULT_MODEL
 
@@ -89,8 +90,9 @@ class ServerConfig:
 
 @dataclass(frozen=True, eq=False)
 class PhotoAnswer:
-    """What a server found in B photos; NaN, and confidence 0, where one could not be read or its box
-    is none of it.
+    """What a server found in B photos.
+
+    A photo that the server could not read, or whose box is not in it, has NaN and confidence 0.
 
     Attributes:
         landmarks: (B, 68, 3) float32 pixels of each photo.
@@ -271,6 +273,18 @@ def to_json(value: np.ndarray) -> Any:
     return value.tolist()
 
 
+def rows_without_face(landmarks: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which rows (B,) of landmarks (B, 68, 3) stand for "no face here".
+
+    Models that were exported earlier give NaN, later ones zeros; no face has all its points in one place.
+    """
+    return ~np.isfinite(landmarks).all((1, 2)) | (np.ptp(landmarks, axis=1) == 0).all(1)
+
+
+def expand(rows: NDArray[np.bool_], like: np.ndarray) -> NDArray[np.bool_]:
+    return rows.reshape(-1, *[1] * (like.ndim - 1))
+
+
 class Client:
     """A served model; it can stand in for a loaded one (`predictor.LandmarkModel`).
 
@@ -337,6 +351,8 @@ class Client:
     def predict(self, crops: NDArray[np.uint8], initial_landmarks: ArrayLike | None = None) -> Prediction:
         """Find the landmarks of crops, as `SavedModelPredictor.predict` does.
 
+        A crop for which the server has no finite landmarks gets the mean shape and confidence 0.
+
         Args:
             crops: (B, S, S, 3) uint8 RGB; B may be 0.
             initial_landmarks: (B, 68, 3) crop pixels to start from in place of the mean shape.
@@ -351,6 +367,16 @@ class Client:
             "serving_default" if initial_landmarks is None else "refine", inputs, parts
         )
         outputs.pop("pose", None)
+        none = rows_without_face(outputs["landmarks"])
+        if none.any() and "confidence" not in outputs:
+            raise InputError(
+                f"{self.transport.name}, model {self.name}: found NaN, expected finite landmarks"
+            )
+        if none.any():
+            shape = geometry.unit_to_pixels(mean_shape(), self.input_size)
+            outputs = {name: np.where(expand(none, output), 0.0, output) for name, output in outputs.items()}
+            outputs["landmarks"][none] = shape
+            outputs = {name: output.astype(np.float32) for name, output in outputs.items()}
         return Prediction(**outputs)
 
     def align(self, photos: Sequence[bytes], boxes: ArrayLike) -> PhotoAnswer:
@@ -369,7 +395,11 @@ class Client:
         encoded = np.empty(len(photos), object)
         encoded[:] = photos
         inputs = {"photos": encoded, "boxes": array}
-        return PhotoAnswer(**self.ask_in_parts("align_jpeg", inputs, self.split(photos)))
+        outputs = self.ask_in_parts("align_jpeg", inputs, self.split(photos))
+        none = rows_without_face(outputs["landmarks"])
+        for name, output in outputs.items():
+            output[none] = 0.0 if name == "confidence" else np.nan
+        return PhotoAnswer(**outputs)
 
     def split(self, photos: Sequence[bytes]) -> Iterator[slice]:
         """Parts of photos that fit into a request each."""

@@ -22,8 +22,9 @@ from tf_dhm.face import geometry
 from tf_dhm.face.fit import FaceFit
 from tf_dhm.face.geometry import overlaps
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime.aligner import Aligner, Face, with_meshes
+from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import Detection
+from tf_dhm.runtime.faces import Face, with_meshes
 from tf_dhm.runtime.images import MAX_PIXELS, Photo, Source, read_photo
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
 

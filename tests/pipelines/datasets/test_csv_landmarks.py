@@ -15,7 +15,7 @@ from pipelines.datasets.samples import FaceSample, Refusal
 from tests.builders import face, write_image
 from tf_dhm.commands.face_records import FaceRecords, Record
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.images import decode_raster, read_photo
 
 

@@ -26,7 +26,7 @@ from tf_dhm.commands.archive_parts import (
     write_part,
 )
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.images import Photo
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tf_dhm.commands.face_records import BELOW_LIMIT, CSV_COLUMNS, FaceRecords, Record
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.faces import Face
 
 LANDMARKS = np.arange(204, dtype=np.float32).reshape(68, 3) / 8
 

@@ -11,7 +11,7 @@ import pytest
 
 from tf_dhm.commands.options import DEFAULT_OUTPUT, AlignConfig
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.aligner import Face
+from tf_dhm.runtime.faces import Face
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tf_dhm.commands.sinks import (
     video_path,
 )
 from tf_dhm.face import geometry
-from tf_dhm.runtime.aligner import Alignment, Face
+from tf_dhm.runtime.faces import Alignment, Face
 from tf_dhm.runtime.images import Photo
 from tf_dhm.runtime.video import Frame
 

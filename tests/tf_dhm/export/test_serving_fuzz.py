@@ -1,4 +1,4 @@
-"""Mutated photos and boxes into `align_jpeg`: no crash, no hang, no NaN with confidence."""
+"""Mutated photos and boxes into `align_jpeg`: no crash, no hang, no NaN."""
 
 from __future__ import annotations
 
@@ -110,9 +110,8 @@ def check_batch(model: Version, seed: int) -> int:
     good = outputs["confidence"] > 0
     for name, output in outputs.items():
         assert len(output) == BATCH, f"seed {seed}, {name}"
-        finite = np.isfinite(output.reshape(BATCH, -1)).all(1)
-        expected = np.full(BATCH, True) if name == "confidence" else good
-        np.testing.assert_array_equal(finite, expected, err_msg=f"seed {seed}, {name}")
+        assert np.isfinite(output).all(), f"seed {seed}, {name}"
+        assert not output[~good].any(), f"seed {seed}, {name}"
     assert (outputs["confidence"][~good] == 0).all(), f"seed {seed}"
     alone = model.predict("align_jpeg", {"photos": photos[:1], "boxes": boxes[:1]})
     np.testing.assert_allclose(

@@ -106,7 +106,7 @@ def test_no_photo_that_can_be_read(tiny: Path, photos: list[bytes]) -> None:
     boxes = np.full((len(photos), 4), [1, 2, 30, 40], np.float32)
     outputs = Version(tiny).predict("align_jpeg", {"photos": np.array(photos, object), "boxes": boxes})
     assert outputs["landmarks"].shape == (len(photos), 68, 3)
-    assert np.isnan(outputs["landmarks"]).all()
+    np.testing.assert_array_equal(outputs["landmarks"], 0.0)
     np.testing.assert_array_equal(outputs["confidence"], np.zeros(len(photos)))
 
 
@@ -145,7 +145,8 @@ def test_the_command_line_of_tensorflow_runs_it(served: Path, tmp_path: Path) ->
     (expected,) = Aligner(SavedModelPredictor(served)).align(ASTRONAUT, boxes[:1])
     found = np.load(tmp_path / "landmarks.npy")
     np.testing.assert_allclose(found[0], expected.landmarks, atol=0.1)
-    assert np.isnan(found[1]).all()
+    # Models exported earlier give NaN.
+    assert np.isnan(found[1]).all() or not found[1].any()
 
 
 # Operations

@@ -16,8 +16,9 @@ from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.tflite import convert
 from tf_dhm.runtime import images
-from tf_dhm.runtime.aligner import Aligner, Alignment, Face
+from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import FaceDetector
+from tf_dhm.runtime.faces import Alignment, Face
 from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.tflite import TFLitePredictor

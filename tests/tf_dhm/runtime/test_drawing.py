@@ -9,7 +9,6 @@ import pytest
 
 from tests.fakes import mean_shape_in_box
 from tf_dhm.face import geometry
-from tf_dhm.runtime.aligner import Face
 from tf_dhm.runtime.drawing import (
     AXIS_COLOURS,
     CONTOURS,
@@ -19,6 +18,7 @@ from tf_dhm.runtime.drawing import (
     draw_faces,
     draw_points,
 )
+from tf_dhm.runtime.faces import Face
 
 BLACK = np.zeros((200, 200, 3), np.uint8)
 LANDMARKS = mean_shape_in_box(np.array([50.0, 50.0, 150.0, 150.0]))

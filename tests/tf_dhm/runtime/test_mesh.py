@@ -17,8 +17,9 @@ from tf_dhm.face.expression import OFFERED
 from tf_dhm.face.fit import NOT_CONFIDENT, NOT_FINITE, FaceFit, open_face_fitter
 from tf_dhm.face.geometry import rotation_matrix
 from tf_dhm.face.mean_face import mean_landmarks
-from tf_dhm.runtime.aligner import Aligner, Face
+from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.drawing import Part, draw_faces
+from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.mesh import (
     face_vertices,
     facing,

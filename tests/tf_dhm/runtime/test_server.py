@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.faces import TINY_MODEL
 from tests.serving_data import ASTRONAUT, bad_boxes, bad_photos, encode, noise_photo, random_boxes
@@ -23,7 +25,7 @@ from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.saved_model import SavedModelPredictor
-from tf_dhm.runtime.server import Client, ServerConfig, ServerError
+from tf_dhm.runtime.server import Client, RestTransport, ServerConfig, ServerError
 
 SIZE = TINY_MODEL.input_size
 PHOTOS = [encode(noise_photo(i, 60 + i, 50), kind) for i, kind in enumerate(["JPEG", "PNG"] * 4)]
@@ -375,3 +377,64 @@ def test_ten_thousand_requests(double: ServingDouble) -> None:
     with connect(double, timeout=120.0) as client:
         check_many(client, 10_000)
     assert double.requests >= 10_000
+
+
+def test_rest_answers_of_a_broken_photo_are_json(double: ServingDouble) -> None:
+    """Other languages reject the token NaN."""
+
+    def reject(token: str) -> float:
+        raise AssertionError(f"found {token} in the answer")
+
+    with connect(double, "REST") as client:
+        assert isinstance(client.transport, RestTransport)
+        photos = [{"b64": base64.b64encode(photo).decode()} for photo in (PHOTOS[0], b"no photo")]
+        body: Any = {
+            "signature_name": "align_jpeg",
+            "inputs": {"photos": photos, "boxes": BOXES[:2].tolist()},
+        }
+        response = client.transport.session.post(f"{client.transport.url}:predict", json=body)
+    outputs = json.loads(response.text, parse_constant=reject)["outputs"]
+    good, broken = outputs["confidence"]
+    assert good > 0
+    assert broken == 0
+
+
+class Answering:
+    """A transport that answers with fixed outputs."""
+
+    def __init__(self, client: Client, outputs: dict[str, NDArray[np.float32]]) -> None:
+        self.config, self.name, self.outputs = client.config, "server", outputs
+        self.signatures, self.close = client.transport.signatures, client.transport.close
+
+    def predict(
+        self, signature: str, inputs: dict[str, Any], timeout: float
+    ) -> dict[str, NDArray[np.float32]]:
+        return self.outputs
+
+
+@pytest.mark.parametrize("broken", [np.nan, 0.0])
+def test_both_forms_of_no_face(double: ServingDouble, broken: float) -> None:
+    generator = np.random.default_rng(0)
+    outputs = {
+        "landmarks": generator.uniform(1, 30, (2, 68, 3)).astype(np.float32),
+        "pose": np.ones((2, 3), np.float32),
+        "visibility": np.ones((2, 68), np.float32),
+        "confidence": np.ones(2, np.float32),
+    }
+    for name, output in outputs.items():
+        output[1] = 0.0 if name == "confidence" else broken
+    with connect(double, "REST") as client:
+        assert "refine" in client.signatures  # read before the transport is replaced
+        client.transport = Answering(client, outputs)  # type: ignore[assignment]
+        answer = client.align(PHOTOS[:2], BOXES[:2])
+        assert answer.confidence is not None
+        assert answer.confidence.tolist() == [1, 0]
+        np.testing.assert_array_equal(answer.landmarks[0], outputs["landmarks"][0])
+        assert np.isnan(answer.landmarks[1]).all()
+        assert np.isnan(answer.pose[1]).all()
+        # Aligned crop by crop the face has finite numbers, a pose and no confidence.
+        photo = np.zeros((60, 60, 3), np.uint8)
+        sure, none = Aligner(client, passes=1).align(photo, [[5, 5, 50, 50], [5, 5, 50, 50]])
+        assert (sure.confidence, none.confidence) == (1.0, 0.0)
+        assert np.isfinite(none.landmarks).all()
+        assert np.isfinite(none.pose).all()

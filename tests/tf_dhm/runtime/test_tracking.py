@@ -17,8 +17,8 @@ from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
 from tf_dhm.face.geometry import overlaps
 from tf_dhm.runtime import tracking
-from tf_dhm.runtime.aligner import Face
 from tf_dhm.runtime.detector import Detection
+from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.smoothing import SmoothingConfig
 from tf_dhm.runtime.tracking import Evidence, Tracker, TrackingConfig, follow_box
 
