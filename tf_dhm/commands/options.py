@@ -11,7 +11,7 @@ import tyro
 from msgspec import Meta
 
 from tf_dhm.commands.face_records import STDOUT
-from tf_dhm.core.configuration import Count, check_fields
+from tf_dhm.core.configuration import AtLeastOne, Count, Share, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.camera import Camera
 from tf_dhm.runtime.aligner import Backend
@@ -24,6 +24,7 @@ from tf_dhm.runtime.tracking import TrackingConfig
 
 DEFAULT_OUTPUT = Path("aligned")
 """Folder of the drawn pictures if the command line names nothing to write."""
+NUMBER = tyro.conf.arg(metavar="INT")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class AlignConfig:
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[FILE ...]")] = ()
     """Photos, videos, folders (searched with their sub-folders), patterns such as 'trip/*.jpg', or - for a
     photo on standard input."""
-    camera: Count | None = None
+    camera: Annotated[Count | None, NUMBER] = None
     """Number of a camera (0 is the first), instead of files. Ctrl-C stops it."""
     output: Path | None = None
     """Folder for the photos and videos with the landmarks drawn."""
@@ -51,7 +52,7 @@ class AlignConfig:
     """CSV file: a row for each face; - for standard output. Training takes it as the dataset "csv"."""
     crops: Path | None = None
     """Folder for a picture of each face, turned upright and cut out."""
-    crop_size: int = 256
+    crop_size: Annotated[int, Meta(ge=8, le=4096)] = 256
     """Side of those pictures in pixels."""
     mesh: Path | None = None
     """Folder for the whole faces: of each face of a photo a coloured head (.obj and .glb), of each photo a
@@ -64,12 +65,12 @@ class AlignConfig:
     """Show the frames of videos and of the camera in a window; q stops."""
     resume: bool = False
     """Resume an earlier run: skip files that it finished, and keep its lines."""
-    frames: int | None = None
+    frames: Annotated[AtLeastOne | None, NUMBER] = None
     """Stop a video or the camera after this number of frames."""
-    min_confidence: float = MIN_CONFIDENCE
+    min_confidence: Share = MIN_CONFIDENCE
     """Faces below this confidence are not drawn, cut out or counted; JSON and CSV keep them, marked as
     "below_limit"."""
-    min_score: float = 0.0
+    min_score: Share = 0.0
     """The same for the score of the detector, 0.5 to 1."""
     tiles: bool | None = None
     """Search photos in overlapping tiles, too, for faces down to 1/50 of the longer side. By default above
@@ -80,11 +81,11 @@ class AlignConfig:
     """Name of a model, its folder, or a .tflite file."""
     backend: Backend = "tflite"
     """Format of the model to run: its TFLite file, or its SavedModel (slower to start)."""
-    threads: int = 1
+    threads: AtLeastOne = 1
     """Threads of TFLite."""
     server: str | None = None
     """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving that runs the model instead."""
-    passes: Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None = None
+    passes: Annotated[Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None, NUMBER] = None
     """With 2 the model runs again on a crop normalised by the first landmarks, which corrects inexact boxes.
     By default 2 for photos, and 1 in videos, in which the box is that of the last landmarks."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
@@ -108,23 +109,12 @@ class AlignConfig:
             raise InputError(
                 "--resume: expected --output, --json or --csv, which show the files that are done"
             )
-        if not 8 <= self.crop_size <= 4096:
-            raise InputError(f"--crop-size: found {self.crop_size}, expected 8 to 4096")
-        if self.threads < 1:
-            raise InputError(f"--threads: found {self.threads}, expected 1 or more")
-        if self.frames is not None and self.frames < 1:
-            raise InputError(f"--frames: found {self.frames}, expected 1 or more")
         if self.field_of_view is not None:
             if not self.fits_meshes:
                 raise InputError("--field-of-view: found no --mesh and no --draw mesh, expected one of them")
             Camera.of_view(self.field_of_view, 1, 1)  # checks it
         if self.mesh is not None:
             load_trimesh()
-        for name in ("min_confidence", "min_score"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(
-                    f"--{name.replace('_', '-')}: found {getattr(self, name)}, expected a number from 0 to 1"
-                )
 
     @property
     def names_an_output(self) -> bool:

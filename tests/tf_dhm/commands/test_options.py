@@ -20,9 +20,9 @@ from tf_dhm.runtime.faces import Face
         ({"inputs": ("a.jpg",), "camera": 0, "show": True}, "--camera: found the files a.jpg, too"),
         ({"camera": 0, "json": Path("f"), "resume": True}, "--resume: found --camera"),
         ({"inputs": ("a.jpg",), "crops": Path("c"), "resume": True}, "--resume: expected --output, --json"),
-        ({"inputs": ("a.jpg",), "crops": Path("c"), "crop_size": 2}, "--crop-size: found 2"),
-        ({"inputs": ("a.mp4",), "json": Path("f"), "frames": 0}, "--frames: found 0"),
-        ({"inputs": ("a.jpg",), "min_confidence": 1.5}, "--min-confidence: found 1.5"),
+        ({"inputs": ("a.jpg",), "crops": Path("c"), "crop_size": 2}, "crop_size: found 2"),
+        ({"inputs": ("a.mp4",), "json": Path("f"), "frames": 0}, "frames: found 0"),
+        ({"inputs": ("a.jpg",), "min_confidence": 1.5}, "min_confidence: found 1.5"),
         ({"inputs": ("a.jpg",), "min_score": float("nan")}, "min_score: found nan"),
     ],
 )
