@@ -41,9 +41,12 @@ Backend = Literal["tflite", "saved_model"]
 class Aligner:
     """Finds faces and their landmarks.
 
-    >>> faces = Aligner().align("photo.jpg")  # doctest: +SKIP
-    >>> faces[0].landmarks.shape  # doctest: +SKIP
-    (68, 3)
+    Example:
+        >>> aligner = Aligner()
+        >>> photo = np.zeros((120, 160, 3), np.uint8)  # or a path, bytes, a Pillow image, ...
+        >>> alignment = aligner.align(photo, boxes=[[40, 20, 120, 110]])  # without boxes: detected
+        >>> alignment[0].landmarks.shape, alignment[0].pose.shape, alignment.convincing
+        ((68, 3), (3,), ())
 
     Args:
         model: a model's name, its folder or version folder, a `.tflite` file, or a loaded model.
@@ -235,11 +238,28 @@ def turn_back(pixels: Image, boxes: Array, found: Prediction) -> tuple[Array, Pr
     return np.tile(last, 2) - boxes[:, [2, 3, 0, 1]], replace(found, landmarks=landmarks)
 
 
-def load_model(model: str | Path, backend: Backend, threads: int = 1) -> LandmarkModel:
-    """Load a model by the name of its backend; a `.tflite` file is run by TFLite in any case.
+def load_model(
+    model: str | Path = DEFAULT_MODEL, backend: Backend = "tflite", threads: int = 1
+) -> LandmarkModel:
+    """Load a model, to run it on crops or to hand it to several aligners.
+
+    Args:
+        model: a model's name, its folder or version folder, or a `.tflite` file, which is run by TFLite in
+            any case.
+        backend: what runs it.
+        threads: of TFLite, 1 or more; TensorFlow takes its own.
+
+    Returns:
+        a model with `predict`, which threads may share.
 
     Raises:
         InputError: no such backend, model or file of it.
+
+    Example:
+        >>> model = load_model("fast_dhm_tuned")
+        >>> crops = np.zeros((2, model.input_size, model.input_size, 3), np.uint8)
+        >>> model.predict(crops).landmarks.shape
+        (2, 68, 3)
     """
     if backend not in get_args(Backend):
         raise InputError(f"backend: found {backend!r}, expected one of {', '.join(get_args(Backend))}")

@@ -88,6 +88,12 @@ class Detection:
 class FaceDetector:
     """BlazeFace at 256 x 256 (its back-camera model): faces down to 1/20 of the longer side.
 
+    Threads may share a detector.
+
+    Example:
+        >>> FaceDetector().detect(np.zeros((120, 160, 3), np.uint8))
+        []
+
     Args:
         threads: of TFLite.
         runtime: see `tflite.load_runtime`.

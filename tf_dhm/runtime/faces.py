@@ -27,6 +27,12 @@ without a face in the same photos (the ROC in docs/runtime.md)."""
 class Face:
     """A face of a photo or of a frame.
 
+    Example:
+        >>> points = (20 * mean_shape() + [50, 50, 0]).astype(np.float32)
+        >>> face = Face(points, np.array([30.0, 30, 70, 70]), score=None, pose=np.zeros(3, np.float32))
+        >>> sorted(face.as_dict())
+        ['box', 'landmarks', 'pose', 'score']
+
     Attributes:
         landmarks: (68, 3) float32, x and y in 0-based pixels of the photo, turned as its EXIF
             orientation says; z in pixels, larger is nearer to the camera.

@@ -25,6 +25,10 @@ LARGEST_BATCH = 32
 class Prediction:
     """What a model finds in B crops, or in the photo they were cut from.
 
+    Example:
+        >>> Prediction(np.zeros((2, 68, 3), np.float32)).confidence is None
+        True
+
     Attributes:
         landmarks: (B, 68, 3) float32 pixels.
         visibility: (B, 68) float32 in [0, 1]: how likely each point is to be seen, neither turned

@@ -144,9 +144,12 @@ class Tracker:
     Several trackers may share an `Aligner`, also in several threads. One tracker must get the frames of one
     video in their order, from one thread at a time.
 
-    >>> tracker = Tracker.of(Aligner())  # doctest: +SKIP
-    >>> for time, image in frames:  # doctest: +SKIP
-    ...     faces = tracker.update(image, time)
+    Example:
+        >>> tracker = Tracker.of(Aligner())
+        >>> for number in range(3):
+        ...     faces = tracker.update(np.zeros((120, 160, 3), np.uint8), time=number / 25)
+        >>> faces
+        []
 
     Args:
         detect: finds faces; called only where it is needed.

@@ -1,0 +1,158 @@
+"""What `import tf_dhm` offers: each name with its signature, an example that runs, and a quick start."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tf_dhm
+from tf_dhm.runtime.aligner import Aligner, load_model
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SURFACE = {
+    "Aligner": (
+        "(model: 'str | Path | LandmarkModel' = 'fast_dhm_tuned', passes: 'int | None' = None, "
+        "backend: 'Backend' = 'tflite', threads: 'int' = 1, mesh: 'bool' = False, "
+        "field_of_view: 'float | None' = None, min_confidence: 'float' = 0.5, "
+        "tiles: 'bool | None' = None) -> 'None'"
+    ),
+    "Aligner.align": "(self, image: 'Source | Photo', boxes: 'ArrayLike | None' = None) -> 'Alignment'",
+    "Aligner.align_all": (
+        "(self, images: 'Sequence[Source | Photo]', "
+        "boxes: 'Sequence[ArrayLike | None] | None' = None) -> 'list[Alignment]'"
+    ),
+    "Aligner.detector": "property",
+    "Alignment": "(faces: 'tuple[Face, ...]', photo: 'Photo', min_confidence: 'float' = 0.5) -> None",
+    "Alignment.convincing": "property",
+    "Alignment.faces_in_pixels": "property",
+    "Face": (
+        "(landmarks: 'NDArray[np.float32]', box: 'Array', score: 'float | None', "
+        "pose: 'NDArray[np.float32]', id: 'int | None' = None, "
+        "visibility: 'NDArray[np.float32] | None' = None, confidence: 'float | None' = None, "
+        "mesh: 'FaceFit | None' = None) -> None"
+    ),
+    "Face.as_dict": "(self) -> 'dict[str, Any]'",
+    "Face.fit": "(self, camera: 'Camera | None' = None, image_height: 'float' = 0.0) -> 'FaceFit'",
+    "Face.is_convincing": "(self, min_confidence: 'float' = 0.5) -> 'bool'",
+    "FaceDetector": "(threads: 'int' = 1, runtime: 'str | None' = None) -> 'None'",
+    "FaceDetector.detect": "(self, image: 'Source | Photo') -> 'list[Detection]'",
+    "FaceDetector.detect_in_tiles": "(self, image: 'Source | Photo') -> 'list[Detection]'",
+    "Prediction": (
+        "(landmarks: 'NDArray[np.float32]', visibility: 'NDArray[np.float32] | None' = None, "
+        "confidence: 'NDArray[np.float32] | None' = None) -> None"
+    ),
+    "Prediction.of": "(cls, outputs: 'dict[str, Any]', model: 'Path') -> 'Prediction'",
+    "Tracker": (
+        "(detect: 'Detect', align: 'Align', config: 'TrackingConfig | None' = None, "
+        "mesh: 'bool' = False, field_of_view: 'float | None' = None) -> 'None'"
+    ),
+    "Tracker.of": "(cls, aligner: 'Aligner', config: 'TrackingConfig | None' = None) -> 'Tracker'",
+    "Tracker.update": "(self, image: 'Source | Photo', time: 'float') -> 'list[Face]'",
+    "list_models": "() -> 'list[str]'",
+    "load_model": (
+        "(model: 'str | Path' = 'fast_dhm_tuned', backend: 'Backend' = 'tflite', "
+        "threads: 'int' = 1) -> 'LandmarkModel'"
+    ),
+    "read_photo": "(source: 'Source | Photo') -> 'Photo'",
+}
+"""Public name -> signature. A change here is a change that users meet: say so in its commit."""
+
+
+def public_surface() -> dict[str, str]:
+    surface = {}
+    for name in tf_dhm.__all__:
+        value = getattr(tf_dhm, name)
+        if not (inspect.isclass(value) and issubclass(value, Exception)):
+            surface[name] = str(inspect.signature(value))
+        if inspect.isclass(value):
+            surface |= {f"{name}.{member}": text for member, text in public_members(value).items()}
+    return surface
+
+
+def public_members(kind: type) -> dict[str, str]:
+    """Methods and properties that a class defines itself."""
+    members = {}
+    for name, value in vars(kind).items():
+        function = getattr(value, "__func__", value)
+        if name.startswith("_"):
+            continue
+        if inspect.isfunction(function):
+            members[name] = str(inspect.signature(function))
+        elif hasattr(value, "__get__") and not isinstance(value, type):
+            members[name] = "property"
+    return members
+
+
+def test_surface() -> None:
+    assert public_surface() == SURFACE
+
+
+def test_names() -> None:
+    assert sorted(tf_dhm.__all__) == sorted(tf_dhm.HOMES)
+    assert set(tf_dhm.__all__) <= set(dir(tf_dhm))
+    with pytest.raises(AttributeError, match="has no attribute 'none'"):
+        tf_dhm.none  # noqa: B018
+
+
+@pytest.mark.parametrize("name", tf_dhm.__all__)
+def test_examples(name: str) -> None:
+    """Each public name is documented, with an example that runs."""
+    value = getattr(tf_dhm, name)
+    tests = doctest.DocTestFinder(recurse=False).find(
+        value, name, globs=vars(sys.modules[value.__module__]).copy()
+    )
+    examples = [example for test in tests for example in test.examples]
+    assert examples
+    assert not any(doctest.SKIP in example.options for example in examples)
+    runner = doctest.DocTestRunner()
+    assert [runner.run(test).failed for test in tests] == [0] * len(tests)
+
+
+def test_example_of_the_package() -> None:
+    assert doctest.testmod(tf_dhm).failed == 0
+    assert doctest.testmod(tf_dhm).attempted > 0
+
+
+def test_types_are_announced() -> None:
+    assert (ROOT / "tf_dhm" / "py.typed").is_file()
+
+
+def test_import_is_quick_and_loads_nothing() -> None:
+    code = (
+        "import sys, time; began = time.perf_counter(); import tf_dhm; took = time.perf_counter() - began\n"
+        "print(took, [name for name in ('numpy', 'cv2', 'av', 'PIL', 'tensorflow') if name in sys.modules])"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+        for _ in range(3)
+    ]
+    outputs = [run.stdout.split(maxsplit=1) for run in runs]
+    assert {loaded.strip() for _, loaded in outputs} == {"[]"}
+    assert min(float(took) for took, _ in outputs) < 0.3
+
+
+def test_a_photo_does_not_load_the_video_reader() -> None:
+    code = (
+        "import sys, numpy as np, tf_dhm\n"
+        "tf_dhm.Aligner().align(np.zeros((9, 9, 3), np.uint8)); print('av' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
+    assert done.stderr == ""
+
+
+def test_a_loaded_model_serves_several_aligners() -> None:
+    model = load_model()
+    boxes: Any = [[2, 2, 30, 30]]
+    first, second = (
+        Aligner(model, passes).align(np.zeros((40, 40, 3), np.uint8), boxes) for passes in (1, 2)
+    )
+    assert len(first) == len(second) == 1
