@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -288,21 +289,31 @@ class Trainer:
         seconds = float(self.seconds) - time.monotonic()
         saved_at = epoch_began = time.monotonic()
         epoch_start, loss_sum = start, float(self.epoch_loss)
+        pending: deque[tuple[int, Tensor]] = deque()  # steps whose loss has not been fetched
+
+        def fetch(kept: int) -> None:
+            nonlocal loss_sum
+            while len(pending) > kept:
+                of_step, tensor = pending.popleft()
+                loss = float(tensor)
+                if not math.isfinite(loss):
+                    raise DivergedError(self._describe_failure(of_step))
+                loss_sum += loss
 
         def save() -> None:
+            fetch(0)  # spoiled weights are not kept
             self.seconds.assign(seconds + time.monotonic())
             self.epoch_loss.assign(loss_sum)
             self.save()
 
         with closing(writer), writer.as_default(), progress:
             for batch in self.own_batches(start, end):
-                loss = float(self.train_step(self.strategy.split(batch)))
-                if not math.isfinite(loss):
-                    raise DivergedError(self._describe_failure(step))
+                pending.append((step, self.train_step(self.strategy.split(batch))))
+                fetch(1)  # not the last one: a GPU would wait for Python between two steps
                 step += 1
                 progress.update()
-                loss_sum += loss
                 if step % self.steps_per_epoch == 0:
+                    fetch(0)
                     # The rate is of this process: a resumed epoch is timed from there.
                     spent = time.monotonic() - epoch_began
                     rate = (step - epoch_start) * self.config.batch_size / spent

@@ -281,6 +281,31 @@ def test_faces_without_depth_train_too(tmp_path: Path) -> None:
     assert all(np.isfinite(weight).all() for weight in trainer.model.get_weights())
 
 
+def test_a_loss_is_fetched_during_the_next_step(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
+    events: list[str] = []
+    real_step = trainer.train_step
+
+    class Loss:
+        def __init__(self, number: int, value: Any) -> None:
+            self.number, self.value = number, value
+
+        def __float__(self) -> float:
+            events.append(f"loss {self.number}")
+            return float(self.value)
+
+    def train_step(batch: Batch) -> Loss:
+        events.append(f"step {len([event for event in events if event.startswith('step')])}")
+        return Loss(int(events[-1].split()[1]), real_step(batch))
+
+    trainer.train_step = train_step
+    trainer.fit(stop_after_steps=STEPS + 1)
+    assert events == [
+        *("step 0", "step 1", "loss 0", "step 2", "loss 1", "step 3", "loss 2", "loss 3"),
+        *("step 4", "loss 4"),
+    ]
+
+
 # Validation
 
 
