@@ -143,6 +143,6 @@ class AlignConfig:
 
     def is_convincing(self, face: Face) -> bool:
         """Whether a face reaches both limits; a face without confidence or score is not held to that one."""
-        return (face.confidence is None or face.confidence >= self.min_confidence) and (
+        return face.is_convincing(self.min_confidence) and (
             face.score is None or face.score >= self.min_score
         )

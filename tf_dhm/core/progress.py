@@ -13,21 +13,28 @@ LOG_SECONDS = 30.0
 
 
 class Progress(tqdm):
-    """A `tqdm` that writes a line every LOG_SECONDS instead of a moving bar if stderr is no terminal.
+    """A `tqdm` that writes lines instead of a moving bar if stderr is no terminal.
 
-    Work that ends earlier leaves no line. Use `print_beside` for lines beside the bar. The arguments are
-    those of `tqdm`.
+    It writes one every LOG_SECONDS, and one at the end unless `leave` is False. Use `print_beside` for lines
+    beside the bar. The arguments are those of `tqdm`.
 
     >>> list(Progress(range(3), unit="file"))
     [0, 1, 2]
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._leaves_line = not sys.stderr.isatty() and options.get("leave", True)
         if not sys.stderr.isatty():
             # `maxinterval` wakes tqdm's monitor, which would shorten the interval.
             options |= {"mininterval": LOG_SECONDS, "maxinterval": LOG_SECONDS, "delay": LOG_SECONDS}
             options |= {"miniters": 1, "leave": False, "dynamic_ncols": False, "ncols": 100}
         super().__init__(*arguments, **options)
+
+    def close(self) -> None:
+        """End the bar; may be called again."""
+        if self._leaves_line and not self.disable:
+            print(self, file=self.fp, flush=True)
+        super().close()
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:

@@ -32,16 +32,24 @@ def test_a_log_file_gets_whole_lines_now_and_then(monkeypatch: pytest.MonkeyPatc
         print_beside(f"photo {number}", sys.stderr)
     lines = [line for line in log.getvalue().replace("\r", "").splitlines() if line]
     bars = [line for line in lines if not line.startswith("photo")]
-    assert 1 <= len(bars) <= 3
+    assert 2 <= len(bars) <= 4
+    assert "10/10" in bars[-1]
     assert all("file/s" in line for line in bars)
     assert [line for line in lines if line.startswith("photo")] == [f"photo {n}" for n in range(10)]
 
 
-def test_short_work_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("options", "lines"), [({}, 1), ({"leave": False}, 0), ({"disable": True}, 0)])
+def test_short_work_leaves_one_line(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, bool], lines: int
+) -> None:
     log = stderr_to_a_file(monkeypatch)
-    with Progress(total=3, unit="face") as bar:
-        bar.update(3)
-    assert log.getvalue().strip() == ""
+    bar = Progress(total=3, unit="face", **options)
+    bar.update(3)
+    bar.close()
+    bar.close()
+    found = [line for line in log.getvalue().replace("\r", "").splitlines() if line]
+    assert len(found) == lines
+    assert all("3/3" in line for line in found)
 
 
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
