@@ -24,7 +24,7 @@ import tf_dhm
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face import geometry, heatmap
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime import crops, detector, drawing, predictor, store, tracking
+from tf_dhm.runtime import crops, detector, drawing, faces, predictor, store, tracking
 from tf_dhm.runtime.tflite import load_runtime
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +49,7 @@ def constants() -> dict[str, Any]:
         "version": tf_dhm.__version__,
         "defaultModel": store.DEFAULT_MODEL,
         "maxPasses": predictor.MAX_PASSES,
+        "minConfidence": faces.MIN_CONFIDENCE,
         "cropScale": geometry.CROP_SCALE,
         "sampling": {
             "maxShrink": crops.MAX_SHRINK,

@@ -59,6 +59,7 @@ def write(folder: Path) -> None:
     shutil.copy(PORTRAIT, folder / "portrait.jpg")
     portrait = read_photo(PORTRAIT).pixels
     save_png(folder / "two_faces.png", two_faces(portrait))
+    save_png(folder / "upside_down.png", portrait[::-1, ::-1])
     save_png(folder / "no_face.png", np.full((200, 300, 3), 127, np.uint8))
     (folder / "broken.jpg").write_bytes(PORTRAIT.read_bytes()[:200])
     frames = moving_face(portrait)
@@ -137,7 +138,7 @@ def expected_photos(folder: Path) -> dict[str, Any]:
     for name in web_models():
         model = str(find_tflite(name, "web"))
         aligner, refined = Aligner(model), Aligner(model, passes=2)
-        for photo in ("portrait.jpg", "two_faces.png", "no_face.png"):
+        for photo in ("portrait.jpg", "two_faces.png", "upside_down.png", "no_face.png"):
             path = folder / photo
             detected = aligner.align(path)
             boxes = [geometry.landmark_box(face.landmarks) for face in detected]

@@ -1,6 +1,6 @@
 /** The page: photos, camera and videos, with faces drawn on a canvas. */
 
-import { Aligner, drawFaces, faceRecord, InputError, Tracker, VERSION } from "../src/index.js";
+import { Aligner, drawFaces, faceRecord, InputError, isConvincing, Tracker, VERSION } from "../src/index.js";
 import type { Face, Part } from "../src/index.js";
 import { decodePhoto, MAX_SIDE } from "../src/image.js";
 import { CONSTANTS } from "../src/constants.js";
@@ -151,7 +151,7 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
         const before = performance.now();
         const found = await requireAligner().align(shown);
         if (source !== photo) return;
-        faces = found;
+        faces = found.filter((face) => isConvincing(face));
         const took = performance.now() - before;
         status.textContent = `${name}: ${plural(faces.length, "face")} in ${took.toFixed(0)} ms`;
         showFaces();

@@ -4,6 +4,7 @@ import { CONSTANTS } from "./constants.js";
 import { FaceDetector } from "./detector.js";
 import type { Detection } from "./detector.js";
 import { InputError } from "./errors.js";
+import { isConvincing } from "./face.js";
 import type { Face, Pose } from "./face.js";
 import {
   checkBox,
@@ -19,7 +20,7 @@ import type { ImageInput, Picture } from "./image.js";
 import { LandmarkModel } from "./model.js";
 import type { Prediction } from "./model.js";
 import { loadNetwork, loadRuntime } from "./network.js";
-import { cutCrop } from "./pixels.js";
+import { cutCrop, turnRound } from "./pixels.js";
 import type { Pixels } from "./pixels.js";
 
 /** "full" finds faces down to 1/20 of the longer side; "short" is several times faster and finds large faces. */
@@ -76,12 +77,25 @@ export class Aligner {
   async align(image: ImageInput, options: AlignOptions = {}): Promise<Face[]> {
     const picture = await this.reader.read(image);
     const scale = picture.pixels.width / picture.width;
-    const places = options.boxes
-      ? options.boxes.map((box) => ({ box: scaleBox(checkInside(box, picture), scale), score: null }))
-      : await this.detectIn(picture.pixels, options.detector);
-    const passes = options.passes ?? (options.boxes || !this.model.canRefine ? 1 : 2);
-    const faces = await this.alignBoxes(picture.pixels, places, passes);
+    const faces = options.boxes
+      ? await this.alignBoxes(
+          picture.pixels,
+          options.boxes.map((box) => ({ box: scaleBox(checkInside(box, picture), scale), score: null })),
+          options.passes,
+        )
+      : await this.alignDetected(picture.pixels, options);
     return scale === 1 ? faces : faces.map((face) => scaleFace(face, 1 / scale));
+  }
+
+  /** The faces that are detected; a picture without a convincing one is searched upside down, too. */
+  private async alignDetected(pixels: Pixels, { detector, passes }: AlignOptions): Promise<Face[]> {
+    const runs = passes ?? (this.model.canRefine ? 2 : 1);
+    const search = async (image: Pixels) =>
+      this.alignBoxes(image, await this.detectIn(image, detector), runs);
+    const faces = await search(pixels);
+    if (faces.some((face) => isConvincing(face))) return faces;
+    const turned = (await search(turnRound(pixels))).filter((face) => isConvincing(face));
+    return turned.length > 0 ? turned.map((face) => turnBack(face, pixels)) : faces;
   }
 
   /** Reads the pixels of a picture at full size, or reduced if it is very large. */
@@ -200,6 +214,14 @@ function scaleCoordinate(value: number, scale: number): number {
 
 function scaleBox(box: Box, scale: number): Box {
   return box.map((value) => scaleCoordinate(value, scale)) as Box;
+}
+
+/** A face that was found upside down, in the picture as it is. */
+function turnBack(face: Face, { width, height }: Pixels): Face {
+  const [x0, y0, x1, y1] = face.box;
+  const landmarks = face.landmarks.map(([x, y, z]): Point => [width - 1 - x, height - 1 - y, z]);
+  const box: Box = [width - 1 - x1, height - 1 - y1, width - 1 - x0, height - 1 - y0];
+  return { ...face, box, landmarks, pose: poseInDegrees(landmarks) };
 }
 
 export function scaleFace(face: Face, scale: number): Face {

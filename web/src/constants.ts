@@ -68,6 +68,7 @@ interface Constants {
   heatmap: { sigma: number; radius: number };
   sampling: { maxShrink: number; maxSupersampling: number };
   maxPasses: number;
+  minConfidence: number;
   detectors: { full: DetectorConstants; short: DetectorConstants };
   detection: {
     minScore: number;
@@ -96,6 +97,9 @@ export const NUM_LANDMARKS = CONSTANTS.meanShape.length;
 
 /** Version of this package, which is that of the Python package. */
 export const VERSION = CONSTANTS.version;
+
+/** Confidence from which a face is convincing. */
+export const MIN_CONFIDENCE = CONSTANTS.minConfidence;
 
 /** Lines through the 68 landmarks: jaw, brows, nose, eyes and lips. */
 export const CONTOURS = CONSTANTS.contours;

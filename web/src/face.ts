@@ -1,5 +1,6 @@
 /** A face of a picture, and its form as JSON. */
 
+import { MIN_CONFIDENCE } from "./constants.js";
 import type { Box, Point } from "./geometry.js";
 
 /** Head rotation in degrees; roll is positive if the head is turned clockwise in the picture. */
@@ -23,6 +24,11 @@ export interface Face {
   visibility: number[] | null;
   /** 0 to 1: how likely the landmarks are right; null for a model without this output. */
   confidence: number | null;
+}
+
+/** Whether the confidence of a face is high enough; a face without one is convincing. */
+export function isConvincing(face: Face, minConfidence = MIN_CONFIDENCE): boolean {
+  return face.confidence === null || face.confidence >= minConfidence;
 }
 
 /** The JSON form of a face, the same as that of the Python package. */

@@ -12,13 +12,13 @@
 
 export { Aligner } from "./aligner.js";
 export type { AlignerOptions, AlignOptions, DetectorKind } from "./aligner.js";
-export { CONTOURS, MIRROR, NUM_LANDMARKS, TRIANGLES, VERSION } from "./constants.js";
+export { CONTOURS, MIN_CONFIDENCE, MIRROR, NUM_LANDMARKS, TRIANGLES, VERSION } from "./constants.js";
 export type { SmoothingConfig, TrackingConfig } from "./constants.js";
 export type { Detection } from "./detector.js";
 export { drawFaces } from "./drawing.js";
 export type { Part } from "./drawing.js";
 export { InputError } from "./errors.js";
-export { faceRecord } from "./face.js";
+export { faceRecord, isConvincing } from "./face.js";
 export type { Face, FaceRecord, Pose } from "./face.js";
 export type { Box, Point } from "./geometry.js";
 export type { ImageInput } from "./image.js";

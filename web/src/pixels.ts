@@ -11,6 +11,13 @@ export interface Pixels {
   readonly height: number;
 }
 
+/** A picture upside down. */
+export function turnRound({ data, width, height }: Pixels): Pixels {
+  const from = new Uint32Array(data.buffer, data.byteOffset, width * height);
+  const turned = from.slice().reverse();
+  return { data: new Uint8ClampedArray(turned.buffer), width, height };
+}
+
 /** A crop and the map from its pixels to those of the picture. */
 export interface Crop {
   /** size x size x 3 RGB. */

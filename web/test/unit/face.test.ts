@@ -2,11 +2,13 @@
 
 import { expect, test } from "vitest";
 
+import { MIN_CONFIDENCE } from "../../src/constants.js";
 import { drawFaces } from "../../src/drawing.js";
-import { faceRecord } from "../../src/face.js";
+import { faceRecord, isConvincing } from "../../src/face.js";
 import type { Face } from "../../src/face.js";
 import { LandmarkModel } from "../../src/model.js";
 import type { Network } from "../../src/network.js";
+import { turnRound } from "../../src/pixels.js";
 import { expected } from "../data.js";
 
 const [model] = Object.values(expected.photos) as any[];
@@ -21,6 +23,20 @@ test("the record is rounded and leaves out what a face does not have", () => {
   const bare = faceRecord({ ...face, id: 7, visibility: null, confidence: null, score: null });
   expect(Object.keys(bare)).toEqual(["id", "box", "score", "pose", "landmarks"]);
   expect(bare.score).toBeNull();
+});
+
+test("a face is convincing from a confidence on, or without one", () => {
+  expect(isConvincing({ ...face, confidence: MIN_CONFIDENCE })).toBe(true);
+  expect(isConvincing({ ...face, confidence: MIN_CONFIDENCE - 0.01 })).toBe(false);
+  expect(isConvincing({ ...face, confidence: 0.3 }, 0.2)).toBe(true);
+  expect(isConvincing({ ...face, confidence: null })).toBe(true);
+});
+
+test("a picture upside down", () => {
+  const data = new Uint8ClampedArray([1, 2, 3, 4, 5, 6, 7, 8]);
+  const turned = turnRound({ data, width: 1, height: 2 });
+  expect([...turned.data]).toEqual([5, 6, 7, 8, 1, 2, 3, 4]);
+  expect([turned.width, turned.height]).toEqual([1, 2]);
 });
 
 /** A canvas context that counts what is done to it. */
