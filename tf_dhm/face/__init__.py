@@ -8,6 +8,7 @@ __all__ = [
     "geometry",
     "heatmap",
     "mean_face",
+    "mediapipe",
     "metrics",
     "morphable",
     "parameters",
