@@ -28,7 +28,7 @@ from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import constant_heatmap
 from tf_dhm.networks.quality import (
     GOOD_NME,
-    Answers,
+    CropFeatures,
     QualityConfig,
     QualityHead,
     fit_head,
@@ -277,14 +277,16 @@ class FeatureFinder:
         return landmarks.astype(np.float32), found["features"].numpy()
 
 
-def answer_crops(finder: FeatureFinder, batches: Iterable[QualityCrops]) -> Answers:
+def answer_crops(finder: FeatureFinder, batches: Iterable[QualityCrops]) -> CropFeatures:
     """What a network finds in crops, beside what is known of them."""
 
-    def answers(crops: QualityCrops, found: NDArray[np.float32], features: NDArray[np.float32]) -> Answers:
+    def answers(
+        crops: QualityCrops, found: NDArray[np.float32], features: NDArray[np.float32]
+    ) -> CropFeatures:
         with_face = np.isfinite(crops.landmarks[:, 0, 0])
         right = np.zeros(len(found), bool)
         right[with_face] = metrics.nme(found[with_face], crops.landmarks[with_face]) <= GOOD_NME
-        return Answers(features, crops.visibility, right, crops.kind)
+        return CropFeatures(features, crops.visibility, right, crops.kind)
 
     parts = []
     for number, crops in enumerate(batches):
@@ -292,7 +294,7 @@ def answer_crops(finder: FeatureFinder, batches: Iterable[QualityCrops]) -> Answ
         parts.append(answers(crops, found, features))
         if number % SECOND_PASS_EVERY == 0:
             parts.append(answers(crops, *finder(crops.images, found)))
-    return Answers.join(parts)
+    return CropFeatures.join(parts)
 
 
 def fit_quality(
@@ -331,7 +333,7 @@ def fit_quality(
     return head, measure_quality(head, others)
 
 
-def measure_quality(head: QualityHead, answers: Answers) -> dict[str, Any]:
+def measure_quality(head: QualityHead, answers: CropFeatures) -> dict[str, Any]:
     """How well visibility and confidence tell apart what is known of crops.
 
     Returns:
@@ -342,7 +344,7 @@ def measure_quality(head: QualityHead, answers: Answers) -> dict[str, Any]:
         `confidence_auc_<kind>`, right faces of the kind "face" against crops of a kind that hold
         none. None where there are not both.
     """
-    found = {key: value.numpy() for key, value in head.answer(tf.constant(answers.features)).items()}
+    found = {key: value.numpy() for key, value in head.predict(tf.constant(answers.features)).items()}
     summary: dict[str, Any] = {}
     if "visibility" in found:
         faces = answers.kind == "face"

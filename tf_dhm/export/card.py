@@ -113,9 +113,9 @@ def model_card(
 
 
 def changes_of_network(description: Description) -> str:
-    """In what a network differs from its preset's, as " with cnn_multiplier 2.0"; empty where it does not.
+    """Differences from the preset's network, such as " with cnn_multiplier 2.0"; empty if there are none.
 
-    A preset that is not known any more has nothing to be compared with.
+    A preset that no longer exists gives no differences.
     """
     preset = PRESETS.get(description.preset)
     if preset is None or preset.model == description.model:
@@ -125,7 +125,7 @@ def changes_of_network(description: Description) -> str:
 
 
 def training_lines(description: Description, head: QualityHead | None) -> list[str]:
-    """What a card says of the runs that a model comes from, the last one first."""
+    """Lines of a card on the runs that a model comes from, the last one first."""
     runs = [asdict(description)]
     while runs[-1].get("initialized_from"):
         runs.append(runs[-1]["initialized_from"])
@@ -142,7 +142,7 @@ def training_lines(description: Description, head: QualityHead | None) -> list[s
             f"({first['machine']}), `{first['command']}`."
         )
         if head:
-            lines.append(f"- The head for {head.measures} alone was fitted anew: `{description.command}`")
+            lines.append(f"- The head for {head.measures} alone was fitted again: `{description.command}`")
     else:
         lines.append(
             f"- Training: {description.faces_seen:,} faces seen in {description.hours:.2f} hours "
@@ -157,7 +157,7 @@ def training_lines(description: Description, head: QualityHead | None) -> list[s
 
 
 def accuracy_lines(metrics: dict[str, Any]) -> list[str]:
-    """What a card says of accuracy: a row for each title."""
+    """Lines of a card on accuracy: a row for each title."""
     lines = [
         "",
         "## Accuracy",
@@ -178,7 +178,7 @@ def accuracy_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def quality_lines(measures: dict[str, Any]) -> list[str]:
-    """What a card says of confidence and, where they were measured, of visibility."""
+    """Lines of a card on confidence and, if it was measured, visibility."""
     visibility = "visibility_auc" in measures
     lines = [
         "",
@@ -186,7 +186,7 @@ def quality_lines(measures: dict[str, Any]) -> list[str]:
         "",
         "On `val`, whose faces were not fitted to; AUC is the area under the ROC curve, accuracy is "
         "balanced and at 0.5. "
-        + ("Visibility: against the flags of the dataset, where it has some. " if visibility else "")
+        + ("Visibility: against the flags of the dataset, if it has any. " if visibility else "")
         + f"Confidence: that a crop holds a face whose landmarks are right (NME up to {GOOD_NME:.0f} %). "
         "Crops without one are made of the same photos (face turned, shifted or scaled far, tiles "
         "shuffled, face painted over) or drawn (backgrounds of the renderer, one colour, noise).",

@@ -1,4 +1,4 @@
-"""What a SavedModel says about itself: `description.json`, written when it is exported."""
+"""The description of a SavedModel: `description.json`, written when it is exported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DESCRIPTION_FILE = Path("assets.extra") / "description.json"
 
 @dataclass(frozen=True)
 class Description:
-    """What a SavedModel says of itself.
+    """How a SavedModel was made, and how it scored on `val`.
 
     Attributes:
         preset: name of the preset it was built from.
@@ -30,7 +30,7 @@ class Description:
         machine: CPU or GPU and threads of the training.
         val: metrics on the `val` split.
         initialized_from: description of the model that training began with.
-        quality: measures of visibility and confidence on held-out faces; None where it gives neither.
+        quality: measures of visibility and confidence on held-out faces; None if it gives neither.
     """
 
     preset: str

@@ -34,7 +34,7 @@ def promote(
         model_folder: savedmodels/<name>; made if needed.
         metrics: measured test results, title -> metrics of `metrics.summarize`, for the card.
         finish: given the new version folder before it has its name, to put more files into it.
-        renew: save the weights anew, with the signatures of this version of the project.
+        renew: save the weights again, with the signatures of this version of the project, instead of copying.
 
     Returns:
         The new version folder.
@@ -42,7 +42,7 @@ def promote(
     version_dir = find_savedmodel(source)
     description = read_description(version_dir)
     target = next_version(model_folder)
-    accuracy_lines(metrics)  # first, so that results which do not fit a card leave no version behind
+    accuracy_lines(metrics)  # first, results that do not fit a card then leave no version behind
     with atomic_write(target) as folder:
         if renew:
             head = read_head(version_dir)

@@ -43,13 +43,13 @@ class LandmarkModule(tf.Module):
             middle = tf.constant([(size - 1) / 2.0] * 2 + [0.0])
             landmarks = found["landmarks"] * (size / 2.0) + middle
             outputs = {"landmarks": landmarks, "pose": serving_graph.pose(landmarks)}
-            return outputs if quality is None else outputs | quality.answer(found["features"])
+            return outputs if quality is None else outputs | quality.predict(found["features"])
 
         crops = tf.TensorSpec([None, size, size, 3], tf.uint8, name="crops")
         landmarks = tf.TensorSpec([None, geometry.NUM_LANDMARKS, 3], tf.float32, name="initial_landmarks")
         photos = tf.TensorSpec([None], tf.string, name="photos")
         boxes = tf.TensorSpec([None, 4], tf.float32, name="boxes")
-        # Closures and not attributes: what is an attribute is saved with all its parts.
+        # Closures, not attributes: an attribute is saved with all its parts.
         self.serve = tf.function(lambda crops: find(crops, tf.constant(constant)), input_signature=[crops])
         self.refine = tf.function(
             lambda crops, initial_landmarks: find(crops, draw(initial_landmarks)),
@@ -86,7 +86,7 @@ def save_model(
         try:
             write_model(weights, config, description, folder, head)
         except tf.errors.OpError as error:  # a full disk
-            raise InputError(f"{version_dir}: found that it cannot be written: {error.message}") from error
+            raise InputError(f"{version_dir}: cannot be written: {error.message}") from error
 
 
 def write_model(
@@ -117,7 +117,7 @@ def read_weights(model_dir: Path) -> list[NDArray[np.float32]]:
 
 
 def read_head(model_dir: Path) -> QualityHead | None:
-    """The head of an exported model; None where it has none."""
+    """The head of an exported model; None if it has none."""
     read_description(model_dir)
     loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
     weights = getattr(loaded, "quality_weights", None)

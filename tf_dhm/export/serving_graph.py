@@ -23,7 +23,7 @@ MAX_DECODED = 10 * MAX_PIXELS
 MAX_BOX_SIDE = 2.0**20
 """Longest side of a box in pixels; beyond it positions of samples would overflow."""
 HEADER_BYTES = 65536
-"""Where the EXIF orientation and the transparency of a photo are looked for."""
+"""Part of a photo in which its EXIF orientation and transparency are searched."""
 PARALLEL_PHOTOS = 2
 """Photos of one request that are decoded at a time: bounds its memory."""
 
@@ -42,7 +42,7 @@ def pose(landmarks: Tensor) -> Tensor:
         landmarks: (B, 68, 3) float32 pixels.
 
     Returns:
-        (B, 3) float32 pitch, yaw, roll; NaN where a landmark is not finite.
+        (B, 3) float32 pitch, yaw, roll; NaN if a landmark is not finite.
     """
     flip = np.array([1.0, -1.0, 1.0])
     source = mean_shape() * flip
@@ -95,7 +95,7 @@ def align_photos(
 
     dataset = tf.data.Dataset.from_tensor_slices((tf.range(count), photos, boxes))
     dataset = dataset.map(cut, num_parallel_calls=PARALLEL_PHOTOS).ignore_errors()
-    # One more, so that there is a batch where none could be read: convolutions need not work without.
+    # One more, so that there is a batch if no photo could be read: convolutions need not work on none.
     crop, square = tf.zeros([size, size, 3], tf.uint8), tf.ones([3], tf.float64)
     last = tf.data.Dataset.from_tensors((count, crop, square))
     dataset = dataset.concatenate(last).batch(tf.cast(count, tf.int64) + 1)
@@ -109,7 +109,7 @@ def align_photos(
     half = np.array([(size - 1) / 2.0] * 2 + [0.0])
     landmarks = (tf.cast(outputs["landmarks"], tf.float64) - half) * scale + middle
     outputs = {**outputs, "landmarks": tf.cast(landmarks, tf.float32)}
-    # Row of each photo among the outputs; behind the last of them where it has none.
+    # Row of each photo among the outputs; after the last of them if it has none.
     rows = tf.tensor_scatter_nd_update(tf.fill([count], found), index[:, None], tf.range(tf.size(index)))
 
     def scatter(output: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def cut_crop(photo: Tensor, box: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def sample(
     centre: Tensor, side: Tensor, samples: Tensor, length: Tensor, is_x: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Where a crop samples an axis of a photo, in the fixed point of OpenCV's `warpAffine`.
+    """Positions at which a crop samples an axis of a photo, in the fixed point of OpenCV's `warpAffine`.
 
     Args:
         centre, side: of the crop's square, () float64 pixels.
@@ -220,11 +220,11 @@ def decode(photo: Tensor) -> tuple[Tensor, Tensor]:
         photo: () string.
 
     Returns:
-        pixels as stored, (H, W, 3 or, where some may be transparent, 4) uint8, and the EXIF
+        pixels as stored, (H, W, 3 or, if some may be transparent, 4) uint8, and the EXIF
         orientation, () int32, 1 to 8.
 
     Raises:
-        InvalidArgumentError: when run, on what is no JPEG or PNG, or too large.
+        InvalidArgumentError: when run, if the photo is no JPEG or PNG, or too large.
     """
     head = tf.io.decode_raw(tf.strings.substr(photo, 0, HEADER_BYTES), tf.uint8)
     is_jpeg = tf.strings.substr(photo, 0, len(JPEG_START)) == JPEG_START
@@ -233,7 +233,7 @@ def decode(photo: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decode_jpeg(photo: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (H, W, 3) of a JPEG, and where its EXIF data begin in `head`."""
+    """Pixels (H, W, 3) of a JPEG, and the position of its EXIF data in `head`."""
     shape = tf.io.extract_jpeg_shape(photo)
     content = tf.io.decode_raw(photo, tf.uint8)
     scans = tf.math.count_nonzero((content[:-1] == 0xFF) & (content[1:] == 0xDA))
@@ -245,7 +245,7 @@ def decode_jpeg(photo: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decode_png(photo: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (H, W, 3 or 4) of a PNG, and where its EXIF data begin in `head`."""
+    """Pixels (H, W, 3 or 4) of a PNG, and the position of its EXIF data in `head`."""
     start = tf.strings.substr(photo, 0, len(PNG_START))
     with tf.control_dependencies([tf.debugging.Assert(start == PNG_START, ["found no JPEG or PNG"])]):
         width, height = (number(head, len(PNG_START) + offset, 4) for offset in (0, 4))
@@ -270,7 +270,7 @@ def check_size(height: Tensor, width: Tensor, scans: Tensor) -> Tensor:
 
 
 def find_bytes(content: Tensor, pattern: Any) -> Tensor:
-    """The place behind the first occurrence of bytes, () int32; -1 if there is none.
+    """The position after the first occurrence of bytes, () int32; -1 if there is none.
 
     Args:
         content: (N,) uint8.
@@ -286,7 +286,7 @@ def find_bytes(content: Tensor, pattern: Any) -> Tensor:
 
 
 def exif_orientation(head: Tensor, start: Tensor) -> Tensor:
-    """The orientation that EXIF data state, () int32; 1 where they state none.
+    """The orientation that EXIF data state, () int32; 1 if they state none.
 
     Args:
         head: (N,) uint8, the first bytes of a photo.

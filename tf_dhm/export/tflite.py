@@ -1,11 +1,11 @@
 """Convert exported SavedModels to TFLite.
 
-The network is put together anew for inference, exactly equal to the SavedModel, so that nothing is
-computed for each face that could be computed once:
+The network is built again for inference, exactly equal to the SavedModel, so that constants are computed
+once and not for each face:
 
 - The stem's convolution is linear, so that of the scaled image, conv(x / 127.5 - 1), is
   conv(x) / 127.5 + conv(-1): the scale goes into its kernel, with that of the batch normalisation
-  behind it, and conv(-1) (which is not the same everywhere, for the borders are padded with zeros)
+  after it, and conv(-1) (which is not the same everywhere, as the borders are padded with zeros)
   is a constant map, as is the share of the DHM. Both are one constant, stored once.
 - Pixels of the crop are put into the last dense layer.
 - Dense layers are convolutions of one pixel, whose weights are quantised channel by channel.
@@ -71,7 +71,7 @@ class InferenceModule(tf.Module):
     """A trained network with its signatures for TFLite.
 
     serving_default: `crops` (B, S, S, 3) -> `landmarks` (B, 68, 3) crop pixels and, with a head,
-    `confidence` (B,) and, where that gives it, `visibility` (B, 68). refine: `crops` and `heatmap`
+    `confidence` (B,) and, if the head has it, `visibility` (B, 68). refine: `crops` and `heatmap`
     (B, S, S, 3) float32, the DHM of the initial landmarks -> the same; only where the network sees a
     heat map.
 
@@ -102,7 +102,7 @@ class InferenceModule(tf.Module):
         def finish(features: Tensor) -> dict[str, Tensor]:
             pooled = body(features, training=False)  # (B, 1, 1, C)
             outputs = pooled if hidden is None else tf.nn.relu(dense(pooled, hidden))
-            # Of constant shape but for the batch: shapes that are computed keep XNNPACK away.
+            # A constant shape except for the batch: XNNPACK does not take computed shapes.
             found = {"landmarks": tf.reshape(dense(outputs, last), [-1, geometry.NUM_LANDMARKS, 3])}
             return found if head is None else found | judge(pooled, head)
 
@@ -202,7 +202,7 @@ def convert(
         name: of the model in the files' names; None: that of its folder.
 
     Returns:
-        kind -> what is in its file.
+        kind -> the contents of its file.
 
     Raises:
         InputError: no Fast DHM of this project, an unknown kind, crops that do not fit, or none
@@ -304,7 +304,7 @@ def convert_saved(
 
 @contextmanager
 def shown_on_error() -> Iterator[None]:
-    """Keep back what native code prints, and show it only where this ends with an error.
+    """Keep back what native code prints, and show it only if this ends with an error.
 
     The converter lists the operations of every network on standard error; no option stops it.
     """

@@ -133,7 +133,7 @@ def landmark_box(landmarks: ArrayLike) -> Array:
 
 
 def check_box(box: ArrayLike) -> Array:
-    """Return `box` as (..., 4) float64, or raise InputError where it has no area."""
+    """Return `box` as (..., 4) float64, or raise InputError if it has no area."""
     array = np.asarray(box, np.float64)
     if array.shape[-1:] != (4,):
         raise InputError(f"box: found shape {array.shape}, expected (..., 4) as x0, y0, x1, y1")
@@ -205,7 +205,7 @@ def invert_affine(matrix: ArrayLike) -> Array:
 
 
 def transform_landmarks(matrix: ArrayLike, landmarks: ArrayLike) -> Array:
-    """Apply similarity maps to landmarks; z, where there, is scaled by their scale.
+    """Apply similarity maps to landmarks; z, if given, is scaled by their scale.
 
     Args:
         matrix: (..., 2, 3), a scaled rotation and a shift.

@@ -42,7 +42,7 @@ def diffusion_heatmap(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     side = size + 2 * MARGIN
     heatmap = np.zeros((side, side * 3), np.float32)
     for (x, y), patch in zip(corners[touching].tolist(), patches, strict=True):
-        # Not `maximum.at` over all pixels at once, which takes three times as long.
+        # `maximum.at` over all pixels at once takes three times as long.
         region = heatmap[y : y + PATCH, 3 * x : 3 * (x + PATCH)]
         np.maximum(region, patch, out=region)
     return np.ascontiguousarray(heatmap.reshape(side, side, 3)[MARGIN:-MARGIN, MARGIN:-MARGIN])

@@ -1,4 +1,4 @@
-"""The mean face: the initial shape of which Fast DHM's heat map is drawn, and the reference of poses."""
+"""The mean face: the initial shape from which Fast DHM's heat map is drawn, and the reference of poses."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def nme(predicted: ArrayLike, truth: ArrayLike) -> Array:
         truth: (..., N, 2 or 3) pixels of the same image.
 
     Returns:
-        (...) float64 percent; NaN where a predicted landmark is NaN.
+        (...) float64 percent; NaN if a predicted landmark is NaN.
 
     Raises:
         InputError: numbers of faces or landmarks differ, or a true box has no area.
@@ -53,7 +53,7 @@ def nme(predicted: ArrayLike, truth: ArrayLike) -> Array:
 
 
 def yaw_bins(yaw: ArrayLike) -> NDArray[np.intp]:
-    """The bin of each |yaw|: 0, 1, 2 as in YAW_BINS, UNKNOWN_BIN where yaw is NaN.
+    """The bin of each |yaw|: 0, 1, 2 as in YAW_BINS, UNKNOWN_BIN if yaw is NaN.
 
     Args:
         yaw: (...) degrees, as labelled: not wrapped.
@@ -185,7 +185,7 @@ def summarize_pose(errors: ArrayLike) -> dict[str, float | int | None]:
 
 
 def headline(summary: Mapping[str, Any]) -> float:
-    """The one figure of a `summarize`d set, percent: mean of the bins, of all faces where a bin is empty."""
+    """The headline of a `summarize`d set in percent: mean of the bins, or of all faces if a bin is empty."""
     mean = summary["nme_mean_of_bins"]
     return float(summary["nme_mean"] if mean is None else mean)
 

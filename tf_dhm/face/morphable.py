@@ -35,15 +35,15 @@ class MorphableModel:
     """A linear 3-D model of the face: mean, identity and expression components, landmarks.
 
     Attributes:
-        name: where it comes from.
+        name: source of the model, for messages.
         mean: (V, 3), x right, y up, z to the viewer, in the model's own unit of length.
         identity: (199, V, 3) per unit of p_id.
         expression: (29, V, 3) per unit of p_exp.
         identity_std: (199,) standard deviations of p_id.
         expression_std: (29,) standard deviations of p_exp.
         landmarks: (68,) int32 vertices.
-        triangles: (T, 3) int32 vertices; none where only the landmarks are known.
-        region: (V,) uint8, an index into `region_names`; empty where there are none.
+        triangles: (T, 3) int32 vertices; empty if only the landmarks are known.
+        region: (V,) uint8, an index into `region_names`; empty if the model has none.
         region_names: names of the regions.
     """
 

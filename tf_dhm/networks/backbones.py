@@ -16,7 +16,7 @@ Backbone = Callable[[ModelConfig, Tensor, Tensor], Tensor]
 layers = tf.keras.layers
 
 WIDTH_MULTIPLE = 8
-"""Widths are multiples of this: what the vector units of a CPU like."""
+"""Widths are multiples of this, which suits the vector units of CPUs."""
 
 
 def scaled_width(channels: int, multiplier: float) -> int:
@@ -49,10 +49,10 @@ def separable(config: ModelConfig, image: Tensor, heatmap: Tensor) -> Tensor:
 
 
 def reduced_vgg(config: ModelConfig, image: Tensor, heatmap: Tensor) -> Tensor:
-    """VGG without its dense layers: 3 x 3 convolutions, max pooling behind the stem and each stage.
+    """VGG without its dense layers: 3 x 3 convolutions, max pooling after the stem and each stage.
 
-    Normalised behind every convolution, as the other CNNs here and unlike VGG itself: the paper
-    begins with random weights and does not say.
+    Unlike VGG it is normalised after every convolution, as the other CNNs here: the paper trains from
+    random weights and does not say.
     """
     x = stem(config, image, heatmap, 3, 1)
     x = layers.MaxPooling2D(name="stem_pooling")(x)
@@ -72,8 +72,8 @@ def stacked_hourglasses(config: ModelConfig, image: Tensor, heatmap: Tensor) -> 
     """Stacked hourglasses (Newell et al., ECCV 2016), and pooling down to the size of their waist.
 
     7 x 7 convolution with stride 2, residual modules, max pooling: a quarter of the image's side.
-    Each hourglass adds what it finds to its input. Nothing is predicted between them: the shape
-    is of the whole network.
+    Each hourglass adds its output to its input. There is no prediction between them: the shape is that
+    of the whole network.
     """
     (first, first_blocks), (channels, blocks) = stages(config)
 
@@ -111,7 +111,7 @@ def stacked_hourglasses(config: ModelConfig, image: Tensor, heatmap: Tensor) -> 
 
 
 def residual_module(x: Tensor, channels: int, name: str) -> Tensor:
-    """A bottleneck, normalised in front (He et al., ECCV 2016): (B, H, W, C) -> (B, H, W, channels)."""
+    """A bottleneck that normalises first (He et al., ECCV 2016): (B, H, W, C) -> (B, H, W, channels)."""
     skip = x if x.shape[-1] == channels else layers.Conv2D(channels, 1, name=f"{name}_skip")(x)
     narrow = channels // 2
     for part, (width, size) in enumerate(((narrow, 1), (narrow, 3), (channels, 1)), start=1):

@@ -17,11 +17,11 @@ class ModelConfig:
     Attributes:
         input_size: side of the square crop in pixels.
         stem_channels: channels of the first convolution (3 x 3 with stride 2; of "vgg" 3 x 3
-            with stride 1 and pooling behind it; of "hourglass" 7 x 7 with stride 2).
+            with stride 1 followed by pooling; of "hourglass" 7 x 7 with stride 2).
         stage_channels: channels of the stages. "separable": each begins with a stride-2 block;
             "vgg": each ends with pooling; "hourglass": two, of the residual modules before the
             pooling and of the hourglasses.
-        stage_blocks: blocks behind the first one of each stage: residual separable blocks,
+        stage_blocks: blocks after the first one of each stage: residual separable blocks,
             convolutions, or residual modules (in the second stage of "hourglass", at each place
             of an hourglass).
         cnn_multiplier: multiplies stem_channels and stage_channels ("x n" of the paper).
@@ -31,16 +31,16 @@ class ModelConfig:
         recurrent_steps: steps of the recurrent module; 0 leaves it out.
         hidden_units: width of a hidden dense layer before the output; 0 for none.
         heatmap_input: stack the DHM channels on the image.
-        family: "fast_dhm", where the recurrent module evolves the features of one pass of the
-            CNN (Eq. 7), or "dhm", where it evolves a state, of which the heat map of the next
-            step is drawn (Algorithm 1). The options below are for "dhm" alone.
+        family: "fast_dhm", whose recurrent module evolves the features of one pass of the CNN
+            (Eq. 7), or "dhm", whose recurrent module evolves a state, from which the heat map of the
+            next step is drawn (Algorithm 1). The options below are for "dhm" alone.
         backbone: the CNN: "separable" (that of Fast DHM), "vgg" or "hourglass".
         cell: the recurrent cell: "vanilla" (Eq. 4) or "lstm"; "fast" is that of Fast DHM.
-        state: what evolves: the 234 "parameters" of Eq. 2 or the 204 coordinates of the
+        state: the state that evolves: the 234 "parameters" of Eq. 2 or the 204 coordinates of the
             "landmarks".
         landmarks_input: give x and y of the present landmarks to the cell.
-        hourglasses: how many are stacked.
-        hourglass_depth: times that an hourglass halves the size.
+        hourglasses: number of stacked hourglasses.
+        hourglass_depth: number of times that an hourglass halves the size.
         morphable: the 3-D face of the state "parameters": "open_face", a file of
             `MorphableModel.save`, or a folder with a Basel Face Model.
     """

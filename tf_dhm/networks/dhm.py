@@ -1,4 +1,4 @@
-"""DHM (Algorithm 1): a state that evolves, and its heat map that is drawn anew at every step.
+"""DHM (Algorithm 1): a state that evolves, with its heat map drawn again at every step.
 
     h_{t+1} = tanh(W_ih C(I, map_t) + W_hh h_t)        (Eq. 4; or an LSTM)
     p_{t+1} = p_t + W_ho h_{t+1}
@@ -41,7 +41,7 @@ CELLS = {"vanilla": layers.SimpleRNNCell, "lstm": layers.LSTMCell}
 
 @lru_cache(maxsize=2)
 def find_morphable(source: str) -> StandardisedModel:
-    """The 3-D face that `ModelConfig.morphable` names; InputError where there is none."""
+    """The 3-D face that `ModelConfig.morphable` names; InputError if there is none."""
     if source == OPEN_FACE:
         return standardise(MorphableModel.open_face())
     path = Path(source)
@@ -57,7 +57,7 @@ def build_dhm(config: ModelConfig) -> tf.keras.Model:
     initial, project = state_layers(config)
     draw = DiffusionHeatMap(size, name=DRAW)
     to_unit = layers.Rescaling(2.0 / size, _offset(1.0 / size - 1.0), dtype="float32", name="output")
-    # An untrained network is to answer about the mean face. Parameters vary by 1, landmarks by 0.1.
+    # An untrained network predicts about the mean face. Parameters vary by 1, landmarks by 0.1.
     variance = 0.01 if config.state == "parameters" else 0.0001
     increment = layers.Dense(  # W_ho
         len(initial.values),
@@ -106,7 +106,7 @@ def build_cnn(config: ModelConfig) -> tf.keras.Model:
 
 
 def state_layers(config: ModelConfig) -> tuple[InitialState, Callable[[Tensor], Tensor]]:
-    """The layer that gives p_0, and what makes of a state the landmarks (B, 68, 3) in pixels."""
+    """The layer of p_0, and the function from a state to the landmarks (B, 68, 3) in pixels."""
     size = config.input_size
     if config.state == "parameters":
         initial = InitialState([0.0] * NUM_PARAMETERS, dtype="float32", name="initial_state")

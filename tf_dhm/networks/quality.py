@@ -1,13 +1,13 @@
 """Visibility and confidence: a small head on the last features of a trained network.
 
-The head is fitted behind the training, on the features that the finished network gives of crops
-with and without a face. The network itself is not touched: its landmarks stay what they were.
+The head is fitted after the training, to the features of the finished network for crops with and
+without a face. The network itself is not changed, nor are its landmarks.
 
 - visibility (B, 68) in [0, 1]: how likely each point is to be seen, neither turned away nor covered;
-  left out where no flag of the dataset says which points are.
+  left out if the dataset has no flags of visibility.
 - confidence (B,) in [0, 1]: how likely the crop is to hold a face whose landmarks are right, within
-  a mean error of GOOD_NME percent of its box; it falls where there is no face, and where there is
-  one that is framed so badly that the network does not find it.
+  a mean error of GOOD_NME percent of its box; it falls if there is no face, or one
+  that is framed so badly that the network does not find it.
 """
 
 from __future__ import annotations
@@ -72,20 +72,20 @@ class QualityHead:
 
     @classmethod
     def of(cls, weights: Sequence[Any]) -> QualityHead:
-        """The head that has these `weights`."""
+        """The head with these `weights`."""
         narrow, confidence = weights[:2], weights[-2:]
         visibility = weights[2:-2] or (None, None)
         return cls(*narrow, *visibility, *confidence)
 
     @property
     def weights(self) -> tuple[Any, ...]:
-        """Those it has, in the order of the fields."""
+        """The weights, in the order of the fields."""
         every = (getattr(self, field.name) for field in fields(self))  # not copies, as of `astuple`
         return tuple(weight for weight in every if weight is not None)
 
     @property
     def measures(self) -> str:
-        """What it gives, in words."""
+        """Names of the outputs, for a model card."""
         return "confidence" if self.visibility_kernel is None else "visibility and confidence"
 
     @property
@@ -94,7 +94,7 @@ class QualityHead:
         return sum(int(np.prod(weight.shape)) for weight in self.weights)
 
     def logits(self, features: Tensor) -> dict[str, Tensor]:
-        """(B, F) -> logits of `visibility` (B, 68), where it gives them, and of `confidence` (B,)."""
+        """(B, F) -> logits of `visibility` (B, 68), if the head has it, and of `confidence` (B,)."""
         narrow = tf.nn.relu(features @ self.narrow_kernel + self.narrow_bias)
         both = tf.concat([features, narrow], -1)
         found = {"confidence": (both @ self.confidence_kernel + self.confidence_bias)[:, 0]}
@@ -102,17 +102,17 @@ class QualityHead:
             found["visibility"] = narrow @ self.visibility_kernel + self.visibility_bias
         return found
 
-    def answer(self, features: Tensor) -> dict[str, Tensor]:
-        """(B, F) -> `visibility` (B, 68), where it gives it, and `confidence` (B,) in [0, 1]."""
+    def predict(self, features: Tensor) -> dict[str, Tensor]:
+        """(B, F) -> `visibility` (B, 68), if the head has it, and `confidence` (B,) in [0, 1]."""
         return {name: tf.sigmoid(logits) for name, logits in self.logits(features).items()}
 
 
 def network_with_features(network: tf.keras.Model) -> tf.keras.Model:
-    """A network of `build_model` that shows its last features, too; it shares the weights.
+    """A network of `build_model` with its last features as a second output; it shares the weights.
 
-    They are the pooled features of Fast DHM, in front of its dense layers, where more is left of
-    what is no face than behind the hidden one; of a network that evolves a state, what the last
-    increment is made of.
+    Those of Fast DHM are the pooled features before its dense layers, which tell a face from other
+    things better than those after the hidden layer; those of a network that evolves a state are the input
+    of its last increment.
 
     Returns:
         A model of the same inputs: `landmarks` (B, 68, 3) in the network's unit, `features` (B, F).
@@ -123,8 +123,8 @@ def network_with_features(network: tf.keras.Model) -> tf.keras.Model:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a network gave of crops, and what is known of them: N crops, F features.
+class CropFeatures:
+    """Features of N crops, and labels of these crops.
 
     features (N, F) float32; visibility (N, 68) uint8 flags; right (N,) bool: whether the crop holds a
     face whose landmarks are right; kind (N,) of the crops, for a report.
@@ -136,25 +136,25 @@ class Answers:
     kind: NDArray[np.str_]
 
     @classmethod
-    def join(cls, parts: Iterable[Answers]) -> Answers:
+    def join(cls, parts: Iterable[CropFeatures]) -> CropFeatures:
         found = zip(*([getattr(part, f.name) for f in fields(cls)] for part in parts), strict=True)
         return cls(*(np.concatenate(columns) for columns in found))
 
 
-def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
+def fit_head(crops: CropFeatures, config: QualityConfig) -> QualityHead:
     """Fit a head to features by the cross entropy of flags and of rightness.
 
-    The features are standardised for the fit; the result takes them as they are. It gives no
-    visibility where no flag is known.
+    The features are standardised for the fit; the fitted head takes raw features. It has no
+    visibility if no flag is known.
     """
     tf.keras.utils.set_random_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    mean, deviation = answers.features.mean(0), answers.features.std(0) + 1e-3
-    scaled = tf.constant((answers.features - mean) / deviation)
-    labelled = tf.constant((answers.visibility != UNLABELLED).astype(np.float32))
-    visible = tf.constant((answers.visibility == VISIBLE).astype(np.float32))
-    right = tf.constant(answers.right.astype(np.float32))
-    count, features = answers.features.shape
+    mean, deviation = crops.features.mean(0), crops.features.std(0) + 1e-3
+    scaled = tf.constant((crops.features - mean) / deviation)
+    labelled = tf.constant((crops.visibility != UNLABELLED).astype(np.float32))
+    visible = tf.constant((crops.visibility == VISIBLE).astype(np.float32))
+    right = tf.constant(crops.right.astype(np.float32))
+    count, features = crops.features.shape
     shapes = ((features, config.narrow), (config.narrow, NUM_LANDMARKS), (features + config.narrow, 1))
     kernels = [
         tf.Variable(rng.normal(0.0, (1.0 / shape[0]) ** 0.5, shape).astype(np.float32)) for shape in shapes
@@ -194,6 +194,6 @@ def fit_head(answers: Answers, config: QualityConfig) -> QualityHead:
         confidence,
         confidence_bias - mean @ confidence[:features],
     )
-    if (answers.visibility == UNLABELLED).all():
+    if (crops.visibility == UNLABELLED).all():
         return replace(fitted, visibility_kernel=None, visibility_bias=None)
     return fitted

@@ -37,7 +37,7 @@ class AugmentConfig:
             deviation of its shift and of the logarithm of its scale, and of its rotation in
             radians.
         detected: share of the faces that are cropped as by a detector's box: with detected_scale and
-            detected_shift in place of scale and shift.
+            detected_shift instead of scale and shift.
         second_pass: share of the faces that are shown as a second pass sees them: their crop upright
             about a first pass's landmarks, of which the heat map is drawn.
         second_pass_noise: mean size of that first pass's error over that of the landmark box, and
@@ -92,7 +92,7 @@ class TrainConfig:
             30-60 and 60-90 degrees; the rest is drawn evenly from all faces.
         pooled_statistics: what normalises the pooled features of Fast DHM in training: those of
             each "batch", or "fixed" ones, which are those of the weights that training begins with
-            (mean 0 and variance 1 where it begins anew). The mean of a batch hides from the network
+            (mean 0 and variance 1 for new weights). The mean of a batch hides from the network
             where that batch lies among all poses, which "fixed" does not.
         mixed_precision: compute in float16 (GPU) or bfloat16 (CPU).
         map_source: what draws the heat maps: "py_function" (NumPy in the tf.data pipeline, a map for

@@ -1,4 +1,4 @@
-"""Training on several devices and machines: which they are, and what each has of a batch."""
+"""Training on several devices and machines, and the share of a batch that each of them gets."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Strategy:
             return batch
 
         def share(context: tf.distribute.experimental.ValueContext) -> dict[str, Tensor]:
-            # Every so manyeth face, so that those with a map of their own, a batch's first ones, are
-            # the first ones of each share too.
+            # Every N-th face, so that the faces with a map of their own, which come first in a batch,
+            # come first in each share too.
             first = context.replica_id_in_sync_group % devices
             return {key: value[first::devices] for key, value in batch.items() if key != "step"}
 
@@ -73,7 +73,7 @@ class Strategy:
 
     @contextmanager
     def building(self) -> Iterator[None]:
-        """Give the variables that are made inside a copy on each device."""
+        """Give variables that are created inside a copy on each device."""
 
         def create(next_creator: Callable[..., Any], **options: Any) -> Any:
             # The statistics of a synchronized batch normalisation are the same on all devices. Kept as
@@ -109,7 +109,7 @@ def find_strategy(distribution: Distribution = "none") -> Strategy:
 
     Args:
         distribution: "none" for one device; "mirrored" for all GPUs of this machine, or its logical
-            CPU devices where it has none; "multi_worker" for those of the machines in TF_CONFIG.
+            CPU devices if it has none; "multi_worker" for those of the machines in TF_CONFIG.
 
     Raises:
         InputError: TF_CONFIG is not as TensorFlow documents it.

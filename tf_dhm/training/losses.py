@@ -15,7 +15,7 @@ WING_CURVATURE = 0.03
 
 
 def masked_error(truth: Tensor, predicted: Tensor) -> Tensor:
-    """predicted - truth, (B, 68, 3); 0 where the truth is NaN (a dataset without z)."""
+    """predicted - truth, (B, 68, 3); 0 if the truth is NaN (a dataset without z)."""
     known = tf.math.is_finite(truth)
     return tf.where(known, predicted - tf.where(known, truth, 0.0), 0.0)
 

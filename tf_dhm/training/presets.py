@@ -136,7 +136,7 @@ PRESETS: dict[str, Preset] = {
         DHM_RECIPE,
     ),
     "rnn_2d": Preset(
-        "Ablation 2D-RNN: 2-D landmarks in place of the heat map, 204 increments; for a GPU",
+        "Ablation 2D-RNN: 2-D landmarks instead of the heat map, 204 increments; for a GPU",
         replace(DHM, state="landmarks", heatmap_input=False, landmarks_input=True),
         DHM_RECIPE,
     ),

@@ -41,7 +41,7 @@ BEST_FILE = "best.npz"
 CALIBRATION_STEPS = 20
 """Batches over which the statistics of the averaged weights are measured."""
 NAMED_FACES = 5
-"""So many faces of a batch are named where it spoils the training."""
+"""Faces of a batch that are named if its loss is not finite."""
 
 
 class DivergedError(InputError):
@@ -65,7 +65,7 @@ def fix_pooled_statistics(model: tf.keras.Model) -> None:
 
 
 class Trainer:
-    """Trains one network and keeps all that is needed to go on: weights, averages, optimizer, step.
+    """Trains one network, and keeps everything that resuming needs: weights, averages, optimizer, step.
 
     Args:
         model_config: the network.
@@ -114,7 +114,7 @@ class Trainer:
         with precision_policy(precision(config)), self.strategy.building():
             self.model = build_model(model_config)
         self.strategy.synchronize(self.model)
-        # The average is the chief's alone, but that every worker holds the same one.
+        # Only the chief uses the average, though every worker holds the same one.
         with precision_policy("float32"):  # as it is exported, whatever it is trained in
             self.average = build_model(model_config)
         if config.pooled_statistics == "fixed":
@@ -166,7 +166,7 @@ class Trainer:
         self.average.set_weights(weights)
 
     def resume(self) -> int:
-        """Restore the last checkpoint; returns its step. InputError where there is none."""
+        """Restore the last checkpoint; returns its step. InputError if there is none."""
         latest = self.checkpoints.latest_checkpoint
         if latest is None:
             raise InputError(f"{self.run_dir / CHECKPOINT_FOLDER}: found no checkpoint, expected one")
@@ -189,7 +189,7 @@ class Trainer:
         try:
             self.checkpoints.save(checkpoint_number=step)
         except tf.errors.OpError as error:  # a full disk
-            raise InputError(f"{path}: found that it cannot be written: {error.message}") from error
+            raise InputError(f"{path}: cannot be written: {error.message}") from error
 
     def _heatmap_of(self, batch: dict[str, Tensor]) -> Tensor:
         if "heatmap" in batch:
@@ -266,7 +266,7 @@ class Trainer:
 
         Args:
             checkpoint_minutes: besides one at the end of each epoch.
-            stop_after_steps: end early after so many steps (with a checkpoint).
+            stop_after_steps: stop after this number of steps (with a checkpoint).
 
         Raises:
             DivergedError: the loss or its gradient is NaN or infinite; names the step and the batch.
@@ -376,7 +376,7 @@ class Trainer:
         return row
 
     def best_weights(self) -> Weights:
-        """The running average where it was best on `val`; the present one before the first epoch's end."""
+        """The running average that was best on `val`; before the end of the first epoch the present one."""
         if not math.isfinite(float(self.best)):
             return self.average.get_weights()
         with np.load(self.best_file) as archive:

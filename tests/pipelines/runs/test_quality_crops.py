@@ -169,7 +169,7 @@ def test_measures_of_a_head_that_knows(batch: quality_crops.QualityCrops) -> Non
     confidence[68] = 1.0
     parts = (np.eye(69, 68), np.zeros(68), np.eye(68), np.full(68, -0.5), confidence, np.zeros(1))
     head = QualityHead(*(part.astype(np.float32) for part in parts))
-    answers = quality_crops.Answers(features, flags, right, batch.kind)
+    answers = quality_crops.CropFeatures(features, flags, right, batch.kind)
     found = measure_quality(head, answers)
     assert found["visibility_points"] == right.sum() * 68
     assert found["confidence_crops"] == 120

@@ -190,7 +190,7 @@ def test_visibility_and_confidence(
     features = network_with_features(network)({"image": image, "heatmap": heatmap}, training=False)[
         "features"
     ]
-    expected = random_head(features.shape[1]).answer(features)
+    expected = random_head(features.shape[1]).predict(features)
     assert found.visibility is not None
     assert found.confidence is not None
     assert (found.visibility.shape, found.confidence.shape) == ((3, 68), (3,))
@@ -243,7 +243,7 @@ def test_the_card_of_a_network_that_was_kept(with_quality: Path) -> None:
         card = model_card("name", with_quality / "1", description, {}, "1")
         assert "- Network: that of an earlier run of preset `tiny`, unchanged: 12,345 faces in 1.50" in card
         assert "(a processor, 2 threads), `python train.py --name a`." in card
-        assert f"head for visibility and confidence alone was fitted anew: `{description.command}`" in card
+        assert f"head for visibility and confidence alone was fitted again: `{description.command}`" in card
         assert " 0 faces" not in card
 
 

@@ -14,7 +14,7 @@ from tests.faces import TINY_MODEL
 from tf_dhm.face.metrics import balanced_accuracy, roc_auc
 from tf_dhm.networks.models import build_model
 from tf_dhm.networks.quality import (
-    Answers,
+    CropFeatures,
     QualityConfig,
     QualityHead,
     fit_head,
@@ -27,7 +27,7 @@ def sigmoid(x: NDArray) -> NDArray:
     return 1.0 / (1.0 + np.exp(-x))
 
 
-def made_answers(count: int, seed: int = 0) -> Answers:
+def made_answers(count: int, seed: int = 0) -> CropFeatures:
     """Of 6 features one tells whether the face is right, another whether its left half is seen."""
     rng = np.random.default_rng(seed)
     features = rng.normal(5.0, 3.0, (count, 6)).astype(np.float32)
@@ -36,7 +36,7 @@ def made_answers(count: int, seed: int = 0) -> Answers:
     visibility[:, :34] = np.where(features[:, :1] > 5.0, 2, rng.integers(0, 2, (count, 34)))
     visibility[::3] = 255
     right = features[:, 1] > 5.0
-    return Answers(features, visibility, right, np.array(["face"] * count))
+    return CropFeatures(features, visibility, right, np.array(["face"] * count))
 
 
 def test_its_answer_by_hand() -> None:
@@ -47,7 +47,7 @@ def test_its_answer_by_hand() -> None:
     assert head.count == 5 * 3 + 3 + 3 * 68 + 68 + 8 + 1
     features = rng.normal(size=(4, 5)).astype(np.float32)
     narrow = np.maximum(features @ weights[0] + weights[1], 0.0)
-    found = head.answer(tf.constant(features))
+    found = head.predict(tf.constant(features))
     assert_allclose(found["visibility"], sigmoid(narrow @ weights[2] + weights[3]), rtol=1e-5)
     both = np.concatenate([features, narrow], 1)
     assert found["confidence"].shape == (4,)
@@ -59,7 +59,7 @@ def test_it_learns_from_what_is_labelled() -> None:
     head = fit_head(made_answers(1500), config)
     assert all(weight.dtype == np.float32 for weight in head.weights)
     others = made_answers(400, seed=1)
-    found = head.answer(tf.constant(others.features))
+    found = head.predict(tf.constant(others.features))
     labelled = others.visibility[:, :34] != 255
     visible = others.visibility[:, :34][labelled] == 2
     assert (roc_auc(found["visibility"].numpy()[:, :34][labelled], visible) or 0) > 0.97
@@ -77,11 +77,11 @@ def test_without_any_flag_it_gives_confidence_alone() -> None:
     assert [weight.shape for weight in head.weights] == [(6, 4), (4,), (10, 1), (1,)]
     assert head.count == 6 * 4 + 4 + 10 + 1
     assert all(np.isfinite(weight).all() for weight in head.weights)
-    found = head.answer(tf.constant(answers.features))
+    found = head.predict(tf.constant(answers.features))
     assert list(found) == ["confidence"]
     again = QualityHead.of(head.weights)
     np.testing.assert_array_equal(
-        again.answer(tf.constant(answers.features))["confidence"], found["confidence"]
+        again.predict(tf.constant(answers.features))["confidence"], found["confidence"]
     )
 
 
@@ -91,12 +91,12 @@ def test_one_flag_is_enough_to_give_visibility(flag: int) -> None:
     visibility = np.full((64, 68), 255, np.uint8)
     visibility[3, 5] = flag
     head = fit_head(dataclasses.replace(answers, visibility=visibility), QualityConfig(narrow=4, epochs=1))
-    assert head.answer(tf.constant(answers.features))["visibility"].shape == (64, 68)
+    assert head.predict(tf.constant(answers.features))["visibility"].shape == (64, 68)
 
 
 def test_answers_are_joined() -> None:
     first, second = made_answers(3), made_answers(4, seed=1)
-    both = Answers.join([first, second])
+    both = CropFeatures.join([first, second])
     assert both.kind.shape == (7,)
     np.testing.assert_array_equal(both.features[3:], second.features)
 

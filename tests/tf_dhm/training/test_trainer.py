@@ -488,7 +488,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise tf.errors.ResourceExhaustedError(None, None, "no space left")
 
     monkeypatch.setattr(trainer.checkpoints, "save", full)
-    with pytest.raises(InputError, match=r"ckpt-0: found that it cannot be written: no space left"):
+    with pytest.raises(InputError, match=r"ckpt-0: .*no space left"):
         trainer.save()
 
 
