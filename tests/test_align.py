@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
-from tf_dhm.runtime.video import VideoWriter
+from tf_dhm.runtime.video_writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 

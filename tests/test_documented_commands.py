@@ -25,7 +25,7 @@ import pytest
 import tyro
 
 from tests.fakes import draw_cartoon_face
-from tf_dhm.runtime.video import VideoWriter
+from tf_dhm.runtime.video_writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

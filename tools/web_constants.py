@@ -24,7 +24,7 @@ import tf_dhm
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face import geometry, heatmap
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime import crops, detector, drawing, faces, predictor, store, tracking
+from tf_dhm.runtime import crops, detector, drawing, faces, following, predictor, store, tracking
 from tf_dhm.runtime.tflite import load_runtime
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,7 +71,7 @@ def constants() -> dict[str, Any]:
             "driftOverlap": tracking.DRIFT_OVERLAP,
             "twinOverlap": tracking.TWIN_OVERLAP,
             "returnReach": tracking.RETURN_REACH,
-            "fast": tracking.FAST,
+            "fast": following.FAST,
         },
         "colours": {
             "points": list(drawing.POINT_COLOUR),

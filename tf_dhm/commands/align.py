@@ -121,7 +121,8 @@ def make_aligner(config: AlignConfig) -> Aligner:
         return Aligner(config.model, config.passes, config.backend, config.threads, **options)
     try:
         # Imported here: it needs packages that nothing else here does.
-        from tf_dhm.runtime.server import Client, ServerConfig
+        from tf_dhm.runtime.server import Client
+        from tf_dhm.runtime.transport import ServerConfig
 
         client = Client(ServerConfig(config.server, config.model))
     except ModuleNotFoundError as error:

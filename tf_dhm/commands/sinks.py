@@ -28,7 +28,8 @@ from tf_dhm.runtime.faces import Alignment, Face
 from tf_dhm.runtime.mesh import SUFFIXES as MESH_SUFFIXES
 from tf_dhm.runtime.mesh import sample_colours, write_mesh
 from tf_dhm.runtime.mesh_pictures import depth_map, pncc
-from tf_dhm.runtime.video import Frame, VideoWriter
+from tf_dhm.runtime.video import Frame
+from tf_dhm.runtime.video_writer import VideoWriter
 
 WRITTEN_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".bmp"])
 """Suffixes that a drawn picture keeps; others get .png appended."""

@@ -25,7 +25,8 @@ from tf_dhm.core.types import Image
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.camera import CameraReader, Window
 from tf_dhm.runtime.tracking import Tracker
-from tf_dhm.runtime.video import VideoReader, VideoWriter
+from tf_dhm.runtime.video import VideoReader
+from tf_dhm.runtime.video_writer import VideoWriter
 
 
 class WindowClosed(Exception):

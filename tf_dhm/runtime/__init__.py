@@ -7,6 +7,7 @@ __all__ = [
     "detector",
     "drawing",
     "faces",
+    "following",
     "images",
     "mesh",
     "mesh_pictures",
@@ -18,5 +19,7 @@ __all__ = [
     "store",
     "tflite",
     "tracking",
+    "transport",
     "video",
+    "video_writer",
 ]

@@ -20,7 +20,7 @@ MAX_SUPERSAMPLING = 16
 def cut_crops(image: Image, boxes: ArrayLike, size: int, roll: ArrayLike = 0.0) -> tuple[Image, Array]:
     """Cut the crops of boxes out of a photo.
 
-    Where the photo has more than MAX_SHRINK pixels per crop pixel, a whole multiple of the crop
+    If the photo has more than MAX_SHRINK pixels per crop pixel, a whole multiple of the crop
     is sampled and averaged down, so that fine texture does not alias.
 
     Args:

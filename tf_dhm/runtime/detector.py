@@ -35,7 +35,7 @@ KEYPOINTS = ("left eye", "right eye", "nose tip", "mouth", "left ear", "right ea
 """Keypoints of a detection; left is left in the picture of a frontal face."""
 
 SECOND_LOOK = 2.0
-"""Where no face is found, the photo is searched again at 1 / SECOND_LOOK of its size: a face that
+"""If no face is found, the photo is searched again at 1 / SECOND_LOOK of its size: a face that
 fills the photo is found only then (60-90 degrees of yaw: 81 % of tight crops found, then 99 %)."""
 
 TILES_ABOVE = 2000
@@ -157,7 +157,7 @@ class FaceDetector:
 
     @staticmethod
     def _is_cut(face: Detection, x0: int, y0: int, x1: int, y1: int, photo: Photo) -> bool:
-        """Whether a face, in pixels of its tile, may go on beyond the edge of the tile within the photo."""
+        """Whether a face, in pixels of its tile, may continue beyond the edge of the tile in the photo."""
         height, width = photo.pixels.shape[:2]
         edge = TILE_EDGE * max(x1 - x0, y1 - y0)
         low = (face.box[:2] < edge) & (np.array([x0, y0]) > 0)

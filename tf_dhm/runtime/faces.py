@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
-from tf_dhm.face.camera import Camera
-from tf_dhm.face.expression import expressions
-from tf_dhm.face.fit import FaceFit, open_face_fitter
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.images import Photo
 from tf_dhm.runtime.predictor import Prediction
+
+if TYPE_CHECKING:
+    # Imported by the functions that fit: SciPy's optimisers take a second and 35 MB.
+    from tf_dhm.face.camera import Camera
+    from tf_dhm.face.fit import FaceFit
 
 MIN_CONFIDENCE = 0.5
 """Confidence from which a face is convincing: 99.6 % of the faces of AFLW2000-3D have it, and 0.1 % of places
@@ -37,14 +39,14 @@ class Face:
         landmarks: (68, 3) float32, x and y in 0-based pixels of the photo, turned as its EXIF
             orientation says; z in pixels, larger is nearer to the camera.
         box: (4,) float64 landmark box x0, y0, x1, y1 in photo pixels, given or detected.
-        score: of the detection, 0.5 to 1; None where the box was given or followed.
+        score: of the detection, 0.5 to 1; None if the box was given or followed.
         pose: (3,) float32 pitch, yaw, roll in degrees, in the signs of 300W-LP's `Pose_Para`:
-            roll is positive where the head is turned clockwise in the picture.
+            roll is positive if the head is turned clockwise in the picture.
         id: in a video, of the face over its frames; None in a photo.
         visibility: (68,) float32 in [0, 1]: how likely each point is to be seen, neither turned away
-            nor covered; None of a model that does not say.
-        confidence: in [0, 1]: how likely the landmarks are right; it falls where the box holds no
-            face. None of a model that does not say.
+            nor covered; None if the model does not predict it.
+        confidence: in [0, 1]: how likely the landmarks are right; it falls if the box holds no
+            face. None if the model does not predict it.
         mesh: the whole face, fitted to the landmarks; None if it was not asked for.
     """
 
@@ -78,7 +80,7 @@ class Face:
     def as_dict(self) -> dict[str, Any]:
         """The face as JSON types; pixels to 1/1000, angles to 1/100.
 
-        `id`, `visibility` and `confidence` only where there are such; what `mesh_fields` returns only with
+        `id`, `visibility` and `confidence` only if they are not None; what `mesh_fields` returns only with
         a mesh.
         """
         pose = zip(("pitch", "yaw", "roll"), self.pose.tolist(), strict=True)
@@ -181,6 +183,8 @@ def fit_faces(
     start: Sequence[FaceFit | None] | None = None,
 ) -> list[FaceFit]:
     """The whole face of each of some faces; see `FaceFitter.fit`."""
+    from tf_dhm.face.fit import open_face_fitter
+
     if not faces:
         return []
     everywhere = np.ones(geometry.NUM_LANDMARKS, np.float32)
@@ -209,6 +213,8 @@ def with_meshes(
         field_of_view: as of `Aligner`.
         start: of each face its fit in the last frame, or None.
     """
+    from tf_dhm.face.camera import Camera
+
     camera = None if field_of_view is None else Camera.of_view(field_of_view, width, height)
     return [
         replace(face, mesh=fit, pose=face.pose if fit.problem else fit.pose)
@@ -219,6 +225,8 @@ def with_meshes(
 def mesh_fields(fit: FaceFit) -> dict[str, Any]:
     """The fit as JSON types: `p`, `matrix`, `residual` and `expression`; `fit_problem` in their place if
     there is none."""
+    from tf_dhm.face.expression import expressions
+
     (expression,) = expressions([fit])
     if expression is None:
         return {"fit_problem": fit.problem}

@@ -29,7 +29,7 @@ PHOTO_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif"]
     + [".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm", ".heic", ".heif"]
 )
-"""Suffixes by which photos are looked for in a folder."""
+"""Suffixes by which photos are searched for in a folder."""
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """What is read beside JPEG: of Pillow's formats those that photos come in."""

@@ -32,9 +32,9 @@ class Prediction:
     Attributes:
         landmarks: (B, 68, 3) float32 pixels.
         visibility: (B, 68) float32 in [0, 1]: how likely each point is to be seen, neither turned
-            away nor covered; None of a model that does not say.
+            away nor covered; None if the model does not predict it.
         confidence: (B,) float32 in [0, 1]: how likely the crop is to hold a face whose landmarks
-            are right (`quality.GOOD_NME`); None of a model that does not say.
+            are right (`quality.GOOD_NME`); None if the model does not predict it.
     """
 
     landmarks: NDArray[np.float32]
@@ -109,7 +109,7 @@ def predict_photos(
 ) -> list[Prediction]:
     """Find the faces in the boxes of photos, all at once.
 
-    Every pass after the first starts from the landmarks found so far: the crop is cut anew around
+    Every pass after the first starts from the landmarks found so far: the crop is cut again around
     them, turned upright, and they replace the mean shape in the heat map.
 
     Args:
@@ -156,7 +156,7 @@ def predict_crops(
         initial: of each photo the landmarks (N, 68, 3) to start from, in its pixels.
 
     Returns:
-        what the model says of all crops, and of each photo the landmarks in its pixels.
+        the prediction for all crops, and for each photo the landmarks in its pixels.
     """
     crops = np.concatenate([part for part, _ in cut])
     start = None

@@ -9,31 +9,34 @@ A client may be shared by threads; the requests of one call go one after another
 
 from __future__ import annotations
 
-import base64
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
-import requests
 import tenacity
 from numpy.typing import ArrayLike, NDArray
 
-from tf_dhm.core.configuration import AtLeastOne, Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.predictor import Prediction, check_crops, check_initial_landmarks
-from tf_dhm.runtime.store import DEFAULT_MODEL
+from tf_dhm.runtime.transport import (
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    Arrays,
+    GrpcTransport,
+    RestTransport,
+    ServerConfig,
+    ServerError,
+    Transport,
+    UnavailableError,
+)
 
 T = TypeVar("T")
-Arrays = dict[str, np.ndarray]
 
 ROWS = {
     "landmarks": (geometry.NUM_LANDMARKS, 3),
@@ -42,50 +45,6 @@ ROWS = {
     "confidence": (),
 }
 """Shape of a row of each output that a model may have."""
-FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
-"""Seconds before a request that met no server is sent again: at first, and at most."""
-
-
-class ServerError(InputError):
-    """No server is there, or it does not answer in time."""
-
-
-class UnavailableError(Exception):
-    """A request was not served for now, and may be sent again."""
-
-
-@dataclass(frozen=True)
-class ServerConfig:
-    """Where a model is served, and how it is asked.
-
-    Attributes:
-        address: HOST:PORT of gRPC, or http://HOST:PORT or https://HOST:PORT of REST.
-        model: the name it is served under.
-        version: of the model; None: what the server takes for the newest.
-        timeout: seconds for a request, repeated attempts counted in.
-        batch: most photos or crops in a request.
-        max_bytes: most bytes of photos in a request.
-        certificate: file of the authority that signed the server's certificate; with it gRPC is
-            encrypted, and REST trusts it in place of the system's authorities.
-    """
-
-    address: str
-    model: str = DEFAULT_MODEL
-    version: Count | None = None
-    timeout: Positive = 10.0
-    batch: AtLeastOne = 32
-    max_bytes: AtLeastOne = 16 * 2**20
-    certificate: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        host, colon, port = self.address.rpartition("://")[2].rpartition(":")
-        if not (host and colon and port.isdecimal()) and not self.is_rest:
-            raise InputError(f"server {self.address!r}: expected HOST:PORT, or a URL for REST")
-
-    @property
-    def is_rest(self) -> bool:
-        return self.address.startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,180 +56,14 @@ class PhotoAnswer:
     Attributes:
         landmarks: (B, 68, 3) float32 pixels of each photo.
         pose: (B, 3) float32 pitch, yaw, roll in degrees.
-        visibility: (B, 68) float32 in [0, 1]; None of a model that does not say.
-        confidence: (B,) float32 in [0, 1]; None of a model that does not say.
+        visibility: (B, 68) float32 in [0, 1]; None if the model does not predict it.
+        confidence: (B,) float32 in [0, 1]; None if the model does not predict it.
     """
 
     landmarks: NDArray[np.float32]
     pose: NDArray[np.float32]
     visibility: NDArray[np.float32] | None = None
     confidence: NDArray[np.float32] | None = None
-
-
-class Transport(ABC):
-    """How requests travel. Each method raises UnavailableError where another attempt may succeed."""
-
-    def __init__(self, config: ServerConfig) -> None:
-        self.config = config
-        self.name = f"server {config.address}"
-
-    @abstractmethod
-    def predict(self, signature: str, inputs: Arrays, timeout: float) -> Arrays:
-        """Run a signature of the model."""
-
-    @abstractmethod
-    def signatures(self, timeout: float) -> dict[str, Any]:
-        """The model's signatures, as JSON of the proto SignatureDefMap."""
-
-    @abstractmethod
-    def versions(self, timeout: float) -> dict[int, str]:
-        """State of each version of the model that the server knows, as AVAILABLE."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close connections."""
-
-    def silent(self) -> ServerError:
-        return ServerError(f"{self.name}: found no answer within {self.config.timeout:g} s")
-
-    def refusal(self, code: str, message: str) -> InputError:
-        return InputError(f"{self.name}, model {self.config.model}: refused ({code}): {message}")
-
-
-class GrpcTransport(Transport):
-    """gRPC, as TF Serving offers it on port 8500."""
-
-    def __init__(self, config: ServerConfig) -> None:
-        super().__init__(config)
-        # Imported here: they load TensorFlow, which REST does without.
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-        options = [
-            ("grpc.max_send_message_length", -1),  # `max_bytes` bounds requests
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.lb_policy_name", "round_robin"),  # over all addresses that the name stands for
-            # A server that comes back is found again soon.
-            ("grpc.initial_reconnect_backoff_ms", round(1000 * FIRST_WAIT)),
-            ("grpc.min_reconnect_backoff_ms", round(1000 * FIRST_WAIT)),
-            ("grpc.max_reconnect_backoff_ms", round(1000 * LONGEST_WAIT)),
-        ]
-        if config.certificate is None:
-            self.channel = grpc.insecure_channel(config.address, options)
-        else:
-            credentials = grpc.ssl_channel_credentials(config.certificate.read_bytes())
-            self.channel = grpc.secure_channel(config.address, credentials, options)
-        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        self.service = model_service_pb2_grpc.ModelServiceStub(self.channel)
-
-    def predict(self, signature: str, inputs: Arrays, timeout: float) -> Arrays:
-        import tensorflow as tf
-        from tensorflow_serving.apis import predict_pb2
-
-        request = predict_pb2.PredictRequest()
-        self.specify(request)
-        request.model_spec.signature_name = signature
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        response = self.call(self.prediction.Predict, request, timeout)
-        return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
-
-    def signatures(self, timeout: float) -> dict[str, Any]:
-        from google.protobuf import json_format
-        from tensorflow_serving.apis import get_model_metadata_pb2
-
-        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        self.specify(request)
-        response = self.call(self.prediction.GetModelMetadata, request, timeout)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        return json_format.MessageToDict(signatures, preserving_proto_field_name=True)
-
-    def versions(self, timeout: float) -> dict[int, str]:
-        from tensorflow_serving.apis import get_model_status_pb2
-
-        request = get_model_status_pb2.GetModelStatusRequest()
-        self.specify(request)
-        states = get_model_status_pb2.ModelVersionStatus.State
-        response = self.call(self.service.GetModelStatus, request, timeout)
-        return {status.version: states.Name(status.state) for status in response.model_version_status}
-
-    def specify(self, request: Any) -> None:
-        request.model_spec.name = self.config.model
-        if self.config.version is not None:
-            request.model_spec.version.value = self.config.version
-
-    def call(self, method: Any, request: Any, timeout: float) -> Any:
-        try:
-            return method(request, timeout=timeout)
-        except grpc.RpcError as error:
-            code, details = error.code(), error.details()
-            # A server that is stopped cancels what it is working on.
-            if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-                raise UnavailableError(details) from error
-            if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise self.silent() from error
-            raise self.refusal(code.name, details) from error
-
-    def close(self) -> None:
-        self.channel.close()
-
-
-class RestTransport(Transport):
-    """REST, as TF Serving offers it on port 8501."""
-
-    def __init__(self, config: ServerConfig) -> None:
-        super().__init__(config)
-        version = "" if config.version is None else f"/versions/{config.version}"
-        self.url = f"{config.address.rstrip('/')}/v1/models/{config.model}{version}"
-        self.session = requests.Session()
-        # A connection for each of many threads.
-        self.session.mount(config.address, requests.adapters.HTTPAdapter(pool_maxsize=64))
-        if config.certificate is not None:
-            self.session.verify = str(config.certificate)
-
-    def predict(self, signature: str, inputs: Arrays, timeout: float) -> Arrays:
-        columns = {name: to_json(value) for name, value in inputs.items()}
-        body = {"signature_name": signature, "inputs": columns}
-        outputs = self.call("POST", f"{self.url}:predict", timeout, json=body)["outputs"]
-        return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
-
-    def signatures(self, timeout: float) -> dict[str, Any]:
-        return self.call("GET", f"{self.url}/metadata", timeout)["metadata"]["signature_def"]
-
-    def versions(self, timeout: float) -> dict[int, str]:
-        statuses = self.call("GET", self.url, timeout)["model_version_status"]
-        return {int(status["version"]): status["state"] for status in statuses}
-
-    def call(self, method: str, url: str, timeout: float, **options: Any) -> Any:
-        try:
-            response = self.session.request(method, url, timeout=timeout, **options)
-        except requests.exceptions.InvalidJSONError as error:
-            raise InputError(f"{self.name}: NaN and infinite numbers cannot be sent over REST") from error
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise UnavailableError(str(error)) from error
-        except requests.Timeout as error:
-            raise self.silent() from error
-        if response.status_code == requests.codes.service_unavailable:
-            raise UnavailableError(response.text)
-        if response.status_code == requests.codes.gateway_timeout:
-            raise self.silent()
-        try:
-            answer = response.json()
-        except requests.JSONDecodeError as error:
-            raise self.refusal(str(response.status_code), response.text[:200]) from error
-        if not response.ok:
-            raise self.refusal(str(response.status_code), answer.get("error", ""))
-        return answer
-
-    def close(self) -> None:
-        self.session.close()
-
-
-def to_json(value: np.ndarray) -> Any:
-    """An array as the REST interface takes it: bytes in base 64."""
-    if value.dtype == object:
-        return [{"b64": base64.b64encode(item).decode()} for item in value]
-    return value.tolist()
 
 
 def rows_without_face(landmarks: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -294,7 +87,7 @@ class Client:
         can_refine: whether `predict` takes initial landmarks.
 
     Raises, in all methods:
-        InputError: what is sent does not fit the model, or the server refuses it.
+        InputError: what is sent does not fit the model, or the server rejects it.
         ServerError: there is no server, or no answer in time; a request that found the server away
             or overloaded has been sent again, after growing waits, until `timeout` was over.
     """
@@ -363,7 +156,7 @@ class Client:
             inputs["initial_landmarks"] = np.asarray(initial_landmarks, np.float32)
             check_initial_landmarks(inputs["initial_landmarks"], len(crops))
         parts = (slice(start, start + self.config.batch) for start in range(0, len(crops), self.config.batch))
-        outputs = self.ask_in_parts(
+        outputs = self.request_in_parts(
             "serving_default" if initial_landmarks is None else "refine", inputs, parts
         )
         outputs.pop("pose", None)
@@ -395,7 +188,7 @@ class Client:
         encoded = np.empty(len(photos), object)
         encoded[:] = photos
         inputs = {"photos": encoded, "boxes": array}
-        outputs = self.ask_in_parts("align_jpeg", inputs, self.split(photos))
+        outputs = self.request_in_parts("align_jpeg", inputs, self.split(photos))
         none = rows_without_face(outputs["landmarks"])
         for name, output in outputs.items():
             output[none] = 0.0 if name == "confidence" else np.nan
@@ -416,7 +209,7 @@ class Client:
         if start < len(photos):
             yield slice(start, len(photos))
 
-    def ask_in_parts(self, signature: str, inputs: Arrays, parts: Iterable[slice]) -> Arrays:
+    def request_in_parts(self, signature: str, inputs: Arrays, parts: Iterable[slice]) -> Arrays:
         """Requests for parts of the rows of the inputs, one after another; their outputs joined."""
         names = [name for name in self.signature(signature)["outputs"] if name in ROWS]
         answers: list[Arrays] = []

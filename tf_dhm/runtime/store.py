@@ -60,6 +60,6 @@ def find_savedmodel(path: str | Path) -> Path:
 
 
 def model_name(version_dir: Path) -> str:
-    """The name of a SavedModel: that of its model folder, where it lies in a version of one."""
+    """The name of a SavedModel: that of its model folder, if it lies in a version folder."""
     resolved = version_dir.resolve()
     return resolved.parent.name if resolved.name.isdecimal() else resolved.name

@@ -1,6 +1,6 @@
 """TFLite files: where they lie, the interpreter that runs them, and a predictor.
 
-Nothing here needs TensorFlow where one of the small interpreters, `ai-edge-litert` or
+Nothing here needs TensorFlow if one of the small interpreters, `ai-edge-litert` or
 `tflite-runtime`, is installed. The files are made by `tf_dhm.export.tflite`.
 """
 

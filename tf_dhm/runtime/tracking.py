@@ -1,7 +1,7 @@
 """Faces followed through the frames of a video.
 
-In each frame the model looks where the landmarks were in the last one. The detector runs where
-that becomes doubtful, where a face was lost, and every so many frames to find new faces and to confirm
+In each frame the model searches each face at its place in the last one. The detector runs if a face
+becomes doubtful, after a face was lost, and every few frames, to find new faces and to confirm
 the ones that are followed. docs/tracking.md describes the rules and what they were chosen by.
 """
 
@@ -12,8 +12,6 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.optimize import linear_sum_assignment
 
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Share, check_fields
 from tf_dhm.core.errors import InputError
@@ -25,8 +23,20 @@ from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.faces import Face, with_meshes
+from tf_dhm.runtime.following import ahead, distances, follow_box, match, shape_residual, share_inside
 from tf_dhm.runtime.images import MAX_PIXELS, Photo, Source, read_photo
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
+
+MATCH_OVERLAP = 0.2
+"""Least IoU of a detection and the face that it confirms. The detector's box overlaps the true one by
+0.84 on average, 0.74 in profile (docs/detector.md)."""
+DRIFT_OVERLAP = 0.5
+"""Below this IoU of a detection and the face that it confirms, the face is searched again from there."""
+TWIN_OVERLAP = 0.6
+"""Two followed faces whose boxes overlap by more than this are one."""
+RETURN_REACH = 1.0
+"""How far from its last place, in units of its size, a lost face may turn up and keep its id; a face
+twice or half as large counts as 0.7 away."""
 
 Detect = Callable[[Image], Sequence[Detection]]
 """(H, W, 3) uint8 RGB -> the faces in it."""
@@ -45,10 +55,10 @@ class TrackingConfig:
         max_misses: a face is lost when this many detections in a row did not see it.
         doubtful_misses: the same for a face that is doubtful.
         remember: frames for which a lost face keeps its id, should one turn up near its place.
-        min_agreement: below this overlap (IoU) of the box looked in and the box of the landmarks
+        min_agreement: below this overlap (IoU) of the searched box and the box of the landmarks
             found there, a face is doubtful.
         max_residual: above this distance from the mean face (`shape_residual`) a face is doubtful.
-        min_confidence: below this confidence, where the model gives one, a face becomes doubtful;
+        min_confidence: below this confidence, if the model gives one, a face becomes doubtful;
         sure_confidence: and it stays so until its confidence is above this one.
         min_inside: a face is lost when less than this share of its box is in the picture.
         min_side: a face is lost when the longer side of its box is less than this many pixels.
@@ -84,12 +94,12 @@ class TrackingConfig:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for a face being where the model looked.
+    """The evidence for a face in the box that was searched.
 
     Attributes:
-        agreement: overlap (IoU) of the box looked in and the box of the landmarks found there.
+        agreement: overlap (IoU) of the searched box and the box of the landmarks found there.
         residual: distance of the landmarks from the mean face, see `shape_residual`.
-        confidence: of the model; None where it gives none.
+        confidence: of the model; None if it gives none.
     """
 
     agreement: float
@@ -104,7 +114,7 @@ class Evidence:
 
 
 def is_doubtful(evidence: Evidence, config: TrackingConfig, before: bool = False) -> bool:
-    """Whether a face must be looked for by the detector before its landmarks are trusted.
+    """Whether a face must be detected again before its landmarks are trusted.
 
     Args:
         evidence: of the present frame.
@@ -152,7 +162,7 @@ class Tracker:
         []
 
     Args:
-        detect: finds faces; called only where it is needed.
+        detect: finds faces; called only if it is needed.
         align: finds landmarks in boxes.
         config: see `TrackingConfig`.
         mesh: whether the whole face is fitted to the smoothed landmarks of each frame, beginning at the fit
@@ -203,7 +213,7 @@ class Tracker:
 
         Returns:
             the faces by rising `id`; an id stays with its face and is never given again. `score` is
-            that of the detection where the box came from one, else None.
+            that of the detection if the box came from one, else None.
 
         Raises:
             InputError: the time is no finite number or not later than that of the last frame, or the frame
@@ -233,7 +243,7 @@ class Tracker:
         return faces
 
     def _follow(self, image: Image) -> None:
-        """Find the landmarks again, each face looked for where it was."""
+        """Find the landmarks again, each face at its place in the last frame."""
         boxes = [
             follow_box(track.face.box, ahead(track.box, track.motion, self.config.slack), self.config.slack)
             for track in self._tracks
@@ -282,7 +292,7 @@ class Tracker:
         return self._frame - self._detected_at >= every
 
     def _confirm(self, image: Image) -> None:
-        """Run the detector: confirm faces, lose those it misses, mend doubtful ones, find new ones."""
+        """Run the detector: confirm faces, lose those it misses, re-detect doubtful ones, find new ones."""
         self._detected_at = self._frame
         detections = [found for found in self._detect(image) if not self._is_gone(found.box, image.shape)]
         boxes = np.array([found.box for found in detections]).reshape(-1, 4)
@@ -294,23 +304,23 @@ class Tracker:
             allowed = self.config.doubtful_misses if track.doubtful else self.config.max_misses
             if track.misses >= allowed:
                 lost.append(track)
-        mended = [
+        redetected = [
             (track, seen[number])
             for number, track in enumerate(self._tracks)
             if number in seen and (track.doubtful or overlap[number, seen[number]] < DRIFT_OVERLAP)
         ]
         new = [number for number in range(len(detections)) if number not in seen.values()]
-        looked = [number for _, number in mended] + new
+        searched = [number for _, number in redetected] + new
         self._drop(lost)
-        if not looked:
+        if not searched:
             return
         faces = [
             replace(face, score=detections[number].score)
-            for face, number in zip(self._align(image, boxes[looked]), looked, strict=True)
+            for face, number in zip(self._align(image, boxes[searched]), searched, strict=True)
         ]
-        for (track, _), face in zip(mended, faces, strict=False):
+        for (track, _), face in zip(redetected, faces, strict=False):
             self._renew(track, face)
-        self._begin(faces[len(mended) :])
+        self._begin(faces[len(redetected) :])
 
     def _begin(self, faces: Sequence[Face]) -> None:
         """Start to follow faces that the detector found, unless they are doubtful or followed already."""
@@ -367,109 +377,3 @@ def later_time(time: float, last: float) -> float:
     if not last < seconds < np.inf:
         raise InputError(f"time: found {time} s, expected more than that of the last frame, {last} s")
     return seconds
-
-
-MATCH_OVERLAP = 0.2
-"""Least IoU of a detection and the face that it confirms. The detector's box overlaps the true one by
-0.84 on average, 0.74 in profile (docs/detector.md)."""
-DRIFT_OVERLAP = 0.5
-"""Below this IoU of a detection and the face that it confirms, the face is looked for anew from there."""
-TWIN_OVERLAP = 0.6
-"""Two followed faces whose boxes overlap by more than this are one."""
-RETURN_REACH = 1.0
-"""How far from its last place, in units of its size, a lost face may turn up and keep its id; a face
-twice or half as large counts as 0.7 away."""
-
-
-FAST = 2.0
-"""A face that moved by more than this many times the slack is looked for where it will be next."""
-
-
-def ahead(box: Array, motion: Array, slack: float) -> Array:
-    """Where a face will be in the next frame, should it go on as it came.
-
-    Args:
-        box: (4,) of its landmarks.
-        motion: (2,) of its centre since the last frame; too little of it counts as none, so that the
-            noise of a still face is not doubled.
-        slack: see `follow_box`.
-
-    >>> ahead(np.array([0.0, 0, 100, 80]), np.array([8.0, 3.0]), 0.02).tolist()
-    [8.0, 3.0, 108.0, 83.0]
-    >>> ahead(np.array([0.0, 0, 100, 80]), np.array([3.0, 1.0]), 0.02).tolist()
-    [0.0, 0.0, 100.0, 80.0]
-    """
-    size = float((box[2:] - box[:2]).max())
-    return box + np.tile(motion, 2) if np.hypot(*motion) > FAST * slack * size else box
-
-
-def follow_box(last: Array, found: Array, slack: float) -> Array:
-    """The box to look in next: the last one, moved and scaled no more than the face asks for.
-
-    Args:
-        last: (4,) box that was looked in.
-        found: (4,) box of the landmarks found there.
-        slack: how far the result may be from `found`, in units of its longer side, and by which
-            factor (1 + slack) larger or smaller.
-
-    >>> follow_box(np.array([0.0, 0, 100, 100]), np.array([1.0, 0, 101, 100]), 0.02).tolist()
-    [0.0, 0.0, 100.0, 100.0]
-    >>> follow_box(np.array([0.0, 0, 100, 100]), np.array([5.0, 0, 105, 100]), 0.02).tolist()
-    [3.0, 0.0, 103.0, 100.0]
-    """
-    old_size, size = last[2:] - last[:2], found[2:] - found[:2]
-    reach = slack * size.max()
-    centre = np.clip((last[:2] + last[2:]) / 2, (found[:2] + found[2:]) / 2 - reach,
-                     (found[:2] + found[2:]) / 2 + reach)  # fmt: skip
-    half = np.clip(old_size, size / (1 + slack), size * (1 + slack)) / 2
-    return np.concatenate([centre - half, centre + half])
-
-
-def distances(a: ArrayLike, b: ArrayLike) -> Array:
-    """How far boxes (N, 4) are from boxes (M, 4): (N, M).
-
-    The distance of the centres in units of the mean size, and the log of the ratio of the sizes,
-    as the two legs of a right triangle.
-    """
-    first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
-    between = np.linalg.norm(
-        (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]) / 2, axis=-1
-    )
-    sizes = geometry.box_size(first), geometry.box_size(second)
-    return np.asarray(np.hypot(between / ((sizes[0] + sizes[1]) / 2), np.log(sizes[0] / sizes[1])))
-
-
-def match(costs: Array, limit: float) -> dict[int, int]:
-    """Pair rows and columns at the least sum of costs; pairs that cost more than `limit` are left out.
-
-    >>> match(np.array([[0.1, 0.3], [0.2, 0.9]]), limit=0.5)
-    {0: 1, 1: 0}
-    """
-    # What may not be paired costs the same everywhere, so that it cannot push a good pair apart.
-    rows, columns = linear_sum_assignment(np.where(costs <= limit, costs, limit + 1))
-    return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if costs[i, j] <= limit}
-
-
-def share_inside(box: Array, shape: tuple[int, ...]) -> float:
-    """The share of a box (4,) that is in a picture of shape (H, W, ...)."""
-    # Pixel centres are at integers, so the picture ends half a pixel outside of them.
-    high = np.minimum(box[2:], [shape[1] - 0.5, shape[0] - 0.5])
-    inside = np.maximum(high - np.maximum(box[:2], -0.5), 0).prod()
-    return float(inside / (box[2:] - box[:2]).prod())
-
-
-def shape_residual(landmarks: ArrayLike) -> float:
-    """The distance of a face from the mean face after the best similarity (Procrustes distance).
-
-    0: the mean face, at any place, size and turn; 1: nothing in common with it. Of 20,451 labelled
-    faces of wild68 99.9 % are within 0.17, of 1,000 of AFLW2000-3D within 0.20, and all within 0.24.
-
-    Args:
-        landmarks: (68, 3) pixels.
-    """
-    points, shape = np.asarray(landmarks, np.float64), mean_shape()
-    points, shape = points - points.mean(0), shape - shape.mean(0)
-    u, singular, vt = np.linalg.svd(points.T @ shape)
-    singular[2] *= np.sign(np.linalg.det(u @ vt))  # a rotation, not a mirror
-    cosine = singular.sum() / (np.linalg.norm(points) * np.linalg.norm(shape))
-    return float(np.sqrt(max(0.0, 1.0 - cosine**2)))

@@ -20,8 +20,9 @@ from tf_dhm.core.markdown import markdown_table
 from tf_dhm.core.progress import Progress
 from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.images import read_photo
-from tf_dhm.runtime.server import Client, ServerConfig
+from tf_dhm.runtime.server import Client
 from tf_dhm.runtime.store import find_savedmodel
+from tf_dhm.runtime.transport import ServerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,7 +122,7 @@ def measure(config: LoadConfig) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         def served(signature: str, batch: int) -> Callable[[], object]:
             inputs = requests[signature](batch)
             part = slice(0, batch)
-            return lambda: client.ask_in_parts(signature, inputs, [part])
+            return lambda: client.request_in_parts(signature, inputs, [part])
 
         settings = [
             (signature, concurrency, batch)

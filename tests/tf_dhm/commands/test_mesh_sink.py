@@ -16,7 +16,7 @@ from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.expression import OFFERED
 from tf_dhm.runtime import images
-from tf_dhm.runtime.video import VideoWriter
+from tf_dhm.runtime.video_writer import VideoWriter
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ from tests.fakes import draw_cartoon_face, write_fake_model
 from tf_dhm.commands import align
 from tf_dhm.commands.align import align_inputs
 from tf_dhm.commands.options import AlignConfig
-from tf_dhm.runtime.video import Frame, VideoReader, VideoWriter
+from tf_dhm.runtime.video import Frame, VideoReader
+from tf_dhm.runtime.video_writer import VideoWriter
 
 
 @pytest.fixture(scope="module")

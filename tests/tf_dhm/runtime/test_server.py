@@ -25,7 +25,8 @@ from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.saved_model import SavedModelPredictor
-from tf_dhm.runtime.server import Client, RestTransport, ServerConfig, ServerError
+from tf_dhm.runtime.server import Client
+from tf_dhm.runtime.transport import RestTransport, ServerConfig, ServerError
 
 SIZE = TINY_MODEL.input_size
 PHOTOS = [encode(noise_photo(i, 60 + i, 50), kind) for i, kind in enumerate(["JPEG", "PNG"] * 4)]
@@ -182,7 +183,7 @@ def test_bad_photos_and_boxes_among_good_ones(double: ServingDouble, protocol: s
     np.testing.assert_allclose(answer.landmarks[-len(PHOTOS) :], alone.landmarks, atol=1e-3)
 
 
-# What is refused
+# What is rejected
 
 
 @pytest.mark.parametrize("boxes", [[1, 2, 3, 4], [[1, 2, 3]] * 8, [[1, 2, 3, 4]]])
@@ -206,7 +207,7 @@ def test_crops_of_wrong_shape_or_dtype_are_not_sent(double: ServingDouble, proto
     assert double.requests == 0
 
 
-def test_what_the_server_refuses_is_said(double: ServingDouble, protocol: str) -> None:
+def test_what_the_server_rejects(double: ServingDouble, protocol: str) -> None:
     with connect(double, protocol) as client:
         for inputs in (
             {"crops": np.zeros((1, 9, 9, 3), np.uint8)},
@@ -214,11 +215,11 @@ def test_what_the_server_refuses_is_said(double: ServingDouble, protocol: str) -
             {"pictures": make_crops(1)},
         ):
             with pytest.raises(
-                InputError, match=r"server .*, model tiny: refused \((INVALID_ARGUMENT|400)\): ."
+                InputError, match=r"server .*, model tiny: rejected \((INVALID_ARGUMENT|400)\): ."
             ):
                 client.transport.predict("serving_default", inputs, 5.0)
         boxes = np.ones((2, 5), np.float32)
-        with pytest.raises(InputError, match="refused"):
+        with pytest.raises(InputError, match="rejected"):
             client.transport.predict(
                 "align_jpeg", {"photos": np.array(PHOTOS[:2], object), "boxes": boxes}, 5.0
             )
@@ -229,7 +230,7 @@ def test_what_the_server_refuses_is_said(double: ServingDouble, protocol: str) -
 def test_a_model_that_is_not_served(double: ServingDouble, protocol: str) -> None:
     with (
         connect(double, protocol, model="none") as client,
-        pytest.raises(InputError, match=r"model none: refused \((NOT_FOUND|404)\): Servable not found"),
+        pytest.raises(InputError, match=r"model none: rejected \((NOT_FOUND|404)\): Servable not found"),
     ):
         client.align(PHOTOS, BOXES)
 
@@ -240,7 +241,7 @@ def test_messages_too_large_for_client_or_server(models: dict[str, Path]) -> Non
         large = encode(noise_photo(0, 400, 300), "PNG")
         assert len(large) > 20_000
         with connect(double) as client:
-            with pytest.raises(InputError, match=r"refused \(RESOURCE_EXHAUSTED\): .*larger than max"):
+            with pytest.raises(InputError, match=r"rejected \(RESOURCE_EXHAUSTED\): .*larger than max"):
                 client.align([large], BOXES[:1])
             assert client.align(PHOTOS[:1], BOXES[:1]).landmarks.shape == (1, 68, 3)
         with connect(double, max_bytes=15_000) as client, pytest.raises(InputError, match="photo 1: found"):

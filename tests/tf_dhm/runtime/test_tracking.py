@@ -16,11 +16,12 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
 from tf_dhm.face.geometry import overlaps
-from tf_dhm.runtime import tracking
+from tf_dhm.runtime import following, tracking
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.faces import Face
+from tf_dhm.runtime.following import follow_box
 from tf_dhm.runtime.smoothing import SmoothingConfig
-from tf_dhm.runtime.tracking import Evidence, Tracker, TrackingConfig, follow_box
+from tf_dhm.runtime.tracking import Evidence, Tracker, TrackingConfig
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 RAW = TrackingConfig(smooth=False)
@@ -321,15 +322,15 @@ class TestEvidence:
 class TestShapeResidual:
     def test_similar_faces(self) -> None:
         turned = mean_shape_in_box(np.array([0.0, 0, 50, 50])) @ geometry.rotation_matrix(0.3, -0.8, 1.2) + 70
-        assert tracking.shape_residual(turned) == pytest.approx(0, abs=1e-6)
+        assert following.shape_residual(turned) == pytest.approx(0, abs=1e-6)
 
     def test_a_mirrored_mean_face_is_less_alike(self) -> None:
         face = mean_shape_in_box(np.array([0.0, 0, 50, 50]))
-        assert tracking.shape_residual(face * [-1, 1, 1]) > 0.2
+        assert following.shape_residual(face * [-1, 1, 1]) > 0.2
 
     def test_noise_is_no_face(self) -> None:
         noise = np.random.default_rng(0).normal(0, 1, (68, 3))
-        assert tracking.shape_residual(noise) > 0.7
+        assert following.shape_residual(noise) > 0.7
 
     def test_by_hand(self) -> None:
         """Noise that no similarity explains, r times as long as the face, gives r / sqrt(1 + r^2)."""
@@ -342,7 +343,7 @@ class TestShapeResidual:
         offset -= basis @ np.linalg.lstsq(basis, offset, rcond=None)[0]
         offset *= 0.1 * np.linalg.norm(face) / np.linalg.norm(offset)
         disturbed = face + np.stack([0 * offset, 0 * offset, offset], 1)
-        assert tracking.shape_residual(disturbed) == pytest.approx(0.1 / np.sqrt(1.01), abs=1e-6)
+        assert following.shape_residual(disturbed) == pytest.approx(0.1 / np.sqrt(1.01), abs=1e-6)
 
 
 class TestFollowBox:
@@ -376,21 +377,21 @@ class TestFollowBox:
 
 def test_distances_by_hand() -> None:
     a = [[0.0, 0, 10, 10]]
-    assert tracking.distances(a, [[0.0, 20, 10, 30]])[0, 0] == pytest.approx(2.0)
-    assert tracking.distances(a, [[-5.0, -5, 15, 15]])[0, 0] == pytest.approx(np.log(2))
+    assert following.distances(a, [[0.0, 20, 10, 30]])[0, 0] == pytest.approx(2.0)
+    assert following.distances(a, [[-5.0, -5, 15, 15]])[0, 0] == pytest.approx(np.log(2))
 
 
 def test_share_inside_by_hand() -> None:
     # A picture of 4 x 2 pixels covers x from -0.5 to 3.5 and y from -0.5 to 1.5.
-    assert tracking.share_inside(np.array([-0.5, -0.5, 3.5, 1.5]), (2, 4, 3)) == 1
-    assert tracking.share_inside(np.array([1.5, -0.5, 5.5, 1.5]), (2, 4, 3)) == pytest.approx(0.5)
-    assert tracking.share_inside(np.array([5.0, 0, 6, 1]), (2, 4, 3)) == 0
+    assert following.share_inside(np.array([-0.5, -0.5, 3.5, 1.5]), (2, 4, 3)) == 1
+    assert following.share_inside(np.array([1.5, -0.5, 5.5, 1.5]), (2, 4, 3)) == pytest.approx(0.5)
+    assert following.share_inside(np.array([5.0, 0, 6, 1]), (2, 4, 3)) == 0
 
 
 def test_match_leaves_out_what_is_too_far() -> None:
-    assert tracking.match(np.array([[0.9, 0.2], [0.1, 0.95]]), 0.8) == {0: 1, 1: 0}
-    assert tracking.match(np.array([[0.9], [0.3]]), 0.8) == {1: 0}
-    assert tracking.match(np.zeros((0, 3)), 0.8) == {}
+    assert following.match(np.array([[0.9, 0.2], [0.1, 0.95]]), 0.8) == {0: 1, 1: 0}
+    assert following.match(np.array([[0.9], [0.3]]), 0.8) == {1: 0}
+    assert following.match(np.zeros((0, 3)), 0.8) == {}
 
 
 @pytest.mark.parametrize(

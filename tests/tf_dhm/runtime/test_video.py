@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime import video
-from tf_dhm.runtime.video import Frame, VideoReader, VideoWriter, fit
+from tf_dhm.runtime.video import Frame, VideoReader
+from tf_dhm.runtime.video_writer import VideoWriter, fit
 
 
 def grey(value: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
@@ -336,7 +337,7 @@ FULL_DISK = """
 import resource, signal, sys
 import numpy as np
 from pathlib import Path
-from tf_dhm.runtime.video import VideoWriter
+from tf_dhm.runtime.video_writer import VideoWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 generator = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import pytest
 from tests.serving_double import ServingDouble
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.server import ServerConfig
+from tf_dhm.runtime.transport import ServerConfig
 from tools.studies.serving_load import LoadConfig, drive, measure_load
 
 
