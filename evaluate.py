@@ -65,12 +65,17 @@ class Config:
     passes: tuple[Literal[1, 2, 3], ...] = (1,)
     """Passes of the model over each face; with 2 it runs again on a crop cut by its own landmarks,
     with 3 once more."""
+    mirror: bool = False
+    """Measure each model also as the mean of each crop and its mirror image, which takes twice the time."""
     boxes: tuple[Literal["true", "detected"], ...] = ("true", "detected")
     """Boxes that crops are cut from: those of the original landmarks, as in published tables, and those of
     the face detector, as in use. Each kind gives a row for each model."""
     box_error: tuple[NotNegative, NotNegative] | None = None
     """Measure also with true boxes shifted and scaled by normal errors: standard deviations in sides of the
     box, and of the logarithm of its size."""
+    adapt_folds: Count = 0
+    """Add a cross-fitted row for each model: its output layer is fitted to this annotation on all but one of
+    this many parts of the faces and tested on that part, in turn; 0 for none."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -144,8 +149,14 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     if config.output_dir.exists() and not config.output_dir.is_dir():
         raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
+    if config.adapt_folds == 1:
+        raise InputError(f"adapt-folds: found {config.adapt_folds}, expected 0, or 2 or more")
+    if config.adapt_folds and ("true" not in config.boxes or 1 not in config.passes):
+        raise InputError(
+            "adapt-folds: found no true boxes or no single pass, expected --boxes true --passes 1"
+        )
     names = label_set_names(config.labels)
-    entries = load_entries(config.models or find_models(config.models_dir), config.passes)
+    entries = load_entries(config.models or find_models(config.models_dir), config.passes, config.mirror)
     entries += load_peers(config.peers)
     dataset, data_dir = find_data(config)
     label_sets = {
@@ -153,6 +164,13 @@ def main() -> None:
         for name, labels in zip(names, config.labels, strict=True)
     }
     result = evaluate(entries, label_sets, find_boxes(config))
+    if config.adapt_folds:
+        # Imported here, because it loads TensorFlow, which the rest needs for SavedModels alone.
+        from pipelines.adaptation.crossfit import add_cross_fitted
+
+        single = [entry for entry in entries if entry.is_plain]
+        fitted = [(entry.name, entry.folder) for entry in single if entry.folder is not None]
+        result = add_cross_fitted(result, fitted, config.adapt_folds)
     print(write_report(result, dataset, config.output_dir))
     print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
     if len(result.refused):

@@ -17,7 +17,7 @@ from tests.import_rules import read_modules
 from tf_dhm.core.errors import InputError
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ["evaluate.py", "export.py", "prepare.py", "benchmark.py"]
+SCRIPTS = ["adapt.py", "evaluate.py", "export.py", "prepare.py", "benchmark.py"]
 REQUIRED: dict[Any, Any] = {
     tuple[str, ...]: ("fast_dhm",),
     str: "localhost:8500",

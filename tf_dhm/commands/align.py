@@ -116,6 +116,7 @@ def make_aligner(config: AlignConfig) -> Aligner:
         "field_of_view": config.field_of_view,
         "min_confidence": config.min_confidence,
         "tiles": config.tiles,
+        "mirror": config.mirror,
     }
     if config.server is None:
         return Aligner(config.model, config.passes, config.backend, config.threads, **options)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Image
 from tf_dhm.evaluation.peers.load import load_peer
+from tf_dhm.runtime.mirror import MirrorAveraged
 from tf_dhm.runtime.predictor import LandmarkModel, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 
@@ -39,6 +40,8 @@ class Entry:
         size: of its weights or files.
         box_start: the first of the true landmarks that those boxes bound; 17 leaves out the jaw.
         version: of a model in a version folder.
+        folder: of a SavedModel.
+        is_plain: whether it is a single pass over crops as they are.
     """
 
     name: str
@@ -46,25 +49,41 @@ class Entry:
     size: ModelSize
     box_start: int = 0
     version: int | None = None
+    folder: Path | None = None
+    is_plain: bool = True
 
 
-def load_entries(models: Sequence[str | Path], passes: Sequence[int] = (1,)) -> list[Entry]:
-    """Load models; each gives one entry for each number of passes.
+def load_entries(
+    models: Sequence[str | Path], passes: Sequence[int] = (1,), mirror: bool = False
+) -> list[Entry]:
+    """Load models; each gives one entry for each number of passes and, with `mirror`, one more for the mean
+    of each crop and its mirror image.
 
     Models of the same name are told apart by the paths they were given as.
     """
     predictors = [SavedModelPredictor(path) for path in models]
     names = distinct_names([predictor.name for predictor in predictors], [str(path) for path in models])
-    return [
-        Entry(
-            name=name if count == 1 else f"{name} ({count} passes)",
-            find=partial(predict_faces, predictor, passes=count),
-            size=model_size(predictor.version_dir),
-            version=int(folder) if (folder := predictor.version_dir.name).isdecimal() else None,
-        )
-        for name, predictor in zip(names, predictors, strict=True)
-        for count in dict.fromkeys(passes)
-    ]
+    entries = []
+    for name, predictor in zip(names, predictors, strict=True):
+        folder = predictor.version_dir
+        size = model_size(folder)
+        version = int(folder.name) if folder.name.isdecimal() else None
+        for count in dict.fromkeys(passes):
+            for mirrored in (False, True) if mirror else (False,):
+                details = [f"{count} passes"] * (count > 1) + ["mirrored"] * mirrored
+                entries.append(
+                    Entry(
+                        name=f"{name} ({', '.join(details)})" if details else name,
+                        find=partial(
+                            predict_faces, MirrorAveraged(predictor) if mirrored else predictor, passes=count
+                        ),
+                        size=size,
+                        version=version,
+                        folder=folder,
+                        is_plain=not details,
+                    )
+                )
+    return entries
 
 
 def load_peers(peers: Sequence[str]) -> list[Entry]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.description import Description
-from tf_dhm.export.saved_model import read_head, read_weights
+from tf_dhm.export.saved_model import read_head, read_points, read_weights
 from tf_dhm.networks.quality import GOOD_NME, QualityHead
 from tf_dhm.training.presets import PRESETS
 
@@ -84,7 +84,9 @@ def model_card(
         version: the version that the card names.
     """
     network, head = read_weights(version_dir), read_head(version_dir)
+    points = read_points(version_dir)
     count = sum(weight.size for weight in network) + (0 if head is None else head.count)
+    count += 0 if points is None else points.kernel.size + points.bias.size
     graph = (version_dir / "saved_model.pb").stat().st_size
     size = description.model.input_size
     lines = [
@@ -94,6 +96,7 @@ def model_card(
         f"in 3-D from a {size} x {size} RGB crop (square around the face, side sqrt(2) x the "
         "longer side of the landmark box)"
         + (", their visibility" if head and head.visibility_kernel is not None else "")
+        + (f", {len(points.bias)} points of another annotation" if points is not None else "")
         + (", and a confidence." if head else "."),
         "",
         f"- Weights: {count:,} float32, {4 * count:,} bytes"
@@ -106,7 +109,8 @@ def model_card(
         lines.append(f"- `{path.name}`: {path.stat().st_size:,} bytes.")
     lines += ["", "## Data and licence", ""]
     lines += [f"- **{dataset}**: {note}" for dataset, note in description.datasets.items()]
-    lines += accuracy_lines({"val": description.val, **metrics})
+    own = "held-out faces of the adaptation" if description.adapted else "val"
+    lines += accuracy_lines({own: description.val, **metrics})
     if description.quality:
         lines += quality_lines(description.quality)
     return "\n".join(lines) + "\n"
@@ -135,7 +139,9 @@ def training_lines(description: Description, head: QualityHead | None) -> list[s
         return f"{run['faces_seen']:,} faces in {run['hours']:.2f} hours"
 
     lines = []
-    if trained and not description.faces_seen:
+    if description.adapted:
+        lines.append(f"- Output layer fitted to {description.adapted}: `{description.command}`")
+    elif trained and not description.faces_seen:
         first, *trained = trained
         lines.append(
             f"- Network: that of an earlier run of preset `{first['preset']}`, unchanged: {amount(first)} "

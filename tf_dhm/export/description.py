@@ -31,6 +31,8 @@ class Description:
         val: metrics on the `val` split.
         initialized_from: description of the model that training began with.
         quality: measures of visibility and confidence on held-out faces; None if it gives neither.
+        adapted: the faces that its output layer was fitted to in closed form, in words; "" for a model
+            that was trained. `val` is then measured on faces of theirs that were held out.
     """
 
     preset: str
@@ -44,6 +46,7 @@ class Description:
     val: dict[str, Any]
     initialized_from: dict[str, Any] | None = None
     quality: dict[str, Any] | None = None
+    adapted: str = ""
 
 
 def read_description(model_dir: Path) -> Description:

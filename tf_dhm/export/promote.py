@@ -10,7 +10,7 @@ from typing import Any
 from tf_dhm.core.files import atomic_write
 from tf_dhm.export.card import CARD_FILE, accuracy_lines, model_card
 from tf_dhm.export.description import read_description
-from tf_dhm.export.saved_model import read_head, read_weights, write_model
+from tf_dhm.export.saved_model import read_head, read_points, read_weights, write_model
 from tf_dhm.runtime.store import find_savedmodel
 
 
@@ -45,8 +45,8 @@ def promote(
     accuracy_lines(metrics)  # first, results that do not fit a card then leave no version behind
     with atomic_write(target) as folder:
         if renew:
-            head = read_head(version_dir)
-            write_model(read_weights(version_dir), description.model, description, folder, head)
+            head, points = read_head(version_dir), read_points(version_dir)
+            write_model(read_weights(version_dir), description.model, description, folder, head, points)
         else:
             shutil.copytree(version_dir, folder, ignore=shutil.ignore_patterns("*.tflite"))
         finish(folder)

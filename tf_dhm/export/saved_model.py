@@ -22,12 +22,19 @@ from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.networks.quality import QualityHead, network_with_features
 from tf_dhm.runtime.store import find_savedmodel
+from tf_dhm.training.output_layer import OutputLayer
 
 
 class LandmarkModule(tf.Module):
     """A network with the signatures of the served model; holds the weights and no Keras object."""
 
-    def __init__(self, network: tf.keras.Model, size: int, head: QualityHead | None) -> None:
+    def __init__(
+        self,
+        network: tf.keras.Model,
+        size: int,
+        head: QualityHead | None,
+        points: OutputLayer | None = None,
+    ) -> None:
         super().__init__()
         self.network_weights = list(network.weights)
         quality = None
@@ -35,6 +42,13 @@ class LandmarkModule(tf.Module):
             quality = QualityHead.of([tf.Variable(weight) for weight in head.weights])
             self.quality_weights = list(quality.weights)
         full = network_with_features(network)
+        if points is not None:
+            self.points_weights = [
+                tf.Variable(part.astype(np.float32)) for part in (points.kernel, points.bias)
+            ]
+            kernel, bias = self.points_weights
+            features = network.get_layer("landmarks").input
+            full = tf.keras.Model(full.input, {**full.output, "last": features})
         constant = constant_heatmap(size)
         draw = DiffusionHeatMap(size, dtype="float32")
 
@@ -43,6 +57,9 @@ class LandmarkModule(tf.Module):
             middle = tf.constant([(size - 1) / 2.0] * 2 + [0.0])
             landmarks = found["landmarks"] * (size / 2.0) + middle
             outputs = {"landmarks": landmarks, "pose": serving_graph.pose(landmarks)}
+            if points is not None:
+                unit = tf.tensordot(found["last"], kernel, 1) + bias  # (B, P, 3)
+                outputs["points"] = unit * (size / 2.0) + middle
             return outputs if quality is None else outputs | quality.predict(found["features"])
 
         crops = tf.TensorSpec([None, size, size, 3], tf.uint8, name="crops")
@@ -67,6 +84,7 @@ def save_model(
     description: Description,
     version_dir: Path,
     head: QualityHead | None = None,
+    points: OutputLayer | None = None,
 ) -> None:
     """Write a SavedModel folder atomically.
 
@@ -76,6 +94,8 @@ def save_model(
         description: written beside it as JSON.
         version_dir: <model folder>/<integer>; must not exist.
         head: for visibility and confidence; None for a model without these outputs.
+        points: layer of further points in the network's unit, which takes what the layer "landmarks"
+            takes; None for a model without them.
 
     Raises:
         InputError: `version_dir` exists.
@@ -84,7 +104,7 @@ def save_model(
         raise InputError(f"{version_dir}: found a folder, expected none; versions are never overwritten")
     with atomic_write(version_dir) as folder:
         try:
-            write_model(weights, config, description, folder, head)
+            write_model(weights, config, description, folder, head, points)
         except tf.errors.OpError as error:  # a full disk
             raise InputError(f"{version_dir}: cannot be written: {error.message}") from error
 
@@ -95,12 +115,13 @@ def write_model(
     description: Description,
     folder: Path,
     head: QualityHead | None,
+    points: OutputLayer | None = None,
 ) -> None:
     """Write a SavedModel as `save_model`, into a folder that has no name yet."""
     with precision_policy("float32"):  # whatever policy trained it
         network = build_model(config)
     network.set_weights(weights)
-    module = LandmarkModule(network, config.input_size, head)
+    module = LandmarkModule(network, config.input_size, head, points)
     signatures = {"serving_default": module.serve, "refine": module.refine, "align_jpeg": module.align}
     tf.saved_model.save(module, str(folder), signatures)
     path = folder / DESCRIPTION_FILE
@@ -122,3 +143,11 @@ def read_head(model_dir: Path) -> QualityHead | None:
     loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
     weights = getattr(loaded, "quality_weights", None)
     return None if weights is None else QualityHead.of([weight.numpy() for weight in weights])
+
+
+def read_points(model_dir: Path) -> OutputLayer | None:
+    """The layer of further points of an exported model; None if it has none."""
+    read_description(model_dir)
+    loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
+    weights = getattr(loaded, "points_weights", None)
+    return None if weights is None else OutputLayer(*(weight.numpy() for weight in weights))

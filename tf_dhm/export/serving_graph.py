@@ -86,7 +86,7 @@ def align_photos(
             other outputs with a row for each crop.
 
     Returns:
-        the outputs of `find` with B rows, `landmarks` in pixels of each photo.
+        the outputs of `find` with B rows, `landmarks` and any `points` in pixels of each photo.
     """
     count = tf.shape(photos)[0]
 
@@ -107,8 +107,12 @@ def align_photos(
     scale = (squares[:, 2] / size)[:, None, None]
     middle = tf.concat([squares[:, :2], tf.zeros_like(squares[:, :1])], -1)[:, None]
     half = np.array([(size - 1) / 2.0] * 2 + [0.0])
-    landmarks = (tf.cast(outputs["landmarks"], tf.float64) - half) * scale + middle
-    outputs = {**outputs, "landmarks": tf.cast(landmarks, tf.float32)}
+    moved: dict[str, Tensor] = {
+        name: tf.cast((tf.cast(outputs[name], tf.float64) - half) * scale + middle, tf.float32)
+        for name in ("landmarks", "points")
+        if name in outputs
+    }
+    outputs = {**outputs, **moved}
     # Row of each photo among the outputs; after the last of them if it has none.
     rows = tf.tensor_scatter_nd_update(tf.fill([count], found), index[:, None], tf.range(tf.size(index)))
 

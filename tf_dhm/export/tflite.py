@@ -33,7 +33,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.types import Image, Tensor
 from tf_dhm.export.description import read_description
-from tf_dhm.export.saved_model import read_head, read_weights
+from tf_dhm.export.saved_model import read_head, read_points, read_weights
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.networks.config import ModelConfig
@@ -42,6 +42,7 @@ from tf_dhm.networks.quality import QualityHead
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.store import find_savedmodel, model_name
 from tf_dhm.runtime.tflite import KINDS, Kind, tflite_name
+from tf_dhm.training.output_layer import OutputLayer
 
 SIGNATURES = ("serving_default", "refine")
 MIDDLE = 127.5
@@ -71,7 +72,8 @@ class InferenceModule(tf.Module):
     """A trained network with its signatures for TFLite.
 
     serving_default: `crops` (B, S, S, 3) -> `landmarks` (B, 68, 3) crop pixels and, with a head,
-    `confidence` (B,) and, if the head has it, `visibility` (B, 68). refine: `crops` and `heatmap`
+    `confidence` (B,) and, if the head has it, `visibility` (B, 68); of an adapted model also `points`
+    (B, 1, P, 3) crop pixels, whose rank tells them from the landmarks. refine: `crops` and `heatmap`
     (B, S, S, 3) float32, the DHM of the initial landmarks -> the same; only where the network sees a
     heat map.
 
@@ -84,6 +86,7 @@ class InferenceModule(tf.Module):
         network: tf.keras.Model,
         config: ModelConfig,
         head: QualityHead | None = None,
+        points: OutputLayer | None = None,
         for_int8: bool = False,
         batch: int | None = None,
     ) -> None:
@@ -95,6 +98,7 @@ class InferenceModule(tf.Module):
         self.network_weights = list(body.weights)
         hidden = network.get_layer("hidden").get_weights() if config.hidden_units else None
         last = last_layer(network, size)
+        further = None if points is None else points_layer(points, size)
 
         def dense(inputs: Tensor, weights: Sequence[Any]) -> Tensor:
             return tf.nn.conv2d(inputs, weights[0][None, None], 1, "VALID") + weights[1]
@@ -104,6 +108,8 @@ class InferenceModule(tf.Module):
             outputs = pooled if hidden is None else tf.nn.relu(dense(pooled, hidden))
             # A constant shape except for the batch: XNNPACK does not take computed shapes.
             found = {"landmarks": tf.reshape(dense(outputs, last), [-1, geometry.NUM_LANDMARKS, 3])}
+            if further is not None:
+                found["points"] = tf.reshape(dense(outputs, further), [-1, 1, further[1].size // 3, 3])
             return found if head is None else found | judge(pooled, head)
 
         def judge(pooled: Tensor, head: QualityHead) -> dict[str, Tensor]:
@@ -141,6 +147,13 @@ def last_layer(network: tf.keras.Model, size: int) -> tuple[NDArray[np.float32],
     kernel, bias = network.get_layer("landmarks").get_weights()
     middle = np.tile([(size - 1) / 2.0, (size - 1) / 2.0, 0.0], geometry.NUM_LANDMARKS)
     return kernel * (size / 2.0), (bias * (size / 2.0) + middle).astype(np.float32)
+
+
+def points_layer(layer: OutputLayer, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Kernel (F, 3 P) and bias (3 P,) of a layer of further points, which give pixels of the crops."""
+    kernel = layer.kernel.reshape(len(layer.kernel), -1) * (size / 2.0)
+    bias = layer.bias * (size / 2.0) + np.array([(size - 1) / 2.0, (size - 1) / 2.0, 0.0])
+    return kernel.astype(np.float32), bias.ravel().astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -223,7 +236,7 @@ def convert(
     network.set_weights(read_weights(version))
     name = name or model_name(version)
     folder = version if output_dir is None else output_dir
-    head = read_head(version)
+    head, points = read_head(version), read_points(version)
     files: dict[Kind, Contents] = {}
     with tempfile.TemporaryDirectory() as temporary:
         for kind in kinds:
@@ -231,7 +244,7 @@ def convert(
             source = Path(temporary, kind if kind in ("int8", "web") else "plain")
             if not source.exists():
                 batch = 1 if kind == "web" else None
-                module = InferenceModule(network, config, head, for_int8=kind == "int8", batch=batch)
+                module = InferenceModule(network, config, head, points, for_int8=kind == "int8", batch=batch)
                 tf.saved_model.save(module, str(source), module.functions)
             inputs = None
             if kind == "int8":

@@ -11,6 +11,7 @@ __all__ = [
     "images",
     "mesh",
     "mesh_pictures",
+    "mirror",
     "predictor",
     "raster",
     "saved_model",

@@ -26,6 +26,7 @@ from tf_dhm.runtime.detector import (
 )
 from tf_dhm.runtime.faces import MIN_CONFIDENCE, Alignment, Face, make_faces, with_meshes
 from tf_dhm.runtime.images import Photo, Source, read_photo, type_name
+from tf_dhm.runtime.mirror import MirrorAveraged
 from tf_dhm.runtime.predictor import MAX_PASSES, LandmarkModel, Prediction, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.store import DEFAULT_MODEL
@@ -63,6 +64,8 @@ class Aligner:
             `Alignment.convincing`.
         tiles: whether photos are also searched in overlapping tiles, which finds faces down to 1/50 of the
             longer side in place of 1/20 and takes ten times as long to detect. None: above 2,000 pixels.
+        mirror: whether the model looks at each crop and at its mirror image and the mean is taken: a little
+            more accurate, in twice the time.
 
     Threads may share an aligner. It can be copied and pickled; the copy loads the model again.
 
@@ -80,6 +83,7 @@ class Aligner:
         field_of_view: float | None = None,
         min_confidence: float = MIN_CONFIDENCE,
         tiles: bool | None = None,
+        mirror: bool = False,
     ) -> None:
         if field_of_view is not None:
             Camera.of_view(field_of_view, 1, 1)  # checks it
@@ -88,6 +92,8 @@ class Aligner:
             raise InputError(f"min_confidence: found {min_confidence}, expected 0 to 1")
         self.min_confidence, self.tiles = min_confidence, tiles
         self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
+        if mirror:
+            self.predictor = MirrorAveraged(self.predictor)
         if passes is not None and not 1 <= passes <= MAX_PASSES:
             raise InputError(f"passes: found {passes}, expected 1 to {MAX_PASSES}")
         if (passes or 1) > 1 and not self.predictor.can_refine:

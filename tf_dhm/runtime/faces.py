@@ -48,6 +48,8 @@ class Face:
         confidence: in [0, 1]: how likely the landmarks are right; it falls if the box holds no
             face. None if the model does not predict it.
         mesh: the whole face, fitted to the landmarks; None if it was not asked for.
+        points: (P, 3) float32 in photo pixels, the points of the annotation that the model was adapted
+            to beside the landmarks; None of other models.
     """
 
     landmarks: NDArray[np.float32]
@@ -58,6 +60,7 @@ class Face:
     visibility: NDArray[np.float32] | None = None
     confidence: float | None = None
     mesh: FaceFit | None = None
+    points: NDArray[np.float32] | None = None
 
     def fit(self, camera: Camera | None = None, image_height: float = 0.0) -> FaceFit:
         """The whole face of these landmarks; see `tf_dhm.face.fit`.
@@ -93,6 +96,7 @@ class Face:
             **({} if self.confidence is None else {"confidence": round(self.confidence, 4)}),
             "landmarks": [[round(value, 3) for value in point] for point in self.landmarks.tolist()],
             **({} if self.visibility is None else {"visibility": seen}),
+            **({} if self.points is None else {"points": np.round(self.points.astype(float), 3).tolist()}),
             **({} if self.mesh is None else mesh_fields(self.mesh)),
         }
 
@@ -152,6 +156,7 @@ class Alignment(Sequence[Face]):
                 landmarks=self.photo.to_pixels(face.landmarks).astype(np.float32),
                 box=self.photo.to_pixels(face.box.reshape(2, 2)).reshape(4),
                 mesh=None if face.mesh is None else _mesh_in_pixels(face.mesh, self.photo),
+                points=None if face.points is None else self.photo.to_pixels(face.points).astype(np.float32),
             )
             for face in self.faces
         )
@@ -163,6 +168,7 @@ def make_faces(photo: Photo, boxes: Array, scores: Sequence[float | None], found
     # A box is two points.
     boxes = photo.to_original(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
     poses = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape())).astype(np.float32)
+    other = None if found.points is None else photo.to_original(found.points).astype(np.float32)
     return [
         Face(
             points,
@@ -171,6 +177,7 @@ def make_faces(photo: Photo, boxes: Array, scores: Sequence[float | None], found
             poses[number],
             visibility=None if found.visibility is None else found.visibility[number],
             confidence=None if found.confidence is None else float(found.confidence[number]),
+            points=None if other is None else other[number],
         )
         for number, points in enumerate(landmarks)
     ]

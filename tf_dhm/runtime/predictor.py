@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,11 +35,14 @@ class Prediction:
             away nor covered; None if the model does not predict it.
         confidence: (B,) float32 in [0, 1]: how likely the crop is to hold a face whose landmarks
             are right (`quality.GOOD_NME`); None if the model does not predict it.
+        points: (B, P, 3) float32 pixels, the points of the annotation that a model was adapted to beside
+            the landmarks; None of other models, and of no crop.
     """
 
     landmarks: NDArray[np.float32]
     visibility: NDArray[np.float32] | None = None
     confidence: NDArray[np.float32] | None = None
+    points: NDArray[np.float32] | None = None
 
     @classmethod
     def of(cls, outputs: dict[str, Any], model: Path) -> Prediction:
@@ -49,7 +52,7 @@ class Prediction:
             InputError: some of them are not finite.
         """
         found = {}
-        for name in ("landmarks", "visibility", "confidence"):
+        for name in ("landmarks", "visibility", "confidence", "points"):
             if name in outputs:
                 found[name] = np.asarray(outputs[name], np.float32)
                 if not np.isfinite(found[name]).all():
@@ -141,7 +144,8 @@ def predict_photos(
     def split(values: Array | None) -> list[Any]:
         return [None] * len(images) if values is None else np.split(values, ends)
 
-    parts = zip(landmarks, split(found.visibility), split(found.confidence), strict=True)
+    rest_of = (split(values) for values in (found.visibility, found.confidence, found.points))
+    parts = zip(landmarks, *rest_of, strict=True)
     return [Prediction(points.astype(np.float32), *rest) for points, *rest in parts]
 
 
@@ -156,7 +160,8 @@ def predict_crops(
         initial: of each photo the landmarks (N, 68, 3) to start from, in its pixels.
 
     Returns:
-        the prediction for all crops, and for each photo the landmarks in its pixels.
+        the prediction for all crops, with any `points` in pixels of the photos, and for each photo the
+        landmarks in its pixels.
     """
     crops = np.concatenate([part for part, _ in cut])
     start = None
@@ -181,6 +186,10 @@ def predict_crops(
         geometry.transform_landmarks(matrices, points)
         for (_, matrices), points in zip(cut, parts, strict=True)
     ]
+    if prediction.points is not None:
+        matrices = np.concatenate([matrices for _, matrices in cut])
+        points = geometry.transform_landmarks(matrices, prediction.points).astype(np.float32)
+        prediction = replace(prediction, points=points)
     return prediction, landmarks
 
 

@@ -46,8 +46,8 @@ RUNTIMES = {
 START_NOTE = b"INFO: Created TensorFlow Lite"
 """What XNNPACK writes to the standard error when the first interpreter of a process is made."""
 
-NAMES = {3: "landmarks", 2: "visibility", 1: "confidence"}
-"""Outputs of a model by their rank: (B, 68, 3), (B, 68) and (B,)."""
+NAMES = {4: "points", 3: "landmarks", 2: "visibility", 1: "confidence"}
+"""Outputs of a model by their rank: (B, 1, P, 3), (B, 68, 3), (B, 68) and (B,)."""
 
 
 def load_runtime(package: str | None = None) -> tuple[str, Any]:
@@ -301,6 +301,8 @@ class TFLitePredictor:
                 outputs = dict(zip(self._outputs, network.run(crops), strict=True))
             else:
                 outputs = self._refine(network, crops, initial_landmarks)
+        if "points" in outputs:
+            outputs["points"] = outputs["points"][:, 0]
         return Prediction.of(outputs, self.path)
 
     def _refine(self, network: Network, crops: Image, initial_landmarks: Array) -> dict[str, Array]:

@@ -1,3 +1,13 @@
 """Presets, losses and the training loop."""
 
-__all__ = ["config", "distribution", "history", "losses", "optimizers", "presets", "trainer", "validation"]
+__all__ = [
+    "config",
+    "distribution",
+    "history",
+    "losses",
+    "optimizers",
+    "output_layer",
+    "presets",
+    "trainer",
+    "validation",
+]

@@ -40,6 +40,13 @@ def test_entries_are_one_for_each_model_and_number_of_passes(tmp_path: Path) -> 
     models = [write_fake_model(tmp_path / name) for name in ("a", "b")]
     entries = load_entries(models, (1, 2))
     assert [e.name for e in entries] == ["a", "a (2 passes)", "b", "b (2 passes)"]
+    entries = load_entries(models[:1], (1, 2), mirror=True)
+    assert [(e.name, e.is_plain) for e in entries] == [
+        ("a", True),
+        ("a (mirrored)", False),
+        ("a (2 passes)", False),
+        ("a (2 passes, mirrored)", False),
+    ]
     with pytest.raises(InputError, match="expected a folder with a SavedModel"):
         load_entries([tmp_path / "none"])
 

@@ -1,0 +1,139 @@
+"""Adapt a model to another annotation: fit its output layer to labelled faces in closed form.
+
+python adapt.py --dataset csv --data-dir faces.csv --name mine
+python adapt.py --model fast_dhm_tuned --dataset synthetic --faces 200 --name rendered
+
+It takes 20 faces or more, 68 points or any other number and meaning of points, and a minute or two. It prints
+the error on held-out faces before and after, and writes a model folder, runs/NAME, for align.py, evaluate.py
+and TF Serving.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tf_dhm.core.cli import run_script
+
+import tyro
+
+from pipelines.adaptation.adapt import BoxKind, Kind, adapt, export, look_at, summary
+from pipelines.adaptation.annotations import read_annotations
+from pipelines.adaptation.views import OutputFeatures
+from pipelines.prepared.catalogue import SYNTHETIC, find_dataset
+from pipelines.runs.run import Options, run
+from tf_dhm.core.configuration import Count, Positive, check_fields
+from tf_dhm.core.errors import InputError
+from tf_dhm.export.description import Description
+from tf_dhm.face.geometry import NUM_LANDMARKS
+from tf_dhm.runtime.store import DEFAULT_MODEL, find_savedmodel
+from tf_dhm.training.presets import find_preset
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to adapt, to which faces."""
+
+    name: str
+    """Name of the adapted model; it is written to <runs-dir>/<name>."""
+    model: str = DEFAULT_MODEL
+    """Model to adapt: a Fast DHM of this project, by name or folder. It is not changed."""
+    dataset: str = "csv"
+    """Dataset of the labelled faces: csv or pts (any number of points), or another dataset of 68 points."""
+    data_dir: Path | None = None
+    """Folder or CSV file of the dataset; optional for synthetic."""
+    faces: Count = 1000
+    """Most faces to fit to, spread evenly over the dataset; 0 for all."""
+    split: Literal["train", "val", "test"] | None = None
+    """Split of the dataset to take faces of; by default all of them (of a prepared one: train)."""
+    manual: bool = False
+    """Fit to the points that people marked, if the dataset has such beside its landmarks."""
+    kind: Kind | None = None
+    """What the points become: the 68 landmarks of the model, or an output `points` beside them. By default
+    landmarks, if there are 68 points that lie near those of the model."""
+    boxes: BoxKind | None = None
+    """Boxes that crops are cut from: labels (the box of the labelled points; default of 68 points), or
+    detected (the face detector's; default of other numbers)."""
+    mirror_map: tuple[Count, ...] = ()
+    """Of points that are no landmarks: for each the number of its mirror image, from 0. Learnt by default."""
+    no_mirror: bool = False
+    """Of points that are no landmarks: use no mirrored copies of the faces."""
+    finetune: Count = 0
+    """Passes of gradient training over the dataset after the fit, from the adapted model; the result is in
+    <runs-dir>/<name>_finetuned/export. Of landmarks alone."""
+    finetune_rate: Positive = 5e-4
+    """Learning rate of that training at its start."""
+    runs_dir: Path = Path("runs")
+    """Folder of the result."""
+    cache_dir: Path = Path("data/prepared")
+    """Directory in which the fine-tuning keeps the dataset in prepared form."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def check(config: Config) -> None:
+    """InputError for a combination of options that cannot be followed."""
+    if not config.name or Path(config.name).name != config.name:
+        raise InputError(f"name: found {config.name!r}, expected a name without slashes")
+    if (config.runs_dir / config.name).exists():
+        raise InputError(f"{config.runs_dir / config.name}: found an earlier result; choose another --name")
+    if config.mirror_map and config.no_mirror:
+        raise InputError("mirror-map: found it with --no-mirror, expected one of them")
+
+
+def finetune(config: Config, version_dir: Path, description: Description, command: str) -> Path:
+    """Train the adapted model on; returns the version folder."""
+    found = find_preset(description.preset)
+    options = Options(
+        preset=description.preset,
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        faces=config.faces if config.dataset == SYNTHETIC else Options.faces,
+        limit=None if config.dataset == SYNTHETIC else config.faces or None,
+        cache_dir=config.cache_dir,
+        runs_dir=config.runs_dir,
+        name=f"{config.name}_finetuned",
+        init=str(version_dir),
+        model=description.model,
+        train=replace(found.train, epochs=config.finetune, learning_rate=config.finetune_rate),
+        augment=found.augment,
+    )
+    return run(options, False, command)
+
+
+def main() -> None:
+    config = tyro.cli(Config, description=__doc__)
+    check(config)
+    command = shlex.join(["python", "adapt.py", *sys.argv[1:]])
+    model = OutputFeatures(config.model)
+    faces, rejected = read_annotations(
+        config.dataset, config.data_dir, config.faces, split=config.split, manual=config.manual
+    )
+    default: BoxKind = "labels" if len(faces[0].points) == NUM_LANDMARKS else "detected"
+    seen = look_at(model, faces, config.boxes or default)
+    rejected_rows = [(item.name, item.reason) for item in rejected] + seen.rejected
+    if rejected_rows:
+        name, reason = rejected_rows[0]
+        print(f"{len(rejected_rows)} faces rejected, the first: {name}: {reason}", file=sys.stderr)
+    adapted = adapt(
+        model, seen, kind=config.kind, mirror=config.mirror_map or ("none" if config.no_mirror else "learn")
+    )
+    print(summary(adapted))
+    if config.finetune and adapted.kind != "landmarks":
+        raise InputError("finetune: found other points than the 68 landmarks, expected those")
+    source = find_savedmodel(config.model)
+    note = find_dataset(config.dataset).note
+    version_dir = export(model, source, adapted, config.dataset, note, config.runs_dir / config.name, command)
+    print(
+        f"adapted model: {version_dir.parent} (card: README.md); python align.py --model {version_dir.parent}"
+    )
+    if config.finetune:
+        print(f"fine-tuned: {finetune(config, version_dir, model.description, command)}")
+
+
+if __name__ == "__main__":
+    run_script(main)

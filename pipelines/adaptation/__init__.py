@@ -1,0 +1,3 @@
+"""Models of this project fitted to another annotation: its points, the features of its faces, and the fit."""
+
+__all__ = ["adapt", "annotations", "crossfit", "views"]

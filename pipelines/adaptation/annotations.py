@@ -1,0 +1,162 @@
+"""Faces with any number of labelled points, from a dataset of this project or a user's own table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipelines.datasets import pts
+from pipelines.datasets.folders import require_image, require_pair
+from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.prepared import records
+from pipelines.prepared.catalogue import SYNTHETIC, find_dataset
+from pipelines.synthetic import series
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.types import Array
+from tf_dhm.face.geometry import NUM_LANDMARKS
+
+
+@dataclass(frozen=True)
+class AnnotatedFace:
+    """A face with labelled points of any number and meaning.
+
+    Attributes:
+        name: unique in its dataset.
+        read_image: returns the encoded image; raises InputError or OSError.
+        points: (P, 3) float64 pixels of the image; NaN where unknown.
+        group: of the photo or person; faces of one group are never both fitted and tested on.
+        photo: as `FaceSample.photo`.
+    """
+
+    name: str
+    read_image: Callable[[], bytes]
+    points: Array
+    group: str
+    photo: tuple[int, int, int, int] | None = None
+
+
+def read_annotations(
+    dataset: str, data_dir: Path | None, count: int, *, split: str | None = None, manual: bool = False
+) -> tuple[list[AnnotatedFace], list[Refusal]]:
+    """Read labelled faces, evenly spread over the dataset.
+
+    Args:
+        dataset: a name of the catalogue; "csv" and "pts" may have any number of points, the same for all
+            faces. Of a CSV file they are the columns x0, y0, x1, y1, ... and any z0, z1, ...; an empty
+            cell is an unknown point.
+        data_dir: its folder or file; None for faces that are rendered.
+        count: most faces to read; 0 for all.
+        split: "train", "val" or "test"; None for all.
+        manual: read the points that people marked, of a dataset that has some.
+
+    Returns:
+        faces, and those that were rejected.
+
+    Raises:
+        InputError: no such dataset, folder, split or manual point, or faces of several numbers of points.
+    """
+    items = list(_read(dataset, data_dir, count, split, manual))
+    rejected = [item for item in items if isinstance(item, Refusal)]
+    faces = [item for item in items if isinstance(item, AnnotatedFace)]
+    if not faces:
+        reason = f", the first rejected: {rejected[0].name}: {rejected[0].reason}" if rejected else ""
+        raise InputError(f"{data_dir or dataset}: found no labelled face{reason}")
+    numbers = sorted({len(face.points) for face in faces})
+    if len(numbers) > 1:
+        raise InputError(
+            f"{data_dir}: found faces of {', '.join(map(str, numbers))} points, expected one number"
+        )
+    if count and len(faces) > count:
+        faces = [faces[i] for i in np.linspace(0, len(faces) - 1, count).round().astype(int)]
+    return faces, rejected
+
+
+def _read(
+    dataset: str, data_dir: Path | None, count: int, split: str | None, manual: bool
+) -> Iterator[AnnotatedFace | Refusal]:
+    find_dataset(dataset)
+    if dataset == SYNTHETIC and data_dir is None:
+        return _of_samples(series.read(count or series.TEST_FACES, workers=0), None, manual)
+    if data_dir is None:
+        raise InputError(f"data-dir: found none, expected the folder of {dataset}")
+    data_dir = Path(data_dir)
+    if (data_dir / records.DATASET_FILE).is_file():
+        return _of_samples(records.read_samples(data_dir, split or "train"), None, manual)  # type: ignore[arg-type]
+    if dataset == "pts":
+        return _of_pts(data_dir)
+    if dataset == "csv" and (table := _find_table(data_dir)) is not None:
+        return _of_table(*table)
+    return _of_samples(find_dataset(dataset).read(data_dir), split, manual)
+
+
+def _of_samples(
+    items: Iterable[FaceSample | Refusal], split: str | None, manual: bool
+) -> Iterator[AnnotatedFace | Refusal]:
+    for item in items:
+        if isinstance(item, Refusal):
+            yield item
+        elif split in (None, item.split):
+            points = item.landmarks.astype(np.float64)
+            if manual:
+                if not np.isfinite(item.manual).any():
+                    continue
+                points = np.concatenate([item.manual, np.full((NUM_LANDMARKS, 1), np.nan)], 1)
+            yield AnnotatedFace(item.name, item.read_image, points, item.group, item.photo)
+
+
+def _of_pts(folder: Path) -> Iterator[AnnotatedFace | Refusal]:
+    for pair in pts.find_pairs(folder):
+        try:
+            image, label = require_pair(folder, pair, pts.SUFFIX)
+            points = pts.read_pts(label)
+        except InputError as error:
+            yield Refusal(pair.name, str(error))
+            continue
+        flat = np.concatenate([points, np.full((len(points), 1), np.nan)], 1)
+        yield AnnotatedFace(pair.name, image.read_bytes, flat, pts.group_of(pair.name))
+
+
+def _find_table(path: Path) -> tuple[Path, pd.DataFrame, int] | None:
+    """A CSV file, its rows and number of points; None if those are 68, which the dataset `csv` reads."""
+    files = [path] if path.is_file() else sorted(path.glob("*.csv"))
+    if len(files) != 1:
+        return None
+    try:
+        table = pd.read_csv(files[0], skipinitialspace=True, encoding="utf-8-sig", dtype={"image": str})
+    except (ValueError, OSError) as error:
+        raise InputError(f"{files[0]}: found {error}, expected a CSV file with a header") from error
+    table.columns = table.columns.str.strip()
+    count = sum(column[:1] == "x" and column[1:].isdecimal() for column in table.columns)
+    if count == NUM_LANDMARKS:
+        return None
+    missing = [f"{axis}{i}" for axis in "xy" for i in range(count) if f"{axis}{i}" not in table]
+    if not count or missing or "image" not in table:
+        found = ", ".join(missing[:5]) or "image, x0, y0"
+        raise InputError(f"{files[0]}: found no column {found}, expected image, x0, y0, x1, y1, ...")
+    return files[0], table, count
+
+
+def _of_table(path: Path, table: pd.DataFrame, count: int) -> Iterator[AnnotatedFace | Refusal]:
+    axes = [[f"{axis}{i}" for i in range(count)] for axis in "xyz"]
+    numbers = np.full((len(table), count, 3), np.nan)
+    for axis, columns in enumerate(axes):
+        if axis < 2 or all(column in table for column in columns):
+            numbers[:, :, axis] = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    groups = table["group"].astype(str) if "group" in table else table["image"]
+    for row, (name, group, points) in enumerate(zip(table["image"], groups, numbers, strict=True)):
+        where = f"{path}: row {row + 2}"
+        try:
+            image = require_image(path.parent / str(name))
+            known = np.isfinite(points[:, :2]).all(1)
+            if not known.any():
+                raise InputError("found no point, expected numbers in x0, y0, ...")
+            if np.isinf(points).any():
+                raise InputError("found infinity, expected numbers in x0, y0, ...")
+        except InputError as error:
+            yield Refusal(str(name), f"{where}: {error}")
+            continue
+        yield AnnotatedFace(f"{name}#{row + 2}", image.read_bytes, points, str(group))

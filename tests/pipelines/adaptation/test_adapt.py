@@ -1,0 +1,285 @@
+"""Adapting models to other annotations, on rendered faces and on small made ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import adapt as script
+from pipelines.adaptation.adapt import (
+    Adapted,
+    adapt,
+    check_pairs,
+    export,
+    find_box,
+    look_at,
+    missing_yaw,
+    summary,
+)
+from pipelines.adaptation.annotations import AnnotatedFace
+from pipelines.adaptation.views import OutputFeatures, from_unit, to_unit
+from pipelines.synthetic.renderer import FaceRenderer, RenderedFace
+from tests.tiny_models import write_tiny_model
+from tf_dhm.core.errors import InputError
+from tf_dhm.export.description import read_description
+from tf_dhm.export.saved_model import read_points, read_weights
+from tf_dhm.face.geometry import landmark_box, mirror_landmarks, rotation_matrix
+from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.morphable import MorphableModel
+from tf_dhm.runtime.aligner import Aligner
+from tf_dhm.runtime.images import decode_raster
+from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.tflite import TFLitePredictor
+from tf_dhm.training.output_layer import nme
+
+ROOT = Path(__file__).resolve().parents[3]
+SYNTHETIC_MODEL = ROOT / "savedmodels" / "fast_dhm_synthetic"
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def made_faces(count: int, points: int = 68) -> list[AnnotatedFace]:
+    """Noise with the mean face in it, and points that follow the mean grey of the upper and lower half."""
+    rng = np.random.default_rng(0)
+    faces = []
+    for number in range(count):
+        image = rng.integers(0, 256, (80, 80, 3)).astype(np.uint8)
+        labels = mean_shape()[:points] * 20.0 * rng.uniform(0.95, 1.05) + [40.0, 40.0, 0.0]
+        faces.append(AnnotatedFace(f"face{number}", partial(png, image), labels, f"group{number}"))
+    return faces
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", quality=True)
+
+
+def test_units_of_a_crop_by_hand() -> None:
+    # A crop of 8 pixels that shows 16 of the photo, from its pixel 4 on.
+    matrix = np.array([[2.0, 0.0, 4.5], [0.0, 2.0, 4.5]])
+    points = np.array([[11.5, 11.5, 4.0], [3.5, 19.5, -8.0]])
+    unit = to_unit(points, matrix, 8)
+    np.testing.assert_allclose(unit, [[0.0, 0.0, 0.5], [-1.0, 1.0, -1.0]])
+    np.testing.assert_allclose(from_unit(unit, matrix, 8), points)
+
+
+def test_features_give_what_the_exported_model_predicts(tiny: Path) -> None:
+    model = OutputFeatures(tiny)
+    faces = made_faces(3)
+    images = [decode_raster(face.read_image(), face.name) for face in faces]
+    boxes = np.stack([landmark_box(face.points) for face in faces])
+    views = model.views(images, boxes)
+    assert views.features.shape[:2] == (3, 2)
+    predictor = SavedModelPredictor(tiny)
+    from tf_dhm.runtime.predictor import predict_boxes
+
+    for number, image in enumerate(images):
+        for view, passes in ((0, 1), (1, 2)):
+            expected = predict_boxes(predictor, image, boxes[number : number + 1], passes)[0]
+            features, matrix = views.features[number, view][None], views.matrices[number, view][None]
+            np.testing.assert_allclose(model.landmarks(features, matrix)[0], expected, atol=1e-3)
+
+
+def test_mirrored_features_are_those_of_the_mirrored_photo(tiny: Path) -> None:
+    model = OutputFeatures(tiny)
+    (face,) = made_faces(1)
+    image = decode_raster(face.read_image(), face.name)
+    views = model.views([image], landmark_box(face.points)[None])
+    flipped = landmark_box(mirror_landmarks(face.points, 80))
+    mirrored = model.views([np.ascontiguousarray(image[:, ::-1])], flipped[None])
+    np.testing.assert_allclose(views.mirrored[0, 0], mirrored.features[0, 0], atol=2e-2)
+
+
+def test_points_of_another_number_are_exported_beside_the_landmarks(tiny: Path, tmp_path: Path) -> None:
+    model = OutputFeatures(tiny)
+    faces = made_faces(24, points=5)
+    adapted = adapt(model, look_at(model, faces, "labels"), mirror="none")
+    assert adapted.kind == "points"
+    before = read_weights(tiny)
+    version = export(model, tiny, adapted, "csv", "made faces.", tmp_path / "five", "python adapt.py")
+    for old, new in zip(before, read_weights(version), strict=True):
+        np.testing.assert_array_equal(old, new)
+    layer = read_points(version)
+    assert layer is not None
+    assert layer.kernel.shape[1:] == (5, 3)
+    crops = np.random.default_rng(1).integers(0, 256, (3, model.size, model.size, 3)).astype(np.uint8)
+    saved, lite = SavedModelPredictor(version), TFLitePredictor(version)
+    for initial in (None, np.repeat((mean_shape() * 8.0 + 20.0)[None], 3, 0)):
+        one, other = saved.predict(crops, initial), lite.predict(crops, initial)
+        assert one.points is not None
+        assert other.points is not None
+        assert one.points.shape == (3, 5, 3)
+        np.testing.assert_allclose(one.points, other.points, atol=0.3)  # half precision of the weights
+        np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.3)
+    description = read_description(version)
+    assert "24 faces of csv" in description.adapted
+    assert "24 faces of csv" in (tmp_path / "five" / "README.md").read_text()
+
+
+def test_an_aligner_gives_the_points_in_the_photo(tiny: Path, tmp_path: Path) -> None:
+    model = OutputFeatures(tiny)
+    faces = made_faces(24, points=5)
+    seen = look_at(model, faces, "labels")
+    adapted = adapt(model, seen, mirror="none")
+    export(model, tiny, adapted, "csv", "made faces.", tmp_path / "five", "python adapt.py")
+    image = decode_raster(faces[0].read_image(), "face")
+    box = landmark_box(faces[0].points)
+    (face,) = Aligner(tmp_path / "five", passes=1).align(image, boxes=[box])
+    assert face.points is not None
+    expected = from_unit(adapted.layer(seen.views.features[:1, 0]), seen.views.matrices[:1, 0], model.size)[0]
+    np.testing.assert_allclose(face.points, expected, atol=0.5)
+    assert np.asarray(face.as_dict()["points"]).shape == (5, 3)
+
+
+def test_too_few_faces_and_pairs_that_are_none(tiny: Path) -> None:
+    model = OutputFeatures(tiny)
+    with pytest.raises(InputError, match="found 19 usable faces"):
+        adapt(model, look_at(model, made_faces(19), "labels"))
+    one_person = [replace(face, group="one") for face in made_faces(24)]
+    with pytest.raises(InputError, match="of 1 photos or persons"):
+        adapt(model, look_at(model, one_person, "labels"))
+    assert check_pairs([1, 0, 2], 3).tolist() == [1, 0, 2]
+    for pairs in ([1, 2, 0], [0, 0, 1], [0, 1], [0, 1, 5]):
+        with pytest.raises(InputError, match="mirror-map"):
+            check_pairs(pairs, 3)
+
+
+def test_faces_that_cannot_be_used_are_rejected(tiny: Path) -> None:
+    faces = [
+        replace(face, read_image=lambda: b"noise") if i == 1 else face for i, face in enumerate(made_faces(3))
+    ]
+    seen = look_at(OutputFeatures(tiny), faces, "labels")
+    assert [face.name for face in seen.faces] == ["face0", "face2"]
+    assert seen.rejected[0][0] == "face1"
+    with pytest.raises(InputError, match="found none that can be used"):
+        look_at(OutputFeatures(tiny), faces[1:2], "labels")
+
+
+def test_a_detected_box_lies_around_the_points() -> None:
+    class Detection:
+        def __init__(self, box: list[float]) -> None:
+            self.box = np.array(box)
+
+    class Detector:
+        def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+            return [Detection([0, 0, 10, 10]), Detection([20, 20, 60, 60]), Detection([30, 30, 62, 62])]
+
+    (face,) = made_faces(1, points=5)
+    image = np.zeros((80, 80, 3), np.uint8)
+    points = np.array([[40.0, 40.0, 0.0], [44.0, 44.0, 0.0]])
+    detector: object = Detector()
+    assert find_box(replace(face, points=points), image, detector)[0] == 20  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="around"):
+        find_box(replace(face, points=points + 30.0), image, detector)  # type: ignore[arg-type]
+
+
+def test_missing_ranges_of_yaw() -> None:
+    def turned(yaws: Sequence[float]) -> NDArray[np.floating]:
+        flip = np.array([1.0, -1.0, 1.0])
+        return np.stack(
+            [(mean_shape() * flip @ rotation_matrix(0.0, np.radians(yaw), 0.0).T) * flip for yaw in yaws]
+        )
+
+    assert missing_yaw(turned([0.0] * 9), mirrored=True) == "30 to 60 degrees, 60 to 90 degrees"
+    assert missing_yaw(turned([0.0] * 5 + [45.0] * 5 + [75.0] * 5), mirrored=True) == ""
+    one_side = missing_yaw(turned([0.0] * 5 + [45.0] * 5 + [75.0] * 5), mirrored=False)
+    assert one_side == "-90 to -60 degrees, -60 to -30 degrees"
+
+
+@cache
+def rendered() -> list[RenderedFace]:
+    renderer = FaceRenderer()
+    return [renderer.render(77, index) for index in range(140)]
+
+
+def annotated(labels: Sequence[NDArray[np.floating]]) -> list[AnnotatedFace]:
+    return [
+        AnnotatedFace(f"face{i}", partial(png, face.image[..., ::-1]), np.asarray(points, float), f"{i}")
+        for i, (face, points) in enumerate(zip(rendered(), labels, strict=True))
+    ]
+
+
+def fitted(labels: Sequence[NDArray[np.floating]]) -> tuple[Adapted, float, float]:
+    """What 100 faces teach, and the NME on 40 others before and after, in percent."""
+    model = OutputFeatures(SYNTHETIC_MODEL)
+    faces = annotated(labels)
+    adapted = adapt(model, look_at(model, faces[:100], "labels"))
+    rest = look_at(model, faces[100:], "labels")
+    truth = rest.points[:, 0]
+    old = model.layer(rest.views.features[:, 0])
+    before = float(nme(old, truth).mean()) if truth.shape[1] == 68 else np.nan
+    return adapted, before, float(nme(adapted.layer(rest.views.features[:, 0]), truth).mean())
+
+
+@pytest.mark.slow
+def test_another_jaw_is_learnt_from_100_faces() -> None:
+    own = [face.landmarks for face in rendered()]
+    _, _, as_trained = fitted(own)
+    moved = []
+    for face in rendered():
+        points = face.landmarks.astype(float).copy()
+        inward = points[30] - points[:17]
+        points[:17] += 0.12 * inward  # the jaw lies 12 % nearer to the nose
+        moved.append(points)
+    adapted, before, after = fitted(moved)
+    assert adapted.kind == "landmarks"
+    assert before > as_trained + 0.8
+    assert after < as_trained + 0.25
+    assert adapted.before.mean() > adapted.after.mean()
+    assert "60 to 90" not in summary(adapted)
+
+
+@pytest.mark.slow
+def test_98_points_of_the_face_are_learnt_from_100_faces() -> None:
+    model = MorphableModel.open_face()
+    low, high = model.landmark_mean.min(0), model.landmark_mean.max(0)
+    inside = ((model.mean > low) & (model.mean < high)).all(1) & (
+        model.mean[:, 2] > np.median(model.landmark_mean[:, 2])
+    )
+    left = np.flatnonzero(inside & (model.mean[:, 0] > 0.5))
+    left = left[np.linspace(0, len(left) - 1, 49).astype(int)]
+    right = [
+        int(np.linalg.norm(model.mean - model.mean[v] * [-1.0, 1.0, 1.0], axis=1).argmin()) for v in left
+    ]
+    chosen = np.concatenate([left, right])
+    labels = [model.vertices(face.p, face.image.shape[0])[chosen] for face in rendered()]
+    adapted, _, after = fitted(labels)
+    assert adapted.kind == "points"
+    assert adapted.pairs is not None
+    assert adapted.pairs.tolist() == [*range(49, 98), *range(49)]
+    own = [face.landmarks for face in rendered()]
+    # In units of the face, not of the smaller box of these points.
+    scale = np.mean([np.ptp(a[:, 0]) / np.ptp(b[:, 0]) for a, b in zip(labels, own, strict=True)])
+    assert after * scale < 6.0
+
+
+@pytest.mark.slow
+def test_labels_of_other_faces_are_reported() -> None:
+    own = [face.landmarks for face in rendered()]
+    with pytest.raises(InputError, match="do not belong"):
+        fitted([own[(i + 7) % 140] + 20.0 * ((i % 5) - 2) for i in range(140)])
+    wrong = [own[i] if i % 20 else own[i + 1] * [1.0, 0.5, 1.0] for i in range(140)]
+    adapted, _, _ = fitted(wrong)
+    assert "face0" in adapted.ignored
+    assert any("far off" in note for note in adapted.notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        (script.Config(name="a/b"), "name"),
+        (script.Config(name="a", mirror_map=(0,), no_mirror=True), "mirror-map"),
+    ],
+)
+def test_options_that_cannot_be_followed(config: script.Config, field: str) -> None:
+    with pytest.raises(InputError, match=f"^{field}"):
+        script.check(config)

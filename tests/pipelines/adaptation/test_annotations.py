@@ -1,0 +1,66 @@
+"""Reading labelled points of any number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.adaptation.annotations import read_annotations
+from tests.made_faces import encode
+from tests.pipelines.datasets.test_pts import write_pts
+from tf_dhm.core.errors import InputError
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Six faces of five points, one of them with an unknown point and one without an image."""
+    rows = []
+    for i in range(6):
+        if i != 3:
+            (tmp_path / f"{i}.png").write_bytes(encode(np.full((20, 20, 3), i, np.uint8), ".png"))
+        rows.append({"image": f"{i}.png", **{f"{axis}{p}": 10.0 * p + i for p in range(5) for axis in "xy"}})
+    rows[2]["x4"] = ""
+    path = tmp_path / "faces.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def test_five_points_of_a_table(table: Path) -> None:
+    faces, rejected = read_annotations("csv", table, 0)
+    assert [len(face.points) for face in faces] == [5] * 5
+    assert faces[1].points[3].tolist()[:2] == [31.0, 31.0]
+    assert np.isnan(faces[1].points[:, 2]).all()
+    assert np.isnan(faces[2].points[4, 0])
+    assert faces[4].read_image().startswith(b"\x89PNG")
+    assert [item.name for item in rejected] == ["3.png"]
+    assert "row 5" in rejected[0].reason
+    some, _ = read_annotations("csv", table, 3)
+    assert [face.group for face in some] == ["0.png", "2.png", "5.png"]
+
+
+def test_points_of_pts_files(tmp_path: Path) -> None:
+    for i, count in enumerate((39, 39)):
+        (tmp_path / f"{i}.png").write_bytes(encode(np.full((20, 20, 3), i, np.uint8), ".png"))
+        write_pts(tmp_path / f"{i}.pts", np.full((count, 2), 3.0 + i))
+    faces, _ = read_annotations("pts", tmp_path, 0)
+    assert [face.points[0, 0] for face in faces] == [3.0, 4.0]
+    write_pts(tmp_path / "1.pts", np.ones((68, 2)))
+    with pytest.raises(InputError, match="39, 68 points"):
+        read_annotations("pts", tmp_path, 0)
+
+
+def test_rendered_faces_need_no_folder() -> None:
+    faces, _ = read_annotations("synthetic", None, 2)
+    assert [face.points.shape for face in faces] == [(68, 3)] * 2
+    with pytest.raises(InputError, match="data-dir"):
+        read_annotations("wild68", None, 2)
+
+
+@pytest.mark.parametrize("header", ["image,x0,y0,x1", "x0,y0", "image,a"])
+def test_a_table_without_its_columns(tmp_path: Path, header: str) -> None:
+    (tmp_path / "faces.csv").write_text(header + "\n")
+    with pytest.raises(InputError, match="found no column"):
+        read_annotations("csv", tmp_path, 0)
