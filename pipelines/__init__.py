@@ -1,3 +1,3 @@
 """Dataset readers, augmentation and the tf.data pipeline."""
 
-__all__ = ["datasets", "input", "prepared", "runs", "search", "synthetic"]
+__all__ = ["adaptation", "datasets", "input", "prepared", "runs", "search", "synthetic"]

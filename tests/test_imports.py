@@ -36,6 +36,7 @@ PIPELINES = {
     "pipelines.datasets": set(),
     "pipelines.synthetic": {"datasets"},
     "pipelines.prepared": {"datasets", "synthetic"},
+    "pipelines.adaptation": {"datasets", "synthetic", "prepared"},
     "pipelines.input": {"datasets", "synthetic", "prepared"},
     "pipelines.runs": {"datasets", "synthetic", "prepared", "input"},
     "pipelines.search": {"datasets", "synthetic", "prepared", "input", "runs"},
