@@ -105,7 +105,7 @@ def test_a_disk_without_room(data_dir: Path, tmp_path: Path) -> None:
 PREPARE_SLOWLY = """
 import sys, time
 from pathlib import Path
-from pipelines import datasets, records
+from pipelines.prepared import catalogue as datasets, records
 encode = records.encode_record
 def slow(sample, config):
     time.sleep(0.1)

@@ -100,7 +100,8 @@ def _run(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(2)
     except OSError as error:
         # The user can fix a full disk or a missing permission; a traceback would not help.
-        print(f"error: {error.strerror or error}: {error.filename or 'unknown file'}", file=sys.stderr)
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         sys.exit(2)
     sys.exit(code or 0)
 

@@ -88,7 +88,7 @@ def test_little_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PARENT = """
 import signal
-from pipelines import synthetic
+from pipelines.synthetic import series as synthetic
 from pipelines.synthetic.config import RenderConfig
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 samples = synthetic.read(10_000, config=RenderConfig(size=24), workers=2)
