@@ -1,12 +1,10 @@
 """Train a network of the DHM family and export it.
 
-Without a dataset it renders faces, trains on them for a short while, and shows what came of it.
+Without a dataset it renders faces, trains on them for a short while, and reports the result:
 
-python train.py
-python train.py --preset fast_dhm --dataset wild68 --data-dir wild68 --name my_run
-python train.py --resume runs/my_run
-
-Behind --resume RUN_FOLDER may stand where the run's files and services are now, and --threads.
+    python train.py
+    python train.py --preset fast_dhm --dataset wild68 --data-dir wild68 --name my_run
+    python train.py --resume runs/my_run
 """
 
 from __future__ import annotations
@@ -14,7 +12,9 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tf_dhm.core.cli import run_script
 
@@ -22,70 +22,89 @@ import tensorflow as tf
 import tyro
 
 from pipelines.prepared.catalogue import SYNTHETIC
-from pipelines.runs.run import OPTIONS_FILE, PLACES, Options, differences, run
-from tf_dhm.core import configuration
+from pipelines.runs.failures import describe_lost_worker
+from pipelines.runs.options import MOVABLE_OPTIONS, OPTIONS_FILE, Options, differences, read_options
+from pipelines.runs.run import run
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT, find_preset
 
 TRIAL_EPOCHS = 36
-"""Where no --dataset is named: 288,000 faces seen of the 8,000 rendered, minutes on two cores."""
+"""Epochs without --dataset: 288,000 faces seen of the 8,000 rendered, minutes on two cores."""
+
+
+@dataclass(frozen=True)
+class Arguments(Options):
+    """What to train, on what, and where to keep it."""
+
+    resume: Path | None = None
+    """Folder of a run to resume from its last checkpoint, for example runs/my_run. It keeps its options,
+    except for --data-dir, --cache-dir, --data-service and --threads."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The arguments on which the defaults of all others depend."""
+
+    preset: str = Options.preset
+    dataset: tuple[str, ...] = ()
+    resume: Path | None = None
 
 
 def parse(arguments: list[str]) -> tuple[Options, bool]:
-    """Options from the command line over those of the preset, or of the run that is resumed."""
-    if any(argument.partition("=")[0] == "--resume" for argument in arguments):
-        name, _, value = arguments[0].partition("=")
-        folders, others = ([value], arguments[1:]) if value else (arguments[1:2], arguments[2:])
-        if name != "--resume" or not folders or folders[0].startswith("-"):
-            raise InputError(
-                f"options: found {shlex.join(arguments)}, expected --resume RUN_FOLDER before all others"
-            )
-        begun = read_run(Path(folders[0]))
-        options = tyro.cli(Options, args=others, default=begun, description=__doc__)
-        if changed := differences(options, begun, PLACES):
-            places = ", ".join(f"--{place.replace('_', '-')}" for place in PLACES)
-            raise InputError(
-                f"options: found {changed}: a resumed run keeps the options in its "
-                f"{OPTIONS_FILE}, but for {places}"
-            )
-        return options, True
-    preset = given(arguments, "--preset") or "fast_dhm"
-    dataset = given(arguments, "--dataset")
-    found = find_preset(preset)
-    train, augment = found.train, found.augment
-    if dataset is None:
-        train = dataclasses.replace(train, epochs=min(train.epochs, TRIAL_EPOCHS))
-    if dataset in (None, SYNTHETIC) and augment == AugmentConfig():
-        augment = SYNTHETIC_AUGMENT
-    default = Options(preset=preset, model=found.model, train=train, augment=augment)
-    epilog = "\n".join(f"  {name}: {entry.summary}" for name, entry in PRESETS.items())
-    options = tyro.cli(Options, args=arguments, default=default, description=f"{__doc__}\npresets:\n{epilog}")
-    return options, False
+    """Options from the command line over those of the preset, or of the run that is resumed.
 
-
-def given(arguments: list[str], option: str) -> str | None:
-    """The value of an option on a command line, as `--option value` or `--option=value`; None without.
-
-    >>> given(["--epochs", "3", "--preset=tiny"], "--preset")
-    'tiny'
+    Returns:
+        The options, and whether a run is resumed.
     """
-    found = None
-    for i, argument in enumerate(arguments):
-        if argument == option and i + 1 < len(arguments):
-            found = arguments[i + 1]
-        elif argument.startswith(f"{option}="):
-            found = argument.partition("=")[2]
-    return found
+    others = [argument for argument in arguments if argument not in ("-h", "--help")]
+    start, _ = tyro.cli(Start, args=others, return_unknown_args=True)
+    default = default_options(start.preset, start.dataset) if start.resume is None else read_run(start.resume)
+    summaries = "\n".join(f"  {name}: {preset.summary}" for name, preset in PRESETS.items())
+    parsed = tyro.cli(
+        Arguments,
+        args=arguments,
+        default=Arguments(**_fields(default)),
+        description=f"{__doc__}\npresets:\n{summaries}",
+    )
+    values = _fields(parsed)
+    values.pop("resume")
+    options = Options(**values)
+    if start.resume is None:
+        return options, False
+    if changed := differences(options, default, MOVABLE_OPTIONS):
+        movable = ", ".join(f"--{name.replace('_', '-')}" for name in MOVABLE_OPTIONS)
+        raise InputError(
+            f"options: found {changed}: a resumed run keeps the options in its {OPTIONS_FILE}, except for "
+            f"{movable}"
+        )
+    return options, True
+
+
+def default_options(preset_name: str, dataset: tuple[str, ...]) -> Options:
+    """Options of a preset: fewer epochs without a named dataset, stronger changes of rendered faces."""
+    preset = find_preset(preset_name)
+    train, augment = preset.train, preset.augment
+    if not dataset:
+        train = dataclasses.replace(train, epochs=min(train.epochs, TRIAL_EPOCHS))
+    if dataset in ((), (SYNTHETIC,)) and augment == AugmentConfig():
+        augment = SYNTHETIC_AUGMENT
+    return Options(preset=preset_name, model=preset.model, train=train, augment=augment)
 
 
 def read_run(folder: Path) -> Options:
     """The options of the run in `folder`, wherever that was moved to."""
     file = folder / OPTIONS_FILE
     if not file.is_file():
-        raise InputError(f"{folder}: found no {OPTIONS_FILE}, expected the folder of a run, as runs/train")
-    place = folder if folder.name not in ("", "..") else folder.resolve()
-    return dataclasses.replace(configuration.read_json(Options, file), runs_dir=place.parent, name=place.name)
+        raise InputError(
+            f"{folder}: found no {OPTIONS_FILE}, expected the folder of a run, for example runs/train"
+        )
+    location = folder if folder.name not in ("", "..") else folder.resolve()
+    return dataclasses.replace(read_options(file), runs_dir=location.parent, name=location.name)
+
+
+def _fields(options: Options) -> dict[str, Any]:
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
 def main() -> None:
@@ -97,15 +116,15 @@ def main() -> None:
     except KeyboardInterrupt:
         if (options.run_dir / OPTIONS_FILE).exists():
             again = f"python train.py --resume {options.run_dir}"
-            print(f"{again} goes on from the last checkpoint", file=sys.stderr)
+            print(f"{again} continues from the last checkpoint", file=sys.stderr)
         raise
     except tf.errors.OpError as error:
-        if options.distribute != "multi_worker" and not options.data_service:
+        shared = options.distribute == "multi_worker" or bool(options.data_service)
+        failure = describe_lost_worker(error) if shared else None
+        if failure is None:
             raise
         raise InputError(
-            f"{options.run_dir}: found that a worker or a data service does not answer any more "
-            f"({type(error).__name__}: {error.message.splitlines()[0]}); start all of them again to go on "
-            "from the last checkpoint"
+            f"{options.run_dir}: {failure}; start all of them again to continue from the last checkpoint"
         ) from error
 
 

@@ -1,36 +1,62 @@
-"""Search for networks with the best accuracy for their time.
+"""Search for the networks that are accurate for their time.
 
-keras-tuner proposes multipliers, steps and sizes; each network is trained for a short time and timed. The
-same command resumes a search that was stopped. So does --resume FOLDER, after which you may give the options
-that can change: `python tune.py --resume runs/tune --export pareto`.
+keras-tuner proposes multipliers, steps and sizes, each network is trained for a short while and
+timed. The same command continues a search that was stopped, and so does --resume:
+
+    python tune.py --data-dir wild68 --output-dir runs/tune
+    python tune.py --resume runs/tune --export pareto
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tf_dhm.core.cli import require_options, run_script
 
 import tensorflow as tf
 import tyro
 
-from pipelines.search.tuning import TuneConfig, read_search, tune
-from tf_dhm.core.errors import InputError
+from pipelines.search.options import TuneConfig, read_search
+from pipelines.search.tuning import tune
+
+
+@dataclass(frozen=True)
+class Arguments(TuneConfig):
+    """What to search, on which data, and for how long."""
+
+    resume: Path | None = None
+    """Folder of a search to continue, for example runs/tune. It keeps its options, except for those that
+    change no trial."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The argument on which the defaults of all others depend."""
+
+    resume: Path | None = None
 
 
 def parse(arguments: list[str]) -> TuneConfig:
     """Options from the command line, over those of the search that is resumed."""
-    if not any(argument.partition("=")[0] == "--resume" for argument in arguments):
-        return tyro.cli(TuneConfig, args=arguments, description=__doc__)
-    option, _, value = arguments[0].partition("=")
-    folders, others = ([value], arguments[1:]) if value else (arguments[1:2], arguments[2:])
-    if option != "--resume" or not folders or folders[0].startswith("-"):
-        raise InputError(
-            f"options: found {shlex.join(arguments)}, expected --resume SEARCH_FOLDER before all others"
-        )
-    return tyro.cli(TuneConfig, args=others, default=read_search(Path(folders[0])), description=__doc__)
+    others = [argument for argument in arguments if argument not in ("-h", "--help")]
+    start, _ = tyro.cli(Start, args=others, return_unknown_args=True)
+    if start.resume is None:
+        parsed = tyro.cli(Arguments, args=arguments, description=__doc__)
+    else:
+        default = Arguments(**_fields(read_search(start.resume)))
+        parsed = tyro.cli(Arguments, args=arguments, default=default, description=__doc__)
+    values = _fields(parsed)
+    values.pop("resume")
+    return TuneConfig(**values)
+
+
+def _fields(config: TuneConfig) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 
 def main() -> None:

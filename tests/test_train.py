@@ -24,6 +24,7 @@ from pipelines.datasets.csv_landmarks import read
 from pipelines.input import heat_maps
 from pipelines.prepared import prepare
 from tests.faces import write_faces
+from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.saved_model import read_weights
 from tf_dhm.networks.models import constant_heatmap
@@ -93,28 +94,40 @@ def test_options_stand_over_those_of_the_preset() -> None:
 
 def test_without_a_dataset_faces_are_rendered_and_the_run_is_short() -> None:
     options, _ = train.parse([])
-    assert (options.dataset, options.data_dir, options.train.epochs) == ("synthetic", None, 36)
-    assert (options.faces, options.faces_seed, options.test_faces) == (8800, 0, 1000)
+    assert (options.data.dataset, options.data.data_dir, options.train.epochs) == (("synthetic",), (), 36)
+    assert (options.data.faces, options.data.faces_seed, options.data.test_faces) == (8800, 0, 1000)
     assert train.parse(["--epochs", "3"])[0].train.epochs == 3
     assert train.parse(["--preset", "tiny"])[0].train.epochs == PRESETS["tiny"].train.epochs < 40
     full = PRESETS["fast_dhm"].train.epochs
     assert train.parse(["--dataset", "synthetic"])[0].train.epochs == full > 40
-    options, _ = train.parse(["--dataset=csv,synthetic", "--weights", "2", "1", "--data-dir", "a"])
+    options, _ = train.parse(
+        ["--dataset", "csv", "synthetic", "--dataset-weights", "2", "1", "--data-dir", "a"]
+    )
     assert options.train.epochs == full
-    assert options.named_datasets() == [("csv", Path("a")), ("synthetic", None)]
-    assert options.weights == (2.0, 1.0)
+    assert options.data.folders() == [("csv", Path("a")), ("synthetic", None)]
+    assert options.data.dataset_weights == (2.0, 1.0)
 
 
 def test_rendered_faces_alone_are_changed_more_than_photos() -> None:
     for arguments in ([], ["--dataset", "synthetic"], ["--dataset=synthetic", "--preset", "dhm"]):
         assert train.parse(arguments)[0].augment == SYNTHETIC_AUGMENT
-    mixed = ["--dataset", "csv,synthetic", "--data-dir", "a"]
+    mixed = ["--dataset", "csv", "synthetic", "--data-dir", "a"]
     assert train.parse(mixed)[0].augment == PRESETS["fast_dhm"].augment != SYNTHETIC_AUGMENT
     options, _ = train.parse(["--grey", "0.5"])
     assert options.augment == dataclasses.replace(SYNTHETIC_AUGMENT, grey=0.5)
 
 
-@pytest.mark.parametrize("arguments", [["--epoch", "3"], ["--no-such", "1"], ["--epochs", "many"], ["stray"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--epoch", "3"],
+        ["--no-such", "1"],
+        ["--epochs", "many"],
+        ["stray"],
+        ["--resume"],
+        ["--resume", "--epochs", "3"],
+    ],
+)
 def test_unknown_options_and_wrong_types(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,9 +147,6 @@ def test_unknown_options_and_wrong_types(
         (["--mirror", "1.5"], "mirror: found 1.5"),
         (["--input-size", "100"], "input_size: found 100"),
         (["--dataset", "csv", "--data-dir", "/no/such"], "error: data-dir: found no /no/such"),
-        (["--resume"], "error: options: found --resume, expected --resume RUN_FOLDER before all others"),
-        (["--resume", "--epochs", "3"], "expected --resume RUN_FOLDER before all others"),
-        (["--epochs", "3", "--resume", "runs/x"], "expected --resume RUN_FOLDER before all others"),
         (["--resume", "no/run"], "error: no/run: found no options.json, expected the folder of a run"),
         (["--resume=no/run"], "error: no/run: found no options.json, expected the folder of a run"),
     ],
@@ -167,16 +177,17 @@ def test_options_of_a_run_are_read_where_the_run_lies(tmp_path: Path) -> None:
     folder = tmp_path / "moved" / "here"
     folder.mkdir(parents=True)
     options, _ = train.parse(["--name", "elsewhere"])
-    (folder / train.OPTIONS_FILE).write_text(train.configuration.to_json(options))
+    (folder / train.OPTIONS_FILE).write_text(configuration.to_json(options))
     found, resume = train.parse(["--resume", str(folder)])
     assert resume
     assert found.run_dir == folder
     places = ["--data-dir", "now", "--cache-dir", "there", "--data-service", "grpc://a:1", "--threads", "2"]
     moved, _ = train.parse(["--resume", str(folder), *places])
-    assert (moved.data_dir, moved.data_service, moved.threads) == (Path("now"), ("grpc://a:1",), 2)
-    with pytest.raises(
-        InputError, match=r"found epochs 3, expected 36: a resumed run .*, but for --data-dir, --cache-"
-    ):
+    assert (moved.data.data_dir, moved.data_service, moved.threads) == ((Path("now"),), ("grpc://a:1",), 2)
+    anywhere, resume = train.parse(["--threads", "2", f"--resume={folder}", "--cache-dir", "there"])
+    assert resume
+    assert (anywhere.run_dir, anywhere.threads) == (folder, 2)
+    with pytest.raises(InputError, match=r"found epochs 3, expected 36: .* --data-dir, --cache-dir"):
         train.parse(["--resume", str(folder), "--epochs", "3"])
     (folder / train.OPTIONS_FILE).write_text('{"epochs": 3}')
     with pytest.raises(InputError, match=r"options.json: found unknown options \['epochs'\]"):

@@ -26,7 +26,8 @@ import numpy as np  # noqa: E402
 import tyro  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
-from pipelines.input.batches import make_order, training_batches  # noqa: E402
+from pipelines.input.batches import training_batches  # noqa: E402
+from pipelines.input.order import make_order  # noqa: E402
 from pipelines.prepared import catalogue, records  # noqa: E402
 from pipelines.synthetic.series import training_series  # noqa: E402
 from tf_dhm.core.errors import InputError  # noqa: E402

@@ -1,3 +1,3 @@
 """The tf.data pipeline: order, augmentation, heat maps and batches."""
 
-__all__ = ["augmentation", "batches", "calibration", "data_service", "heat_maps", "image_ops"]
+__all__ = ["augmentation", "batches", "calibration", "data_service", "heat_maps", "image_ops", "order"]

@@ -1,11 +1,8 @@
-"""The tf.data pipeline: prepared faces to training batches, in an order that depends on a seed."""
+"""The tf.data pipeline: prepared faces to training batches."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,98 +22,15 @@ from pipelines.input.augmentation import (
 )
 from pipelines.input.data_service import DataService
 from pipelines.input.heat_maps import heat_maps
+from pipelines.input.order import EpochOrder
 from pipelines.prepared.records import FaceArrays
-from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.mean_face import mean_landmarks
-from tf_dhm.face.metrics import yaw_bins
 from tf_dhm.runtime.crops import upright_roll
 from tf_dhm.training.config import AugmentConfig, TrainConfig
 
 ALL = slice(None)
 """Rows of a whole batch."""
-
-
-@dataclass(frozen=True, eq=False)
-class EpochOrder:
-    """Which faces a batch holds: a function of seed, epoch and position alone.
-
-    Attributes:
-        seed: of the order.
-        count: number of faces; an epoch is count // batch_size batches.
-        batch_size: faces in a batch.
-        balance: share of an epoch drawn evenly from the yaw bins (faces without a pose count as
-            a bin of their own), with replacement; the rest is drawn without.
-        bins: (count,) bin of each face.
-        sources: (count,) dataset of each face, numbered from 0; empty where all are one.
-        weights: share of an epoch that each dataset has, in any unit; empty for one dataset. Both
-            the balanced and the plain draws keep to it; a dataset is gone through again where its
-            share is more faces than it has.
-    """
-
-    seed: int
-    count: int
-    batch_size: int
-    balance: float
-    bins: tuple[int, ...]
-    sources: tuple[int, ...] = ()
-    weights: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not all(0.0 < weight < np.inf for weight in self.weights):
-            raise InputError(f"weights: found {self.weights}, expected each more than 0")
-        found = set(self.sources)
-        if found != set(range(len(self.weights))):
-            raise InputError(
-                f"weights: found {len(self.weights)}, expected one for each of {len(found)} datasets"
-            )
-        if self.count < self.batch_size:
-            raise InputError(f"batch_size: found {self.batch_size}, expected at most the {self.count} faces")
-
-    @property
-    def steps(self) -> int:
-        return self.count // self.batch_size
-
-    # Two, since batches of an epoch's end and of the next one's begin are made side by side.
-    @lru_cache(maxsize=2)  # noqa: B019  (a handful of orders live as long as the process)
-    def epoch(self, epoch: int) -> NDArray[np.int64]:
-        """The faces of an epoch: (steps, batch_size) indices."""
-        generator = np.random.default_rng((self.seed, epoch))
-        total = self.steps * self.batch_size
-        balanced = round(total * self.balance)
-        sources = np.asarray(self.sources or (0,) * self.count)
-        shares = np.asarray(self.weights or (1.0,)) / sum(self.weights or (1.0,))
-        counts = np.diff(np.rint(np.cumsum([0.0, *shares]) * (total - balanced)).astype(int))
-        bins = np.asarray(self.bins)
-        weight = np.empty(self.count)
-        drawn: list[NDArray[np.int64]] = []
-        for source, share in enumerate(shares):
-            rows = np.flatnonzero(sources == source)
-            passes = max(1, -(-counts[source] // len(rows)))
-            plain = np.concatenate([generator.permutation(len(rows)) for _ in range(passes)])
-            drawn.append(rows[plain[: counts[source]]])
-            names, inverse, sizes = np.unique(bins[rows], return_inverse=True, return_counts=True)
-            weight[rows] = share / (len(names) * sizes[inverse])
-        drawn.append(generator.choice(self.count, balanced, p=weight))
-        return generator.permutation(np.concatenate(drawn)).reshape(self.steps, self.batch_size)
-
-    def batch(self, step: int) -> NDArray[np.int64]:
-        """The faces of a global step, counted from 0 over all epochs: (batch_size,) indices."""
-        epoch, position = divmod(int(step), self.steps)
-        return self.epoch(epoch)[position]
-
-
-def make_order(
-    faces: FaceArrays,
-    config: TrainConfig,
-    sources: Sequence[int] = (),
-    weights: tuple[float, ...] = (),
-) -> EpochOrder:
-    """The order in which `config` trains on `faces`; for `sources` and `weights` see `EpochOrder`."""
-    bins = tuple(int(b) for b in yaw_bins(faces.pose[:, 1]))
-    return EpochOrder(
-        config.seed, len(faces), config.batch_size, config.balance, bins, tuple(sources), weights
-    )
 
 
 def training_batches(
@@ -165,7 +79,7 @@ def training_batches(
         stored = None
         if config.image_ops == "graph" and service is None:
             stored = tf.constant(np.asarray(faces.images))
-    # TensorFlow never lets go of what a numpy_function calls: through it gigabytes would stay.
+    # TensorFlow never releases a function that it was given, nor gigabytes of faces that this one holds.
     source = weakref.ref(faces)
     batch_size = order.batch_size
     sigmas = blur_sigmas(augment)
@@ -240,7 +154,8 @@ def training_batches(
     steps = tf.data.Dataset.range(first_step, last)
     # In order: the batch of a step has to be the same however the threads run.
     batches = steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
-    batches.faces = faces
+    # A finalizer holds its arguments, and so the faces, as long as the dataset lives.
+    weakref.finalize(batches, id, faces).atexit = False
     return batches
 
 

@@ -26,6 +26,8 @@ from tf_dhm.core.types import Tensor
 from tf_dhm.training.config import TrainConfig
 
 SCHEME = "grpc://"
+OUT_OF_TURN = "data service: found a batch out of its turn, expected one worker at each address"
+"""Message of the error that ends a run whose batches come in another order."""
 SUFFIX = ".raw"
 """Of the file of a face."""
 
@@ -59,11 +61,11 @@ class DataService:
     ) -> tf.data.Dataset:
         """What `make` gives for first_step ... end_step - 1, in that order.
 
-        Each service makes every so manyeth batch, and the batches are taken from them in turn.
+        N services make every N-th batch each, and the batches are taken from them in turn.
 
         Raises:
             tf.errors.InvalidArgumentError: when it is read: a batch came out of its turn, as they do
-                where a service has more than one worker.
+                if a service has more than one worker.
         """
         count = len(self.addresses)
         streams = [
@@ -83,9 +85,8 @@ class DataService:
         stream = tf.data.Dataset.choose_from_datasets(streams, turns, stop_on_empty_dataset=False)
 
         def check(position: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            expected = "data service: found a batch out of its turn, expected one worker at each address"
             with tf.control_dependencies(
-                [tf.debugging.assert_equal(batch["step"], position, message=expected)]
+                [tf.debugging.assert_equal(batch["step"], position, message=OUT_OF_TURN)]
             ):
                 return {**batch, "step": tf.identity(batch["step"])}
 
@@ -93,7 +94,7 @@ class DataService:
 
 
 def check_options(addresses: Sequence[str], config: TrainConfig) -> None:
-    """Refuse what cannot be: InputError names the option."""
+    """Reject addresses and options that a data service cannot work with; InputError names the option."""
     for address in addresses:
         if not re.fullmatch(re.escape(SCHEME) + r"[^/]+:\d+", address):
             raise InputError(f"data_service: found {address!r}, expected {SCHEME}HOST:PORT")

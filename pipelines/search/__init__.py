@@ -1,3 +1,3 @@
 """The keras-tuner search over networks: accuracy against latency."""
 
-__all__ = ["trials", "tuning"]
+__all__ = ["latency", "options", "trials", "tuner", "tuning"]

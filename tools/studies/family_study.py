@@ -20,8 +20,7 @@ import tensorflow as tf
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.runs import run as training_run
-from pipelines.runs.run import Options
-from tf_dhm.core import configuration
+from pipelines.runs.options import OPTIONS_FILE, DataOptions, Options, read_options
 from tf_dhm.core.configuration import AtLeastOne, Count, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -168,10 +167,12 @@ def options_of(config: StudyConfig, run: Run) -> Options:
         recipe = dataclasses.replace(recipe, epochs=config.epochs)
     return Options(
         preset=run.preset,
-        dataset=config.dataset,
-        data_dir=config.data_dir,
-        limit=config.limit,
-        cache_dir=config.cache_dir,
+        data=DataOptions(
+            dataset=(config.dataset,),
+            data_dir=() if config.data_dir is None else (config.data_dir,),
+            limit=config.limit,
+            cache_dir=config.cache_dir,
+        ),
         runs_dir=run.folder.parent,
         name=run.folder.name,
         threads=config.threads,
@@ -188,24 +189,24 @@ def command_of(options: Options) -> str:
         "--preset",
         options.preset,
         "--dataset",
-        options.dataset,
+        *options.data.dataset,
         "--data-dir",
-        options.data_dir,
+        *options.data.data_dir,
     ]
     words += ["--seed", options.train.seed, "--quality-crops", options.quality_crops, "--name", options.name]
     if options.train.epochs != find_preset(options.preset).train.epochs:
         words += ["--epochs", options.train.epochs]
-    if options.limit is not None:
-        words += ["--limit", options.limit]
+    if options.data.limit is not None:
+        words += ["--limit", options.data.limit]
     return shlex.join(["python", "train.py", *map(str, words)])
 
 
 def train(config: StudyConfig, run: Run) -> None:
     """Train a run to its end, from its last checkpoint if it has one."""
-    options, file = options_of(config, run), run.folder / training_run.OPTIONS_FILE
+    options, file = options_of(config, run), run.folder / OPTIONS_FILE
     if file.exists():
-        begun = configuration.read_json(Options, file)
-        if (begun.model, begun.train, begun.limit) != (options.model, options.train, options.limit):
+        begun = read_options(file)
+        if (begun.model, begun.train, begun.data.limit) != (options.model, options.train, options.data.limit):
             raise InputError(
                 f"{run.folder}: found a run begun with other options, expected those of this study"
             )

@@ -15,12 +15,15 @@ from typing import Any, Literal, TypeVar
 
 from tf_dhm.core.cli import run_script
 
+import numpy as np
 import tensorflow as tf
 import tyro
 
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
-from pipelines.runs.run import Options, machine, make_trainer
+from pipelines.runs.description import machine
+from pipelines.runs.options import DataOptions
+from pipelines.runs.run import make_trainer
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Share, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig, TrainConfig
@@ -46,7 +49,7 @@ class Config:
     """Network and recipe."""
     split: Literal["train", "val"] = "train"
     """Which of its faces; the few of val are soon in memory, and the rates are the same."""
-    cache_dir: Path = Options.cache_dir
+    cache_dir: Path = DataOptions.cache_dir
     """Where a dataset that is not prepared yet is kept in prepared form."""
     limit: AtLeastOne | None = None
     """Use no more than so many faces of it."""
@@ -163,19 +166,13 @@ def main() -> None:
     store = records.StoreConfig(crop_side=max(records.StoreConfig.crop_side, round(size * 4 / 3)))
     folder = datasets.prepared_folder(config.dataset, config.data_dir, config.cache_dir, store, config.limit)
     faces = records.load(folder, config.split)
+    mixture = datasets.Mixture(faces, faces[:1], np.zeros(len(faces), np.int64))
     rounds: dict[MapSource, list[Rates]] = {source: [] for source in config.map_sources}
     with tempfile.TemporaryDirectory() as runs:
         trainers = {}
         for source in rounds:
-            options = Options(
-                preset=config.preset,
-                runs_dir=Path(runs),
-                name=source,
-                model=preset.model,
-                train=replace(train, map_source=source),
-                augment=augment,
-            )
-            trainers[source] = make_trainer(options, faces, faces[:1])
+            recipe = replace(train, map_source=source)
+            trainers[source] = make_trainer(preset.model, recipe, augment, Path(runs) / source, mixture)
         for _ in range(config.rounds):
             for source, trainer in trainers.items():
                 rounds[source].append(measure(trainer, config.steps))

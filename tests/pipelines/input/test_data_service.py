@@ -17,6 +17,7 @@ import tensorflow as tf
 from pipelines.input import batches, data_service
 from pipelines.input.batches import training_batches
 from pipelines.input.data_service import DataService, check_options, write_images
+from pipelines.input.order import make_order
 from pipelines.prepared import records
 from tests.made_faces import made_faces
 from tf_dhm.core.errors import InputError
@@ -62,7 +63,7 @@ def make(
     config: TrainConfig = CONFIG,
 ) -> list[dict[str, Any]]:
     """The batches of steps first ... 6, of epochs of 2."""
-    order = batches.make_order(FACES, config)
+    order = make_order(FACES, config)
     stream = training_batches(FACES, order, SIZE, config, augment, first, 7, rows, service)
     return [{key: value.numpy() for key, value in batch.items()} for batch in stream]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipelines.input import batches, heat_maps
 from pipelines.input.batches import training_batches
 from pipelines.input.heat_maps import draw_heat_maps
+from pipelines.input.order import make_order
 from pipelines.prepared.records import FaceArrays
 from tests.made_faces import made_faces
 from tf_dhm.core.errors import InputError
@@ -41,7 +42,7 @@ def make_batches(
     **changes: Any,
 ) -> list[dict[str, NDArray]]:
     config = dataclasses.replace(CONFIG, **changes)
-    order = batches.make_order(faces, config)
+    order = make_order(faces, config)
     dataset = training_batches(faces, order, SIZE, config, augment, 0, 3, rows, heatmap_input=heatmap_input)
     return [{key: value.numpy() for key, value in batch.items()} for batch in dataset]
 

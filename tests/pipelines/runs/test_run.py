@@ -5,26 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 
 from pipelines.runs import run as training_run
-from pipelines.runs.run import (
-    Options,
-    describe_datasets,
-    last_part,
-    machine,
-    portable_command,
-    run,
-    was_begun,
-    without_folders,
-)
+from pipelines.runs.options import DataOptions, Options, read_options
+from pipelines.runs.run import run, was_begun
 from pipelines.synthetic import series as synthetic
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
-from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.card import CARD_FILE
 from tf_dhm.export.description import read_description
@@ -43,9 +34,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Options:
     folder = tmp_path_factory.mktemp("run")
     return Options(
         preset="tiny",
-        dataset="csv",
-        data_dir=write_faces(folder / "faces", 48, 9),
-        cache_dir=folder / "prepared",
+        data=DataOptions(
+            dataset=("csv",),
+            data_dir=(write_faces(folder / "faces", 48, 9),),
+            cache_dir=folder / "prepared",
+        ),
         runs_dir=folder / "runs",
         name="first",
         model=TINY_MODEL,
@@ -59,15 +52,22 @@ def finished(base: Options) -> Path:
     return run(base, False, COMMAND)
 
 
+def with_data(options: Options, **changes: Any) -> Options:
+    """Options with changes of their own, and of those of the data."""
+    names = {field.name for field in dataclasses.fields(DataOptions)}
+    data = {name: changes.pop(name) for name in list(changes) if name in names}
+    return dataclasses.replace(options, data=dataclasses.replace(options.data, **data), **changes)
+
+
 def test_from_a_table_to_an_exported_model(base: Options, finished: Path) -> None:
     assert finished == base.run_dir / "export" / "tiny" / "1"
     assert len(pd.read_csv(base.run_dir / HISTORY_FILE)) == 2
     assert list((base.run_dir / "tensorboard").iterdir())
-    assert configuration.read_json(Options, base.run_dir / training_run.OPTIONS_FILE) == base
+    assert read_options(base.run_dir / training_run.OPTIONS_FILE) == base
     crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
     assert SavedModelPredictor(finished).predict(crops).landmarks.shape == (2, 68, 3)
     # The prepared form of the dataset is kept and used again.
-    (prepared,) = base.cache_dir.iterdir()
+    (prepared,) = base.data.cache_dir.iterdir()
     assert prepared.name.startswith("csv-128-")
 
 
@@ -107,7 +107,7 @@ def test_an_earlier_run_is_not_overwritten(base: Options, finished: Path) -> Non
 
 def test_workers_go_on_with_a_run_of_the_same_options(base: Options, finished: Path) -> None:
     assert not was_begun(dataclasses.replace(base, name="another"))
-    assert was_begun(dataclasses.replace(base, cache_dir=Path("elsewhere"), data_service=("grpc://a:1",)))
+    assert was_begun(with_data(base, cache_dir=Path("elsewhere"), data_service=("grpc://a:1",)))
     other = dataclasses.replace(base, train=dataclasses.replace(base.train, epochs=9))
     with pytest.raises(
         InputError, match=r"options.json: found an earlier run with epochs 2, expected 9; choose"
@@ -213,7 +213,7 @@ def test_another_network_cannot_be_begun_with(base: Options, finished: Path) -> 
 def test_a_resumed_run_refuses_other_faces(base: Options, finished: Path, tmp_path: Path) -> None:
     (base.run_dir / "export" / "tiny" / CARD_FILE).rename(tmp_path / "card")
     try:
-        other = dataclasses.replace(base, data_dir=write_faces(tmp_path / "faces", 32, 9))
+        other = with_data(base, data_dir=(write_faces(tmp_path / "faces", 32, 9),))
         with pytest.raises(
             InputError, match=r"data-dir: found 32 faces to train .* expected the 48 and 9 that"
         ):
@@ -222,53 +222,20 @@ def test_a_resumed_run_refuses_other_faces(base: Options, finished: Path, tmp_pa
         (tmp_path / "card").rename(base.run_dir / "export" / "tiny" / CARD_FILE)
 
 
-@pytest.mark.parametrize(
-    ("dataset", "data_dir", "expected"),
-    [
-        ("synthetic", None, [None]),
-        ("synthetic", "a", ["a"]),
-        ("csv", "a,b", ["a,b"]),
-        ("wild68,synthetic", "a", ["a", None]),
-        ("synthetic,wild68", "a", [None, "a"]),
-        ("wild68,synthetic", "a,b", ["a", "b"]),
-        ("synthetic,csv,wild68", "a,b", [None, "a", "b"]),
-        ("synthetic,synthetic", "a,b", ["a", "b"]),
-    ],
-)
-def test_datasets_and_their_folders(dataset: str, data_dir: str | None, expected: list[str | None]) -> None:
-    options = Options(dataset=dataset, data_dir=None if data_dir is None else Path(data_dir))
-    folders = [None if folder is None else str(folder) for _, folder in options.named_datasets()]
-    assert folders == expected
-    assert [name for name, _ in options.named_datasets()] == dataset.split(",")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (Options(dataset="wild68"), "data-dir: found none for wild68, expected its folder"),
-        (Options(dataset="synthetic,csv,wild68", data_dir=Path("a")), "data-dir: found none for wild68"),
-        (Options(dataset="wild68,csv", data_dir=Path("a,b,c")), "data-dir: found 3 folders, expected one"),
-        (Options(dataset="synthetic,synthetic", data_dir=Path("a")), "data-dir: found a too"),
-        (Options(weights=(1.0, 2.0)), "weights: found 2, expected one for each of the 1 datasets synthetic"),
-        (Options(dataset="synthetic,"), "dataset: found '', expected one of wild68"),
-    ],
-)
-def test_datasets_that_do_not_fit(options: Options, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        run(options, False, COMMAND)
-
-
 @pytest.fixture(scope="module")
 def mixed(base: Options) -> Options:
     """A run over the 48 faces of a table and 20 rendered ones."""
     return dataclasses.replace(
         base,
         name="mixed",
-        dataset="csv,synthetic",
-        weights=(1.0, 3.0),
-        faces=22,
-        faces_seed=7,
-        test_faces=6,
+        data=dataclasses.replace(
+            base.data,
+            dataset=("csv", "synthetic"),
+            dataset_weights=(1.0, 3.0),
+            faces=22,
+            faces_seed=7,
+            test_faces=6,
+        ),
         threads=1,
         train=dataclasses.replace(base.train, epochs=1),
     )
@@ -293,7 +260,7 @@ def test_a_mixture_of_datasets(mixed: Options, monkeypatch: pytest.MonkeyPatch) 
     assert found.datasets["csv"].startswith("48 faces, 25.0% of the faces seen; the user's own images")
     assert found.datasets["synthetic"].startswith("20 faces, 75.0% of the faces seen; faces rendered from")
     assert found.val["images"] == 9 + 2
-    assert found.options["weights"] == [1.0, 3.0]
+    assert found.options["data"]["dataset_weights"] == [1.0, 3.0]
     # What came of it, on other faces than it was trained with.
     report = mixed.run_dir / "evaluation"
     metrics = json.loads((report / "metrics.json").read_text())["tiny"]["original"]
@@ -306,21 +273,12 @@ def test_a_mixture_of_datasets(mixed: Options, monkeypatch: pytest.MonkeyPatch) 
     assert f"| synthetic test faces | {metrics['nme_0_30']:.2f} |" in card
 
 
-def test_datasets_are_described_by_name() -> None:
-    assert describe_datasets(["synthetic"], [20], ())["synthetic"].startswith("20 faces; faces rendered")
-    found = describe_datasets(["synthetic", "csv", "synthetic"], [1000, 300, 500], (1.0, 2.0, 1.0))
-    assert list(found) == ["synthetic", "csv"]
-    assert found["synthetic"].startswith("1,500 faces, 50.0% of the faces seen; faces rendered")
-    found = describe_datasets(["csv", "synthetic"], [10, 20], ())
-    assert found["csv"].startswith("10 faces; the user's own")
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "wild86"}, "dataset: found 'wild86', expected one of wild68"),
+        ({"dataset": ("wild86",)}, "dataset: found 'wild86', expected one of wild68"),
         (
-            {"data_dir": Path("/no/such/folder")},
+            {"data_dir": (Path("/no/such/folder"),)},
             "data-dir: found no /no/such/folder, expected the folder of csv",
         ),
         ({"init": "/no/such/model"}, "model /no/such/model: found nothing"),
@@ -333,16 +291,16 @@ def test_datasets_are_described_by_name() -> None:
     ],
 )
 def test_mistakes_leave_no_run_behind(changes: dict, message: str, base: Options) -> None:
-    options = dataclasses.replace(base, name="never", **changes)
+    options = with_data(base, name="never", **changes)
     with pytest.raises(InputError, match=message):
         run(options, False, COMMAND)
     assert not options.run_dir.exists()
 
 
 def test_a_table_without_faces_to_validate_with(base: Options, tmp_path: Path) -> None:
-    options = dataclasses.replace(
+    options = with_data(
         base,
-        data_dir=write_faces(tmp_path / "faces", 20, 0),
+        data_dir=(write_faces(tmp_path / "faces", 20, 0),),
         runs_dir=tmp_path,
         cache_dir=tmp_path / "prepared",
     )
@@ -352,9 +310,9 @@ def test_a_table_without_faces_to_validate_with(base: Options, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_mixed_precision_and_faces_without_depth(base: Options, tmp_path: Path) -> None:
-    options = dataclasses.replace(
+    options = with_data(
         base,
-        data_dir=write_faces(tmp_path / "faces", 32, 6, depth=False),
+        data_dir=(write_faces(tmp_path / "faces", 32, 6, depth=False),),
         runs_dir=tmp_path / "runs",
         cache_dir=tmp_path / "prepared",
         train=dataclasses.replace(base.train, mixed_precision=True, epochs=1),
@@ -362,18 +320,3 @@ def test_mixed_precision_and_faces_without_depth(base: Options, tmp_path: Path) 
     version_dir = run(options, False, COMMAND)
     assert {weight.dtype for weight in read_weights(version_dir)} == {np.dtype(np.float32)}
     assert all(np.isfinite(weight).all() for weight in read_weights(version_dir))
-
-
-@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="names the GPU where there is one")
-def test_the_processor_is_named_with_its_threads() -> None:
-    name, _, threads = machine().rpartition(", ")
-    assert name == training_run.processor_name() != ""
-    assert threads.removesuffix(" threads").isdecimal()
-
-
-def test_a_model_card_does_not_name_folders_of_this_machine() -> None:
-    command = "python train.py --preset tiny --data-dir /home/me/wild68 --runs-dir runs"
-    assert portable_command(command) == "python train.py --preset tiny --data-dir wild68 --runs-dir runs"
-    assert last_part("/data/wild68,/data/made") == "wild68,made"
-    options = without_folders({"data_dir": "/home/me/wild68", "init": None, "name": "/x/y"})
-    assert options == {"data_dir": "wild68", "init": None, "name": "/x/y"}

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 
 from pipelines.runs import run as training_run
-from pipelines.search import tuning
+from pipelines.search import latency, tuner, tuning
+from pipelines.search.options import TuneConfig, read_search
 from pipelines.search.trials import RESULT_FILE, SPACE, TABLE_FILE, chosen_trials, read_result, write_result
-from pipelines.search.tuning import DhmHyperModel, TuneConfig, tune
+from pipelines.search.tuner import DhmHyperModel, make_oracle, passes
+from pipelines.search.tuning import tune
 from tests.faces import write_faces
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.entries import model_size
@@ -108,14 +110,14 @@ def test_timing_again_and_marking(folder: Path, table: pd.DataFrame, monkeypatch
         calls.append(version_dir)
         return {"latency_ratio": 7.0, "latency_ms": 9.0, "reference_ms": 1.3, "tflite_bytes": 5}
 
-    monkeypatch.setattr(tuning, "measure_latency", measure)
+    monkeypatch.setattr(latency, "measure_latency", measure)
     config = small(folder, mark=(str(own), "fast_dhm"), time_again=True)
     tune(config, COMMAND)
     assert len(calls) == 3
     again = pd.read_csv(folder / "tune" / TABLE_FILE)
     assert (again["latency_ratio"] == 7.0).all()
     pd.testing.assert_series_equal(again["nme"], table["nme"])
-    (marked,) = tuning.marked_models(dataclasses.replace(config, time_again=False))
+    (marked,) = latency.marked_models(dataclasses.replace(config, time_again=False))
     # That of the other dataset is left out, and the first is not timed a second time.
     assert (marked["name"], marked["latency_ms"], len(calls)) == (str(own), 9.0, 3)
     assert marked["nme"] == pytest.approx(read_description(own).val["nme_mean_of_bins"])
@@ -130,9 +132,9 @@ def test_a_model_to_mark_that_is_none(folder: Path) -> None:
 
 def test_passes_make_the_images(folder: Path) -> None:
     # 36 faces to train with: a pass is one batch of 32
-    assert [tuning.passes(small(folder, images=images)) for images in (1, 32, 33, 100)] == [1, 1, 2, 4]
+    assert [passes(small(folder, images=images)) for images in (1, 32, 33, 100)] == [1, 1, 2, 4]
     with pytest.raises(InputError, match=r"faces: found [0-9]+ faces to train with, expected 32 or more"):
-        tuning.passes(small(folder, limit=20))
+        passes(small(folder, limit=20))
 
 
 @pytest.mark.slow
@@ -151,7 +153,7 @@ def test_an_export_of_other_epochs_is_not_given_for_this_one(folder: Path, table
 def test_what_was_exported_is_named_again_and_no_face_is_read(
     folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tuning.datasets, "load_mixture", None)  # calling it is an error
+    monkeypatch.setattr(tuner.catalogue, "load_mixture", None)  # calling it is an error
     config = small(folder, export="best", epochs=1)
     tune(config, COMMAND)
     (best,) = chosen_trials(table.astype({"trial": str}), "best", 1.0)
@@ -171,11 +173,11 @@ def test_a_search_is_resumed_by_its_folder(folder: Path, table: pd.DataFrame) ->
     config = small(folder, export="best", epochs=1, minutes=0.0)
     tune(config, COMMAND)  # no trial is left to begin, so that no minutes are over
     moved = dataclasses.replace(config, output_dir=Path("elsewhere"))
-    assert tuning.read_search(folder / "tune") == dataclasses.replace(
+    assert read_search(folder / "tune") == dataclasses.replace(
         moved, output_dir=folder / "tune", export="none", epochs=None, minutes=None
     )
     with pytest.raises(InputError, match=r"prepared: found no tune.json, expected the folder of a search"):
-        tuning.read_search(folder / "prepared")
+        read_search(folder / "prepared")
 
 
 def test_a_state_of_the_tuner_that_was_cut_off(folder: Path) -> None:
@@ -286,7 +288,7 @@ def test_what_is_searched() -> None:
 
 @pytest.mark.parametrize("kind", ["bayesian", "hyperband", "random"])
 def test_both_objectives_count(kind: Any) -> None:
-    oracle = tuning.make_oracle(TuneConfig(data_dir=Path("x"), tuner=kind, trials=7), 6)
+    oracle = make_oracle(TuneConfig(data_dir=Path("x"), tuner=kind, trials=7), 6)
     assert oracle.objective.get_value({"nme": 2.0, "latency": 0.5, "other": 9.0}) == 2.5
     assert oracle.max_trials == (None if kind == "hyperband" else 7)
     if kind == "hyperband":
@@ -317,4 +319,4 @@ def test_wrong_options(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("tuner", ["bayesian", "random", "hyperband"])
 def test_the_default_seed_makes_a_search_repeatable(tuner: Any) -> None:
     config = TuneConfig(data_dir=Path("x"), tuner=tuner)
-    assert tuning.make_oracle(config, 2).seed == tuning.make_oracle(config, 2).seed
+    assert make_oracle(config, 2).seed == make_oracle(config, 2).seed

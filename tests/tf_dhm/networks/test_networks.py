@@ -17,6 +17,7 @@ import tensorflow as tf
 from pipelines.datasets import crop_sets
 from pipelines.datasets.samples import FaceSample, Refusal
 from pipelines.input import batches
+from pipelines.input.order import make_order
 from pipelines.prepared import prepare, records
 from pipelines.prepared.records import FaceArrays, StoreConfig
 from pipelines.synthetic import series as synthetic
@@ -51,7 +52,7 @@ BYTES = {
 def make_trainer(name: str, faces: FaceArrays, recipe: TrainConfig, run_dir: Path) -> Trainer:
     """The trainer of a preset's network over faces on which it is also validated, unchanged."""
     size = find_preset(name).model.input_size
-    order = batches.make_order(faces, recipe)
+    order = make_order(faces, recipe)
     crops, landmarks = batches.plain_crops(faces, size)
 
     def source(first_step: int, end_step: int) -> tf.data.Dataset:

@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipelines.input import batches
+from pipelines.input.order import make_order
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, face_arrays
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry, metrics
@@ -53,7 +54,7 @@ def make_trainer(
 ) -> Trainer:
     """A trainer of the tiny network; `change` is applied to every batch."""
     augment = AugmentConfig() if augment is None else augment
-    order = batches.make_order(FACES, config)
+    order = make_order(FACES, config)
     crops, landmarks = batches.plain_crops(HELD_OUT, SIZE)
 
     def source(first_step: int, end_step: int) -> tf.data.Dataset:
@@ -519,7 +520,7 @@ def test_a_loss_that_is_no_number_names_its_batch(tmp_path: Path) -> None:
         return {**batch, "landmarks": landmarks, "image": tf.cast(batch["image"], tf.float32) * bad}
 
     trainer = make_trainer(tmp_path, change=spoil)
-    order = batches.make_order(FACES, TINY_RECIPE)
+    order = make_order(FACES, TINY_RECIPE)
     names = FACES.name[order.batch(5)].tolist()
     with pytest.raises(InputError) as caught:
         trainer.fit()

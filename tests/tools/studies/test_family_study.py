@@ -99,7 +99,8 @@ def test_the_command_is_that_of_the_options(config: StudyConfig, changes: dict[s
     options = family_study.options_of(found, next(family_study.runs(found)))
     parsed, _ = train.parse(shlex.split(family_study.command_of(options))[2:])
     # Where things lie and how many cores compute is of the machine.
-    expected = dataclasses.replace(options, threads=0, cache_dir=parsed.cache_dir, runs_dir=parsed.runs_dir)
+    data = dataclasses.replace(options.data, cache_dir=parsed.data.cache_dir)
+    expected = dataclasses.replace(options, threads=0, data=data, runs_dir=parsed.runs_dir)
     assert parsed == expected
 
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pipelines.runs.run import Options, make_trainer
+from pipelines.prepared.catalogue import Mixture
+from pipelines.runs.run import make_trainer
 from tests.made_faces import made_faces
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.presets import find_preset
@@ -17,9 +19,9 @@ def test_three_rates_of_a_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(rate, "WARM_UP", 1)
     preset = find_preset("tiny")
     train = dataclasses.replace(preset.train, batch_size=2)
-    options = Options(preset="tiny", runs_dir=tmp_path, model=preset.model, train=train)
     faces = made_faces(4)
-    trainer = make_trainer(options, faces, faces[:1])
+    mixture = Mixture(faces, faces[:1], np.zeros(4, np.int64))
+    trainer = make_trainer(preset.model, train, preset.augment, tmp_path, mixture)
     rates = measure(trainer, 2)
     for found in (rates.pipeline, rates.training, rates.together):
         assert found.images > 0

@@ -1,0 +1,173 @@
+"""Options of a training run, and the file beside the run that keeps them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from pipelines.prepared import catalogue
+from pipelines.synthetic import series
+from tf_dhm.core import configuration
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
+from tf_dhm.core.errors import InputError
+from tf_dhm.networks.config import ModelConfig
+from tf_dhm.training.config import AugmentConfig, TrainConfig
+from tf_dhm.training.distribution import Distribution
+
+OPTIONS_FILE = "options.json"
+MOVABLE_OPTIONS = ("data_dir", "cache_dir", "data_service", "threads")
+"""Options that a resumed run may change: the locations of its files and services, and its threads."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which faces to train and validate with."""
+
+    dataset: tuple[str, ...] = (catalogue.SYNTHETIC,)
+    """One or several datasets: synthetic (rendered here), wild68, 300w_lp, ls3d_w, csv, ..."""
+    data_dir: tuple[Path, ...] = ()
+    """Folder of each dataset in the same order, as distributed or as prepare.py wrote it. Not needed for
+    synthetic."""
+    dataset_weights: tuple[Positive, ...] = ()
+    """Share of each dataset in the faces seen, in any unit, for example 2 1. By default each face of all
+    datasets is seen equally often."""
+    faces: AtLeastOne = series.SyntheticConfig.count
+    """Number of synthetic faces to render; every eleventh is held out for validation."""
+    faces_seed: Count = series.SyntheticConfig.seed
+    """Series of synthetic faces; another number gives other faces."""
+    test_faces: Count = series.TEST_FACES
+    """Number of synthetic faces on which a model trained on synthetic faces is measured; 0 for none."""
+    limit: AtLeastOne | None = None
+    """Largest number of faces to use of each dataset."""
+    cache_dir: Path = Path("data/prepared")
+    """Directory in which datasets are kept in prepared form."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    def folders(self) -> list[tuple[str, Path | None]]:
+        """The datasets and their folders, None for those to render.
+
+        Raises:
+            InputError: an unknown dataset, or the number of folders or weights does not fit.
+        """
+        names = self.dataset
+        for name in names:
+            catalogue.find_dataset(name)
+        if not names:
+            raise InputError("dataset: found none, expected one or more names")
+        if self.dataset_weights and len(self.dataset_weights) != len(names):
+            raise InputError(
+                f"dataset_weights: found {len(self.dataset_weights)}, expected one for each of the "
+                f"{len(names)} datasets {' '.join(names)}"
+            )
+        if len(self.data_dir) > len(names):
+            raise InputError(
+                f"data-dir: found {len(self.data_dir)} folders, expected at most one for each of the "
+                f"{len(names)} datasets {' '.join(names)}"
+            )
+        if len(self.data_dir) == len(names):
+            return list(zip(names, self.data_dir, strict=True))
+        given = iter(self.data_dir)
+        folders = [None if name == catalogue.SYNTHETIC else next(given, None) for name in names]
+        for name, folder in zip(names, folders, strict=True):
+            if folder is None and name != catalogue.SYNTHETIC:
+                raise InputError(f"data-dir: found none for {name}, expected its folder")
+        if left := list(given):
+            raise InputError(
+                f"data-dir: found {left[0]} too, expected a folder for each of {' '.join(names)}, or for all "
+                f"but {catalogue.SYNTHETIC}"
+            )
+        return list(zip(names, folders, strict=True))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train, on what, and where to keep it."""
+
+    preset: str = "fast_dhm"
+    """Network and recipe to start from; every option below can be changed."""
+    runs_dir: Path = Path("runs")
+    """Runs are kept in RUNS_DIR/NAME."""
+    name: str = "train"
+    """Name of the run."""
+    init: str | None = None
+    """SavedModel whose weights training starts from. With --epochs 0 they are kept, and only visibility and
+    confidence are fitted."""
+    quality_crops: Count = 40_000
+    """Number of crops to which visibility and confidence are fitted after the training, at most 2 per face;
+    0 fits neither."""
+    checkpoint_minutes: NotNegative = 5.0
+    """Time between checkpoints; one is also written at the end of each epoch."""
+    threads: Count = 0
+    """Threads of the computation, and processes that render; 0 for all cores."""
+    distribute: Distribution = "none"
+    """Train on one device, on all GPUs of this machine (mirrored), or on those of the machines that
+    TF_CONFIG names (multi_worker); see docs/distributed.md."""
+    data_service: tuple[str, ...] = ()
+    """Services of pipelines.input.data_service that make the batches, as grpc://HOST:PORT; needs --image-ops
+    graph and --map-source layer."""
+    data: Annotated[DataOptions, tyro.conf.arg(name="")] = field(default_factory=DataOptions)
+    model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
+    augment: Annotated[AugmentConfig, tyro.conf.arg(name="")] = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def run_dir(self) -> Path:
+        return self.runs_dir / self.name
+
+
+def read_options(file: Path) -> Options:
+    """Options as a run keeps them, those of earlier versions of this project too.
+
+    Raises:
+        InputError: no such file, or other contents; names the file and the option.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: found no such file, expected the options of a run as JSON")
+    try:
+        values = json.loads(file.read_text())
+    except ValueError as error:  # neither text nor JSON
+        raise InputError(f"{file}: found {error}, expected JSON") from error
+    if isinstance(values, dict) and "data" not in values:
+        values = _nest_data(values)
+    return configuration.from_dict(Options, values, str(file))
+
+
+def _nest_data(values: dict[str, Any]) -> dict[str, Any]:
+    """Options written before those of the data were a group, with several datasets in one text."""
+    old_names = {"dataset_weights": "weights"}
+    data: dict[str, Any] = {}
+    others = dict(values)
+    for option in dataclasses.fields(DataOptions):
+        if (old := old_names.get(option.name, option.name)) in others:
+            data[option.name] = others.pop(old)
+    if isinstance(dataset := data.get("dataset"), str):
+        data["dataset"] = dataset.split(",")
+    folders = data.pop("data_dir", None)
+    if folders is not None:
+        several = len(data.get("dataset", ())) > 1
+        data["data_dir"] = str(folders).split(",") if several else [folders]
+    return {**others, "data": data}
+
+
+def differences(found: Options, expected: Options, except_for: tuple[str, ...]) -> str:
+    """`configuration.differences` of options by their names on the command line."""
+
+    def flat(options: Options) -> dict[str, Any]:
+        values = dataclasses.asdict(options)
+        groups = [name for name, value in values.items() if isinstance(value, dict)]
+        merged = {name: value for name, value in values.items() if name not in groups}
+        for group in groups:
+            merged |= values[group]
+        return merged
+
+    return configuration.differences(flat(found), flat(expected), except_for)
