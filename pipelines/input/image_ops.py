@@ -1,6 +1,6 @@
 """Image operations of the graph pipeline. The only module that uses tensorflow-addons.
 
-tensorflow-addons is at its end of life: each operation has a pure TensorFlow equal behind
+tensorflow-addons is at its end of life: each operation has a pure TensorFlow twin, used with
 `use_addons=False`, which a test compares, so that leaving it means deleting one branch.
 """
 

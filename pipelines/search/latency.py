@@ -59,7 +59,7 @@ def measure_latency(version_dir: Path, output_dir: Path) -> dict[str, float]:
 
 
 def time_again(config: TuneConfig) -> None:
-    """Measure the latency of every trained trial anew; its other results stay."""
+    """Measure the latency of every trained trial again; its other results stay."""
     for row in trained(read_table(config.output_dir)).to_dict("records"):
         folder = config.output_dir / "trials" / row["trial"]
         version_dir = find_savedmodel(folder / EXPORT_FOLDER / config.preset)

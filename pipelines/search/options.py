@@ -20,9 +20,9 @@ FREE_OPTIONS = (
     *("trials", "minutes", "time_again", "mark", "export", "epochs", "threads"),
     *("data_dir", "cache_dir", "output_dir"),
 )
-"""What may differ when a search goes on: none of them changes what a trial is."""
+"""Options that a resumed search may change: none of them changes a trial."""
 ONE_RUN = ("minutes", "time_again", "export", "epochs")
-"""Options of `TuneConfig` that are meant for one run of a search, not for those that go on with it."""
+"""Options of `TuneConfig` for one run of a search; a resumed search starts from their defaults."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,22 @@ class TuneConfig:
     preset: str = "fast_dhm"
     """Network and recipe from which the trials differ."""
     output_dir: Path = Path("runs/tune")
-    """Folder of the search; a search that lies there goes on."""
+    """Folder of the search; an unfinished search in it is resumed."""
     cache_dir: Path = DataOptions.cache_dir
     """Where a dataset that is not prepared yet is kept in prepared form."""
     tuner: Literal["bayesian", "hyperband", "random"] = "bayesian"
-    """What proposes trials. Hyperband gives most of them a part of the images, and counts its trials
-    itself."""
+    """Method that proposes trials. Hyperband trains most of them on a part of the images, and sets the number
+    of trials itself."""
     trials: AtLeastOne = 40
     """Trials in all."""
     images: AtLeastOne = 100_000
-    """Training images of a trial, or so many more as make whole passes over the faces."""
+    """Training images of a trial, rounded up to whole passes over the faces."""
     minutes: NotNegative | None = None
-    """No trial begins after so many minutes; None: all of them."""
+    """Time in minutes after which no further trial is started; by default there is no limit."""
     max_bytes: AtLeastOne | None = None
     """Largest network, in bytes of its float32 weights; a larger one is not trained."""
     latency_weight: NotNegative = 1.0
-    """What the tuner minimises, and what is best, is the NME in percent plus so much for a time of 1 x
-    MediaPipe's."""
+    """Weight of the latency in the objective: NME (%) + weight x (time / MediaPipe's time)."""
     cnn_multiplier: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
     """Values to try, as in the options below."""
     rnn_multiplier: tuple[Positive, ...] = (0.5, 1.0, 2.0)
@@ -63,20 +62,20 @@ class TuneConfig:
     hidden_units: tuple[Count, ...] = (0, 136, 272, 408)
     """Head: units of the hidden layer; 0 for none."""
     limit: AtLeastOne | None = None
-    """Use no more than so many faces of the dataset."""
+    """Largest number of faces of the dataset to use."""
     seed: Seed = 0
     """Of the tuner and of every training."""
     time_again: bool = False
-    """When the search is over, time all networks anew: with nothing else running, the figures of all
-    trials are of one hour and one state of the machine."""
+    """When the search is over, time all networks again, so that the times of all trials are measured under
+    the same conditions; nothing else should run."""
     mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned_x1", "fast_dhm_tuned", "fast_dhm_x2")
     """Models to mark in the figure, if they were validated on the same dataset."""
     export: Literal["none", "best", "pareto"] = "none"
-    """Train these again, for all epochs of the preset, and export them to
-    OUTPUT_DIR/exported/TRIAL/export/PRESET. best: the least sum, see --latency-weight; pareto: those that
-    no other beats in both NME and time."""
+    """Train these from scratch, for all epochs of the preset, and export them to
+    OUTPUT_DIR/exported/TRIAL/export/PRESET. best: the one with the lowest
+    objective, see --latency-weight; pareto: those that no other beats in both NME and time."""
     epochs: AtLeastOne | None = None
-    """Passes of that training in place of the preset's."""
+    """Epochs of that training; by default those of the preset."""
     threads: Count = 0
     """Threads of the computation; 0 for all cores."""
 
@@ -86,7 +85,7 @@ class TuneConfig:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise InputError(f"{name}: found {values}, expected one or more values, each once")
-        # What no network can have is refused here, and not by each trial of a search that has begun.
+        # Values that no network can have are rejected here, not by each trial of a search that has begun.
         for name in SPACE:
             for value in getattr(self, name):
                 self.network(**{name: value})
@@ -137,7 +136,11 @@ def read_search(output_dir: Path) -> TuneConfig:
 
 
 def check_folder(config: TuneConfig) -> None:
-    """Refuse to go on with a search of other options."""
+    """Reject a search of other options in the folder.
+
+    Raises:
+        InputError: names the options.
+    """
     path = config.output_dir / CONFIG_FILE
     if not path.is_file():
         return
@@ -145,6 +148,6 @@ def check_folder(config: TuneConfig) -> None:
     if found := configuration.differences(before, now, FREE_OPTIONS):
         free = ", ".join(name.replace("_", "-") for name in FREE_OPTIONS)
         raise InputError(
-            f"{config.output_dir}: found a search with {found}; choose another --output-dir (where a search "
-            f"goes on, these may change: {free})"
+            f"{config.output_dir}: found a search with {found}; choose another --output-dir (a resumed "
+            f"search may change these: {free})"
         )

@@ -98,7 +98,7 @@ class Search(BaseTuner):
         return len(list(self.config.output_dir.glob(f"trials/*/{RESULT_FILE}")))
 
     def on_search_begin(self) -> None:
-        # keras-tuner goes on with a search that was saved, which it does first behind the first trial.
+        # keras-tuner resumes a search that was saved, but saves it for the first time after the first trial.
         self.save()
 
     def pre_create_trial(self) -> None:
@@ -106,7 +106,7 @@ class Search(BaseTuner):
             raise TimeIsUp
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Train and time one network; returns both objectives and their sum, NaN where there are none.
+        """Train and time one network; returns both objectives and their sum, NaN if there are none.
 
         Raises:
             FatalError: what went wrong is not the network's fault; it is the cause.
@@ -125,7 +125,7 @@ class Search(BaseTuner):
         return found | {objective.name: objective.get_value(found)}
 
     def try_out(self, trial: Any, folder: Path) -> dict[str, Any]:
-        """Train a network, or go on with its training, and time it."""
+        """Train a network, or resume its training, and time it."""
         try:
             model = self.hypermodel.model_config(trial.hyperparameters)
             size = weight_bytes(build_model(model))
@@ -154,7 +154,7 @@ class Search(BaseTuner):
         options = replace(base_options(config), name=trial.trial_id, model=model)
         values = trial.hyperparameters.values
         epochs = values.get("tuner/epochs") or self.epochs
-        if parent := values.get("tuner/trial_id"):  # Hyperband goes on with the better ones
+        if parent := values.get("tuner/trial_id"):  # Hyperband trains the better ones further
             epochs -= values["tuner/initial_epoch"]
             network = config.output_dir / "trials" / parent / training_run.EXPORT_FOLDER / config.preset
             options = replace(options, init=str(network.resolve()))

@@ -30,7 +30,7 @@ FIGURE_FILE = "tradeoff.png"
 
 
 def tune(config: TuneConfig, command: str) -> str:
-    """Search, or go on with a search; returns the table of the trials as text.
+    """Search, or resume a search; returns the table of the trials as text.
 
     Raises:
         InputError: another search lies in the folder, the dataset cannot be read, or no trial was
@@ -49,13 +49,13 @@ def tune(config: TuneConfig, command: str) -> str:
         with warnings.catch_warnings():  # keras-tuner's, of a network without objectives
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
             search.search(verbose=0)
-        shared = "KERASTUNER_ORACLE_IP" in os.environ  # where others may still be at work
+        shared = "KERASTUNER_ORACLE_IP" in os.environ  # others may still be at work
         if search.total is not None and search.done < search.total and not shared:
             print(f"the tuner found {search.done} networks to try, and no other among those to choose from")
     except TimeIsUp:
-        print(f"{config.minutes:g} minutes are over; the same command goes on")
+        print(f"{config.minutes:g} minutes are over; the same command resumes the search")
     except KeyboardInterrupt:
-        print("the same command goes on", file=sys.stderr)
+        print("the same command resumes the search", file=sys.stderr)
         raise
     except keras_tuner.errors.FatalError as error:
         raise (error.__cause__ or error) from None
@@ -72,7 +72,7 @@ def tune(config: TuneConfig, command: str) -> str:
 
 
 def train_to_the_end(config: TuneConfig, command: str, trials: list[str], search: Search) -> None:
-    """Train the networks of trials anew, as their preset is trained, and export them.
+    """Train the networks of trials from scratch, with the recipe of their preset, and export them.
 
     Raises:
         InputError: one was exported before, after another number of epochs.
