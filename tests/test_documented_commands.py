@@ -113,8 +113,10 @@ def stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[s
     """Starts a script and raises `Parsed` when it has parsed its options."""
     parse = tyro.cli
 
-    def parse_and_stop(*positional: Any, **options: Any) -> None:
-        parse(*positional, **options)
+    def parse_and_stop(*positional: Any, **options: Any) -> Any:
+        parsed = parse(*positional, **options)
+        if options.get("return_unknown_args"):  # the options on which the defaults of others depend
+            return parsed
         raise Parsed
 
     def start(script: str, arguments: list[str]) -> None:
