@@ -24,7 +24,8 @@ from pipelines.adaptation.adapt import BoxKind, Kind, adapt, export, look_at, su
 from pipelines.adaptation.annotations import read_annotations
 from pipelines.adaptation.views import OutputFeatures
 from pipelines.prepared.catalogue import SYNTHETIC, find_dataset
-from pipelines.runs.run import Options, run
+from pipelines.runs.options import DataOptions, Options
+from pipelines.runs.run import run
 from tf_dhm.core.configuration import Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.description import Description
@@ -90,11 +91,13 @@ def finetune(config: Config, version_dir: Path, description: Description, comman
     found = find_preset(description.preset)
     options = Options(
         preset=description.preset,
-        dataset=config.dataset,
-        data_dir=config.data_dir,
-        faces=config.faces if config.dataset == SYNTHETIC else Options.faces,
-        limit=None if config.dataset == SYNTHETIC else config.faces or None,
-        cache_dir=config.cache_dir,
+        data=DataOptions(
+            dataset=(config.dataset,),
+            data_dir=() if config.data_dir is None else (config.data_dir,),
+            faces=config.faces if config.dataset == SYNTHETIC else DataOptions.faces,
+            limit=None if config.dataset == SYNTHETIC else config.faces or None,
+            cache_dir=config.cache_dir,
+        ),
         runs_dir=config.runs_dir,
         name=f"{config.name}_finetuned",
         init=str(version_dir),
