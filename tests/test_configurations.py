@@ -69,7 +69,7 @@ def filled(hint: Any, value: Any) -> Any:
     return value
 
 
-def made(kind: type, **values: Any) -> Any:
+def made(kind: type, /, **values: Any) -> Any:
     """An instance, with made values for the fields that have no default."""
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
