@@ -120,7 +120,7 @@ def test_other_points_are_sums_of_the_landmarks() -> None:
     found = np.einsum("nld,lp->npd", landmarks, weights)
     assert np.abs(found[:, 0, :2] - middle[:, :2]).max() < 0.03
     assert np.abs(found[:, 0, 2] - middle[:, 2]).max() < 0.08  # the depth is not fitted to
-    assert np.abs(found[:, 1, :2] - landmarks[:, 30, :2]).max() < 0.03
+    assert np.abs(found[:, 1, :2] - landmarks[:, 30, :2]).max() < 0.08  # known in half of the faces
     points[:, 1] = np.nan
     with pytest.raises(InputError, match="point 1"):
         output_layer.combine_points(landmarks, points)
