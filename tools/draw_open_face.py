@@ -1,13 +1,12 @@
 """Draw the figure of docs/open_face.md and print its table of distances.
 
-    python tools/draw_open_face.py
+    python -m tools.draw_open_face
 
 Writes docs/figures/open_face_landmarks.png: the 68 landmarks on the mean head from three sides.
 """
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 matplotlib.use("Agg")
 
 from tf_dhm.core.cli import run_script  # noqa: E402

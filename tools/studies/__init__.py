@@ -1,10 +1,12 @@
-"""Measurements behind the tables and figures of the documentation."""
+"""Measurements behind the tables and figures of the documentation, run as `python -m tools.studies.NAME`."""
 
 __all__ = [
     "family_study",
     "mesh",
     "paper_figures",
+    "photo",
     "rate",
+    "rendering_rate",
     "runtime_measures",
     "serving_load",
     "tracking_measures",

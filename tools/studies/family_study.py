@@ -1,7 +1,11 @@
-"""The study of the small twins: each is trained and measured alike, and stands in one table.
+"""Train the small twins of the DHM family alike, measure them alike, and write docs/family.md's tables.
 
-Runs are those of `training_run`, one for each preset and seed in a folder of its own. What is
-finished is not done again, and a run that was stopped goes on from its last checkpoint.
+python -m tools.studies.family_study --data-dir wild68 --test-dir AFLW2000-3D
+python -m tools.studies.family_study --steps latency table
+python -m tools.studies.family_study --steps sizes
+
+There is one run for each preset and seed, in a folder of its own. Finished runs are not repeated, and a run
+that was stopped resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -14,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from tf_dhm.core.cli import run_script
+
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+import tyro
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.runs import run as training_run
@@ -398,3 +405,14 @@ def fill_in(document: Path, name: str, text: str) -> None:
 
 
 STEPS = {"train": train_all, "latency": time_all, "table": write_table, "sizes": write_sizes}
+
+
+def main() -> None:
+    config = tyro.cli(StudyConfig, description=__doc__)
+    if config.threads:  # before TensorFlow computes anything
+        tf.config.threading.set_intra_op_parallelism_threads(config.threads)
+    study(config)
+
+
+if __name__ == "__main__":
+    run_script(main)

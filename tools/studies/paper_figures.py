@@ -1,4 +1,12 @@
-"""The figures of the paper, each drawn by one call from models and datasets on disk."""
+"""Draw the figures of the paper from models and datasets on disk.
+
+python -m tools.studies.paper_figures states --model runs/family/dhm_small_seed1/export/dhm_small
+python -m tools.studies.paper_figures ablations
+python -m tools.studies.paper_figures ced --models fast_dhm --data aflw2000_3d=AFLW2000-3D menpo_3d=LS3D-W
+python -m tools.studies.paper_figures faces --models fast_dhm --peers mediapipe
+python -m tools.studies.paper_figures tradeoff --metrics runs/evaluation/metrics.json \\
+    --benchmark benchmark.json
+"""
 
 from __future__ import annotations
 
@@ -7,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tf_dhm.core.cli import run_script
+
 import numpy as np
 import pandas as pd
+import tyro
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.datasets.samples import FaceSample
@@ -32,11 +43,11 @@ from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.store import find_savedmodel
 from tools.studies import family_study
 from tools.studies.family_study import StudyConfig
+from tools.studies.photo import PHOTO
 
 LIMIT = 10.0
 """Right end of CED plots in percent, as in the paper's Fig. 5."""
 FOLDER = Path("docs/figures")
-PHOTO = Path(__file__).resolve().parents[2] / "tests" / "data" / "astronaut.jpg"
 PICTURE_SIZE = 320
 """Side in pixels of the crop on which states are drawn."""
 COSTS: dict[str, Literal["ms", "bytes"]] = {
@@ -82,7 +93,7 @@ class States:
 
 @dataclass(frozen=True)
 class Ablations:
-    """Fig. 5 (a): CED curves of the small twins, from the runs of tools/family_study.py."""
+    """Fig. 5 (a): CED curves of the small twins, from the runs of tools.studies.family_study."""
 
     runs_dir: Path = Path("runs/family")
     """Its folder."""
@@ -226,3 +237,13 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 Figure = States | Ablations | Ced | Faces | Tradeoff
+
+
+def main() -> None:
+    figure: Figure = tyro.cli(Figure, description=__doc__)  # type: ignore[call-overload]
+    figure.draw()
+    print(f"written: {figure.output}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,4 +1,7 @@
-"""What docs/runtime.md states: accuracy of pose, visibility and confidence, formats, and memory."""
+"""What docs/runtime.md states: accuracy of pose, visibility and confidence, formats, and memory.
+
+python -m tools.studies.runtime_measures --aflw2000-3d AFLW2000-3D --wild68 PREPARED_WILD68
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tf_dhm.core.cli import run_script
+
 import numpy as np
+import tyro
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, Refusal
@@ -34,6 +40,7 @@ from tf_dhm.runtime.predictor import Prediction, join_predictions
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.store import DEFAULT_MODEL, find_savedmodel, model_name
 from tf_dhm.runtime.tflite import DEFAULT_KIND, KINDS, TFLitePredictor, tflite_name
+from tools.studies.photo import PHOTO
 
 PER_PHOTO = 3
 """Places without a face that are looked for in each photo."""
@@ -60,7 +67,7 @@ class RuntimeMeasureConfig:
     """Name or folder of a model; its TFLite files are measured as far as they are there."""
     wild68: Path | None = None
     """wild68 as prepare.py wrote it: visibility is measured against the flags of its `val` faces."""
-    photo: Path = Path("tests/data/astronaut.jpg")
+    photo: Path = PHOTO
     """What is aligned while memory is measured."""
     lite_python: Path | None = None
     """Python of an environment with requirements-lite.txt, whose memory is measured too."""
@@ -298,3 +305,11 @@ def peak_memory(
         check=True,
     )
     return float(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    print(measure(tyro.cli(RuntimeMeasureConfig, description=__doc__)))
+
+
+if __name__ == "__main__":
+    run_script(main)

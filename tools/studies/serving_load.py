@@ -1,4 +1,8 @@
-"""Throughput and latency of a server by concurrency and batch: what tools/load_server.py measures."""
+"""Measure throughput and latency of a server, by concurrency and batch.
+
+python -m tools.studies.serving_load --server.address localhost:8500 --local savedmodels/fast_dhm \\
+    --output-dir runs/load
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tf_dhm.core.cli import run_script
+
 import numpy as np
 import pandas as pd
+import tyro
 
 from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.errors import InputError
@@ -23,8 +30,7 @@ from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.server import Client
 from tf_dhm.runtime.store import find_savedmodel
 from tf_dhm.runtime.transport import ServerConfig
-
-ROOT = Path(__file__).resolve().parents[2]
+from tools.studies.photo import PHOTO
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class LoadConfig:
     """Where the model is served."""
     output_dir: Path
     """Folder for load.csv and load.md."""
-    photo: Path = ROOT / "tests" / "data" / "astronaut.jpg"
+    photo: Path = PHOTO
     """JPEG or PNG that is sent."""
     box: tuple[float, float, float, float] = (180.0, 70.0, 270.0, 180.0)
     """Landmark box of the face on it."""
@@ -172,3 +178,11 @@ def measure_load(config: LoadConfig) -> None:
     with atomic_write(config.output_dir / "load.md") as path:
         path.write_text(report)
     print(report)
+
+
+def main() -> None:
+    measure_load(tyro.cli(LoadConfig, description=__doc__))
+
+
+if __name__ == "__main__":
+    run_script(main)

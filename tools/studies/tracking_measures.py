@@ -3,6 +3,8 @@
 The scenes are made from one photo by known similarity maps, so that where every landmark ought to
 be is known: where it is on the photo at rest, moved along. So these figures say nothing about how
 right the landmarks are, only about how they behave in time; `evaluate.py` measures the rest.
+
+python -m tools.studies.tracking_measures --json tracking.json
 """
 
 from __future__ import annotations
@@ -13,8 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from tf_dhm.core.cli import run_script
+
 import cv2
 import numpy as np
+import tyro
 from msgspec import Meta
 from scipy.optimize import minimize_scalar
 
@@ -31,8 +36,7 @@ from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tracking import Tracker, TrackingConfig
 from tf_dhm.runtime.video import Frame
-
-ASTRONAUT = Path(__file__).resolve().parents[2] / "tests" / "data" / "astronaut.jpg"
+from tools.studies.photo import PHOTO
 
 Motion = Callable[[float], Array]
 """Time in seconds -> (2, 3) similarity map from the photo at rest to the frame."""
@@ -48,7 +52,7 @@ class MeasureConfig:
     percent of the face's size, sqrt(w h) of its landmark box.
     """
 
-    photo: Path = ASTRONAUT
+    photo: Path = PHOTO
     """A photo with one face."""
     model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
@@ -325,3 +329,11 @@ def table_row(row: dict[str, Any]) -> dict[str, Any]:
         "delay, ms": row["delay"],
         "frames lost": row["lost"],
     }
+
+
+def main() -> None:
+    measure(tyro.cli(MeasureConfig, description=__doc__))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -19,7 +19,8 @@ from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model
 from tools.studies.family_study import StudyConfig, runs
-from tools.studies.paper_figures import PHOTO, Ablations, Ced, Faces, States, Tradeoff, read_report
+from tools.studies.paper_figures import Ablations, Ced, Faces, States, Tradeoff, read_report
+from tools.studies.photo import PHOTO
 
 TINY_DHM = ModelConfig(
     family="dhm",

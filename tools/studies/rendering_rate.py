@@ -1,24 +1,20 @@
 """Measure how fast synthetic faces are rendered: processor time of one, images per second of all processes.
 
-    python tools/measure_rendering.py
+    python -m tools.studies.rendering_rate
 
 Half a minute on two cores, which have nothing else to do.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from tf_dhm.core.cli import run_script
 
 import cv2
 import numpy as np
 import tyro
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from tf_dhm.core.cli import run_script
 
 from pipelines.synthetic import series as synthetic
 from pipelines.synthetic.config import RenderConfig
