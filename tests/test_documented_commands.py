@@ -169,7 +169,7 @@ def test_options(
 
 
 def test_an_unknown_option_fails(stop_after_parsing: Callable[[str, list[str]], None]) -> None:
-    for script in ("align.py", "train.py", "tune.py", "tools/load_server.py"):
+    for script in ("align.py", "train.py", "tune.py", "-m tools.studies.serving_load"):
         with pytest.raises(SystemExit) as ended:
             stop_after_parsing(script, ["--no-such-option", "1"])
         assert ended.value.code == 2

@@ -117,6 +117,8 @@ def make_aligner(config: AlignConfig) -> Aligner:
         "min_confidence": config.min_confidence,
         "tiles": config.tiles,
         "mirror": config.mirror,
+        "max_faces": config.faces,
+        "detector": config.detector,
     }
     if config.server is None:
         return Aligner(config.model, config.passes, config.backend, config.threads, **options)

@@ -17,6 +17,7 @@ from tf_dhm.face.camera import Camera
 from tf_dhm.runtime.aligner import Backend
 from tf_dhm.runtime.drawing import Part
 from tf_dhm.runtime.faces import MIN_CONFIDENCE, Face
+from tf_dhm.runtime.finding import Choice
 from tf_dhm.runtime.mesh import load_trimesh
 from tf_dhm.runtime.predictor import MAX_PASSES
 from tf_dhm.runtime.store import DEFAULT_MODEL
@@ -91,6 +92,11 @@ class AlignConfig:
     passes: Annotated[Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None, NUMBER] = None
     """With 2 the model runs again on a crop normalised by the first landmarks, which corrects inexact boxes.
     By default 2 for photos, and 1 in videos, in which the box is that of the last landmarks."""
+    faces: Annotated[AtLeastOne | None, NUMBER] = None
+    """Most faces in a photo or frame, the surest ones; by default all."""
+    detector: Choice = "auto"
+    """full: find faces down to 1/20 of the longer side of the photo. short: only those of 1/5 or more, in
+    a fifth of the time. auto: full, or with --faces 1 short first."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
     """Parts that are drawn on photos and frames."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

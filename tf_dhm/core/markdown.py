@@ -1,8 +1,12 @@
-"""Markdown tables."""
+"""Markdown tables, and documents that hold them between marks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
 
 DASH = "–"
 """An empty cell."""
@@ -39,3 +43,18 @@ def format_cell(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def fill_in(document: Path, name: str, text: str) -> None:
+    """Replace what stands between the marks <!-- NAME --> and <!-- end of NAME --> of a document.
+
+    Raises:
+        InputError: the marks are not there, once and in this order.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    content = document.read_text()
+    if content.count(begin) != 1 or content.count(end) != 1 or content.index(begin) > content.index(end):
+        raise InputError(f"{document}: found no place for a table, expected the lines {begin} and {end} once")
+    before, after = content.split(begin)[0], content.split(end)[1]
+    with atomic_write(document) as path:
+        path.write_text(f"{before}{begin}\n{text}\n{end}{after}")

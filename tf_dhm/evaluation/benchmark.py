@@ -220,7 +220,8 @@ def pair(network: Case, cases: Iterator[Case]) -> Iterator[tuple[Case, Case]]:
     whole = {case.stage: case for case in made if case.model == facemesh.NAME}
     yield network, network
     for case in made:
-        yield whole.get(case.stage, network), case
+        stage = "photo" if case.stage == "photo_one_face" else case.stage
+        yield whole.get(stage, network), case
 
 
 def make_cases(config: BenchmarkConfig, device: Device, threads: int) -> Iterator[Case]:

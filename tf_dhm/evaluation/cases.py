@@ -107,6 +107,9 @@ def model_cases(
     if "photo" in stages:
         aligner = Aligner(predictor)
         yield case(lambda: aligner.align(photo), "photo", len(scene.boxes))
+    if "photo_one_face" in stages:
+        one = Aligner(predictor, max_faces=1)
+        yield case(lambda: one.align(photo), "photo_one_face")
     if "video_frame" in stages:
         yield case(video_call(Aligner(predictor), scene.frames), "video_frame", VIDEO_FRAMES)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tf_dhm.core.progress import Progress
 
-Stage = Literal["model", "cut", "crop", "photo", "video_frame"]
+Stage = Literal["model", "cut", "crop", "photo", "photo_one_face", "video_frame"]
 Device = Literal["cpu", "gpu"]
 Seconds = NDArray[np.float64]
 Timer = Callable[[int], Seconds]
@@ -30,6 +30,7 @@ INSIDE: dict[Stage, str] = {
     "cut": "crop cut from the decoded photo; no network",
     "crop": "crop cut from the decoded photo, network, landmarks in photo pixels",
     "photo": "all faces of a decoded photo: detection, crops, both passes, pose (`Aligner.align`)",
+    "photo_one_face": "the same for the surest face alone (`Aligner(max_faces=1).align`)",
     "video_frame": f"a frame of a video with one moving face, the mean of {VIDEO_FRAMES} frames of which one "
     "is searched by the detector (`Tracker.update`)",
 }

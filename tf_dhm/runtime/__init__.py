@@ -7,6 +7,7 @@ __all__ = [
     "detector",
     "drawing",
     "faces",
+    "finding",
     "following",
     "images",
     "mesh",

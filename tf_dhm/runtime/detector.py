@@ -1,9 +1,9 @@
 """Faces in a photo: BlazeFace, and its boxes as landmark boxes.
 
-The network is MediaPipe's (Bazarevsky et al., "BlazeFace: Sub-millisecond neural face detection on
-mobile GPUs", 2019), a TFLite file that the interpreter of the landmark models runs: nothing here
-needs TensorFlow. Its box is not the landmark box, so it is mapped to it here, once. See
-docs/detector.md for how the map and the figures below were measured.
+The networks are MediaPipe's (Bazarevsky et al., "BlazeFace: Sub-millisecond neural face detection on
+mobile GPUs", 2019), TFLite files that the interpreter of the landmark models runs: nothing here
+needs TensorFlow. Their box is not the landmark box, so it is mapped to it here, once. See
+docs/detector.md for how the maps and the figures below were measured.
 """
 
 from __future__ import annotations
@@ -11,22 +11,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tf_dhm.core.types import Array
+from tf_dhm.core.types import Array, Image
 from tf_dhm.face.geometry import overlaps
 from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.tflite import NetworkPool
 
-NETWORK = Path(__file__).parents[1] / "assets" / "face_detection_back.tflite"
+Range = Literal["full", "short"]
+"""full: the back-camera network for faces down to 1/20 of the longer side of the photo. short: the
+short-range network for faces down to 1/5 of it, in a fifth of the time."""
+
+ASSETS = Path(__file__).parents[1] / "assets"
+NETWORK = ASSETS / "face_detection_back.tflite"
 """MediaPipe's network for the back camera; assets/FACE_DETECTION.md has its licence."""
-SIZE = 256
-"""Side of its input in pixels."""
+SHORT_NETWORK = ASSETS / "face_detection_short_range.tflite"
+SIZE, SHORT_SIZE = 256, 128
+"""Sides of their inputs in pixels."""
 ANCHORS = ((16, 2), (8, 6))
-"""Its answers: (cells on a side of a grid, answers for a cell)."""
+"""The answers of both: (cells on a side of a grid, answers for a cell)."""
 MIN_SCORE = 0.5
 SAME_FACE = 0.3
 """Answers whose boxes overlap by more than this (IoU) are of one face."""
@@ -71,6 +78,41 @@ without area."""
 
 
 @dataclass(frozen=True, eq=False)
+class BoxMap:
+    """From the keypoints of a network to the landmark box.
+
+    Attributes:
+        centre_x: (3,), see CENTRE_X.
+        centre_y_and_size: (6, 3), see CENTRE_Y_AND_SIZE.
+    """
+
+    centre_x: Array
+    centre_y_and_size: Array
+
+
+FULL_MAP = BoxMap(CENTRE_X, CENTRE_Y_AND_SIZE)
+SHORT_MAP = BoxMap(
+    np.array([0.302, -0.257, -0.220]),
+    np.array(
+        [
+            [0.002, 1.192, 1.307],
+            [-0.818, 2.388, 1.928],
+            [0.755, -1.446, -1.409],
+            [0.505, -0.545, -0.469],
+            [-0.086, 0.243, 0.371],
+            [-0.096, 0.249, -0.026],
+        ]
+    ),
+)
+"""Fitted in the same way to 1,924 detections of the short-range network."""
+NETWORKS: dict[Range, tuple[Path, int, BoxMap]] = {
+    "full": (NETWORK, SIZE, FULL_MAP),
+    "short": (SHORT_NETWORK, SHORT_SIZE, SHORT_MAP),
+}
+"""File, side of the input and box map."""
+
+
+@dataclass(frozen=True, eq=False)
 class Detection:
     """A face that was found.
 
@@ -86,7 +128,9 @@ class Detection:
 
 
 class FaceDetector:
-    """BlazeFace at 256 x 256 (its back-camera model): faces down to 1/20 of the longer side.
+    """One of the two BlazeFace networks.
+
+    >>> detections = FaceDetector().detect(pixels)  # doctest: +SKIP
 
     Threads may share a detector.
 
@@ -97,14 +141,18 @@ class FaceDetector:
     Args:
         threads: of TFLite.
         runtime: see `tflite.load_runtime`.
+        reach: which network.
     """
 
-    def __init__(self, threads: int = 1, runtime: str | None = None) -> None:
-        self._networks = NetworkPool(NETWORK, threads, runtime)
-        self._anchors = anchors()
+    def __init__(self, threads: int = 1, runtime: str | None = None, reach: Range = "full") -> None:
+        path, self._size, self._map = NETWORKS[reach]
+        self._networks = NetworkPool(path, threads, runtime)
+        self._anchors = anchors(self._size)
 
     def detect(self, image: Source | Photo) -> list[Detection]:
         """Find the faces of a photo.
+
+        If none is found, the photo is searched once more at half its size.
 
         Args:
             image: whatever `images.read_photo` takes, for example uint8 (H, W, 3) RGB.
@@ -116,14 +164,21 @@ class FaceDetector:
             InputError: no readable photo; floating-point pixels are rejected.
         """
         photo = read_photo(image)
-        found = self._search(photo.pixels, 1.0) or self._search(photo.pixels, SECOND_LOOK)
+        return in_original(photo, self.look(photo.pixels) or self.look(photo.pixels, SECOND_LOOK))
+
+    def look(self, image: Image, margin: float = 1.0) -> list[Detection]:
+        """Search a photo once, the surest face first.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            margin: the photo is searched within a black square whose side is this many times its longer
+                side, 1 or more.
+        """
         return [
             Detection(
-                photo.to_original(face.box.reshape(2, 2)).reshape(4),
-                face.score,
-                photo.to_original(face.keypoints),
+                landmark_box_of_detection(points[0], points[1], points[2:], self._map), score, points[2:]
             )
-            for face in found
+            for points, score in self.answers(image, margin)
         ]
 
     def detect_in_tiles(self, image: Source | Photo) -> list[Detection]:
@@ -141,19 +196,11 @@ class FaceDetector:
         photo = read_photo(image)
         found = []
         for x0, y0, x1, y1 in tile_boxes(photo.pixels.shape[1], photo.pixels.shape[0]):
-            for face in self._search(photo.pixels[y0:y1, x0:x1], 1.0):
+            for face in self.look(photo.pixels[y0:y1, x0:x1]):
                 small = (face.box[2:] - face.box[:2]).max() < TILE_FACE * max(x1 - x0, y1 - y0)
                 if small and not self._is_cut(face, x0, y0, x1, y1, photo):
                     found.append(moved(face, x0, y0))
-        faces = distinct_faces(found)
-        return [
-            Detection(
-                photo.to_original(face.box.reshape(2, 2)).reshape(4),
-                face.score,
-                photo.to_original(face.keypoints),
-            )
-            for face in faces
-        ]
+        return in_original(photo, distinct_faces(found))
 
     @staticmethod
     def _is_cut(face: Detection, x0: int, y0: int, x1: int, y1: int, photo: Photo) -> bool:
@@ -166,20 +213,24 @@ class FaceDetector:
         )
         return bool((low | high).any())
 
-    def _search(self, image: NDArray[np.uint8], margin: float) -> list[Detection]:
-        """Search the photo within a black frame whose side is `margin` times its longer side."""
-        canvas, scale, offset = letterbox(image, SIZE, margin)
+    def answers(self, image: Image, margin: float = 1.0) -> list[tuple[Array, float]]:
+        """What the network itself says of a photo.
+
+        Args:
+            image, margin: as those of `look`.
+
+        Returns:
+            of each face (8, 2) photo pixels, two corners of the network's box and the six keypoints, and
+            the score; by falling score.
+        """
+        canvas, scale, offset = letterbox(image, self._size, margin)
         with self._networks.borrow() as network:
             outputs = network.run(canvas[None].astype(np.float32) / 127.5 - 1.0)
         # By the last dimension: 16 coordinates, or 1 score.
         named = {output.shape[-1]: output[0] for output in outputs}
         scores, points = named[1][:, 0], decode(named[16], self._anchors)
-        found = []
-        for merged, score in merge_answers(points, 1.0 / (1.0 + np.exp(-np.clip(scores, -80.0, 80.0)))):
-            corners = (merged - offset) / scale - 0.5  # (8, 2)
-            box = landmark_box_of_detection(corners[0], corners[1], corners[2:])
-            found.append(Detection(box, score, corners[2:]))
-        return sorted(found, key=lambda face: -face.score)
+        found = merge_answers(points, 1.0 / (1.0 + np.exp(-np.clip(scores, -80.0, 80.0))))
+        return [((merged - offset) / scale - 0.5, score) for merged, score in found]
 
 
 def tile_boxes(width: int, height: int) -> list[tuple[int, int, int, int]]:
@@ -215,11 +266,23 @@ def distinct_faces(detections: Sequence[Detection]) -> list[Detection]:
     return kept
 
 
-def anchors() -> Array:
-    """The centres (896, 2) of the cells that the network's answers are of, in pixels of its input."""
+def in_original(photo: Photo, detections: Sequence[Detection]) -> list[Detection]:
+    """Detections in the decoded pixels of a photo, in pixels of the original."""
+    return [
+        Detection(
+            photo.to_original(face.box.reshape(2, 2)).reshape(4),
+            face.score,
+            photo.to_original(face.keypoints),
+        )
+        for face in detections
+    ]
+
+
+def anchors(size: int = SIZE) -> Array:
+    """The centres (896, 2) of the cells that a network's answers are of, in pixels of its input."""
     grids = []
     for cells, repeats in ANCHORS:
-        middle = (np.arange(cells) + 0.5) * (SIZE / cells)
+        middle = (np.arange(cells) + 0.5) * (size / cells)
         y, x = np.meshgrid(middle, middle, indexing="ij")
         grids.append(np.repeat(np.stack([x, y], -1).reshape(-1, 2), repeats, axis=0))
     return np.concatenate(grids)
@@ -266,9 +329,7 @@ def merge_answers(points: Array, scores: Array) -> list[tuple[Array, float]]:
     return found
 
 
-def letterbox(
-    image: NDArray[np.uint8], size: int, margin: float = 1.0
-) -> tuple[NDArray[np.uint8], Array, Array]:
+def letterbox(image: Image, size: int, margin: float = 1.0) -> tuple[Image, Array, Array]:
     """Fit a photo into the middle of a black square.
 
     Args:
@@ -291,23 +352,41 @@ def letterbox(
     return square, new / np.array([width, height]), np.array([x, y], np.float64)
 
 
-def landmark_box_of_detection(low: ArrayLike, high: ArrayLike, keypoints: ArrayLike) -> Array:
+def landmark_box_of_detection(
+    low: ArrayLike, high: ArrayLike, keypoints: ArrayLike, box_map: BoxMap = FULL_MAP
+) -> Array:
     """Map a detection to the landmark box.
 
     Args:
         low, high: (2,) corners of the network's box in photo pixels.
         keypoints: (6, 2) photo pixels, in the order of KEYPOINTS.
+        box_map: of the network.
 
     Returns:
         (4,) float64 box x0, y0, x1, y1 in photo pixels.
     """
+    centre, side, across, along = box_features(low, high, keypoints)
+    x = box_map.centre_x @ across
+    y, width, height = along @ box_map.centre_y_and_size
+    half = np.clip([width, height], *SIDE_RANGE) / 2
+    return np.concatenate([centre + side * ([x, y] - half), centre + side * ([x, y] + half)])
+
+
+def box_features(low: ArrayLike, high: ArrayLike, keypoints: ArrayLike) -> tuple[Array, float, Array, Array]:
+    """What the maps to the landmark box are linear in.
+
+    Args:
+        low, high, keypoints: as those of `landmark_box_of_detection`.
+
+    Returns:
+        centre (2,) and side of the network's box in photo pixels, and in units of the side, from the
+        centre, the features (3,) of CENTRE_X and (6,) of CENTRE_Y_AND_SIZE.
+    """
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    centre, side = (low + high) / 2, (high - low).mean()
+    centre, side = (low + high) / 2, float((high - low).mean())
     points = (np.asarray(keypoints, np.float64) - centre) / side
     eyes, nose, ears = points[:2].mean(0), points[2], points[4:].mean(0)
     between_ears = np.hypot(*(points[5] - points[4]))
-    x = CENTRE_X @ [eyes[0], nose[0], ears[0]]
-    features = np.array([1.0, eyes[1], nose[1], ears[1], abs(nose[0] - eyes[0]), between_ears])
-    y, width, height = features @ CENTRE_Y_AND_SIZE
-    half = np.clip([width, height], *SIDE_RANGE) / 2
-    return np.concatenate([centre + side * ([x, y] - half), centre + side * ([x, y] + half)])
+    across = np.array([eyes[0], nose[0], ears[0]])
+    along = np.array([1.0, eyes[1], nose[1], ears[1], abs(nose[0] - eyes[0]), between_ears])
+    return centre, side, across, along

@@ -168,6 +168,7 @@ class Tracker:
         mesh: whether the whole face is fitted to the smoothed landmarks of each frame, beginning at the fit
             of the last frame.
         field_of_view: as of `Aligner`.
+        max_faces: most faces that are followed at a time; None: all.
     """
 
     def __init__(
@@ -177,8 +178,9 @@ class Tracker:
         config: TrackingConfig | None = None,
         mesh: bool = False,
         field_of_view: float | None = None,
+        max_faces: int | None = None,
     ) -> None:
-        self.config = config or TrackingConfig()
+        self.config, self.max_faces = config or TrackingConfig(), max_faces
         self._mesh, self._field_of_view = mesh, field_of_view
         self._fits: dict[int | None, FaceFit | None] = {}
         self._detect, self._align = detect, align
@@ -196,11 +198,12 @@ class Tracker:
         landmarks = copy(aligner)
         landmarks.mesh = False  # the faces are fitted once they are smoothed
         return cls(
-            lambda image: aligner.detector.detect(image),
+            aligner.detector.detect,
             landmarks.align,
             config,
             aligner.mesh,
             aligner.field_of_view,
+            aligner.detector.max_faces,
         )
 
     def update(self, image: Source | Photo, time: float) -> list[Face]:
@@ -331,6 +334,8 @@ class Tracker:
             twins = overlaps(geometry.landmark_box(face.landmarks)[None], known) > TWIN_OVERLAP
             if not is_doubtful(evidence, self.config) and not twins.any():
                 fresh.append((face, evidence))
+        if self.max_faces is not None:
+            fresh = fresh[: max(self.max_faces - len(self._tracks), 0)]
         boxes = np.array([face.box for face, _ in fresh]).reshape(-1, 4)
         returned = match(distances(boxes, np.array([t.box for t in self._lost]).reshape(-1, 4)), RETURN_REACH)
         for number, (face, evidence) in enumerate(fresh):

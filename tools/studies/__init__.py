@@ -1,6 +1,7 @@
 """Measurements behind the tables and figures of the documentation, run as `python -m tools.studies.NAME`."""
 
 __all__ = [
+    "detector_measures",
     "family_study",
     "mesh",
     "paper_figures",
@@ -9,5 +10,6 @@ __all__ = [
     "rendering_rate",
     "runtime_measures",
     "serving_load",
+    "speed_tables",
     "tracking_measures",
 ]

@@ -31,7 +31,7 @@ from pipelines.runs.options import OPTIONS_FILE, DataOptions, Options, read_opti
 from tf_dhm.core.configuration import AtLeastOne, Count, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.core.markdown import markdown_table
+from tf_dhm.core.markdown import fill_in, markdown_table
 from tf_dhm.evaluation import benchmark
 from tf_dhm.evaluation.benchmark import BenchmarkConfig
 from tf_dhm.evaluation.entries import load_entries, model_size
@@ -387,21 +387,6 @@ def write_sizes(config: StudyConfig) -> None:
         )
         tf.keras.backend.clear_session()
     fill_in(config.document, "family sizes", markdown_table(rows).strip())
-
-
-def fill_in(document: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks <!-- NAME --> and <!-- end of NAME --> of a document.
-
-    Raises:
-        InputError: the marks are not there, once and in this order.
-    """
-    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    content = document.read_text()
-    if content.count(begin) != 1 or content.count(end) != 1 or content.index(begin) > content.index(end):
-        raise InputError(f"{document}: found no place for a table, expected the lines {begin} and {end} once")
-    before, after = content.split(begin)[0], content.split(end)[1]
-    with atomic_write(document) as path:
-        path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 STEPS = {"train": train_all, "latency": time_all, "table": write_table, "sizes": write_sizes}

@@ -21,7 +21,7 @@ from tf_dhm.evaluation.peers.face_landmark import mediapipe_file
 from tf_dhm.evaluation.timing import INSIDE, Stage
 from tf_dhm.export.tflite import convert
 
-STAGES: tuple[Stage, ...] = ("model", "cut", "crop", "photo")
+STAGES: tuple[Stage, ...] = ("model", "cut", "crop", "photo", "photo_one_face")
 """Not video_frame: the tracker does not follow what an untrained model finds."""
 PHOTO = Path(__file__).parents[2] / "data" / "astronaut.jpg"
 
@@ -52,19 +52,20 @@ def test_measure(model: Path) -> None:
                 ("cut", 1),
                 ("crop", 1),
                 ("photo", 1),
+                ("photo_one_face", 1),
             )
         ),
     ]
-    assert [r.input_size for r in results] == [192, *[32] * 10]
+    assert [r.input_size for r in results] == [192, *[32] * 12]
     assert results[0].file_bytes == mediapipe_file().stat().st_size
-    assert results[6].file_bytes == (model / "1" / "tiny_float32.tflite").stat().st_size
+    assert results[7].file_bytes == (model / "1" / "tiny_float32.tflite").stat().st_size
     assert results[1].file_bytes > (model / "1" / "saved_model.pb").stat().st_size
     for result in results:
         assert 0 < result.ms_10 <= result.ms <= result.ms_90
         assert result.ratio > 0
         assert "tensorflow 2." in result.runtime
         assert result.inside == INSIDE[result.stage]
-    by_stage = {r.stage: r.ms for r in results[6:] if r.batch == 1}
+    by_stage = {r.stage: r.ms for r in results[7:] if r.batch == 1}
     assert max(by_stage["model"], by_stage["cut"]) < by_stage["crop"] < by_stage["photo"]
     text = benchmark.format_table(results)
     assert text.startswith("| model ")

@@ -15,8 +15,9 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Image
 from tf_dhm.face import geometry
 from tf_dhm.runtime.aligner import Aligner
-from tf_dhm.runtime.detector import FaceDetector, tile_boxes
+from tf_dhm.runtime.detector import tile_boxes
 from tf_dhm.runtime.faces import Face
+from tf_dhm.runtime.finding import FaceFinder
 from tf_dhm.runtime.images import read_photo
 
 PHOTO = Path(__file__).resolve().parents[2] / "data" / "astronaut.jpg"
@@ -38,20 +39,20 @@ def face(aligner: Aligner, portrait: Image) -> Face:
     return face
 
 
-class Counting(FaceDetector):
-    """A detector that counts how often it is asked."""
+class Counting(FaceFinder):
+    """A finder that counts the photos that it searches."""
 
     def __init__(self) -> None:
         super().__init__()
         self.photos = self.tiled = 0
 
-    def detect(self, image: Any) -> Any:
-        self.photos += 1
-        return super().detect(image)
+    def find(self, images: Any, predict: Any) -> Any:
+        self.photos += len(images)
+        return super().find(images, predict)
 
-    def detect_in_tiles(self, image: Any) -> Any:
-        self.tiled += 1
-        return super().detect_in_tiles(image)
+    def find_in_tiles(self, images: Any, predict: Any) -> Any:
+        self.tiled += len(images)
+        return super().find_in_tiles(images, predict)
 
 
 def counting(**options: Any) -> tuple[Aligner, Counting]:

@@ -13,7 +13,7 @@ def run(monkeypatch: pytest.MonkeyPatch, study: str, *arguments: str | Path) -> 
     """The exit code of a study, without the seconds of a new process."""
     monkeypatch.setattr(sys, "argv", [study, *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
-        runpy.run_module(f"tools.studies.{study}", run_name="__main__")
+        runpy.run_module(f"tools.studies.{study}", run_name="__main__", alter_sys=True)
     assert isinstance(caught.value.code, int)
     return caught.value.code
 

@@ -1,0 +1,144 @@
+"""Write the tables of times in README.md and docs/runtime.md from a JSON file of benchmark.py.
+
+python benchmark.py --kinds float16 --threads 1 --batches 1 --photo tests/data/astronaut.jpg \\
+    --peers mb05_120x120.tflite facemesh=MEDIAPIPE_ENV/bin/python --output docs/benchmark.json
+python -m tools.studies.speed_tables
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tf_dhm.core.cli import run_script
+
+import tyro
+
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.markdown import fill_in, markdown_table
+
+README_MARK, RUNTIME_MARK = "speed", "speed by format"
+STAGES = {
+    "model": "network",
+    "crop": "crop + network",
+    "photo": "photo, all faces",
+    "photo_one_face": "photo, one face",
+    "video_frame": "video frame",
+}
+"""Columns, by stage."""
+
+
+@dataclass(frozen=True)
+class TablesConfig:
+    """Where the times are, and where the tables go."""
+
+    benchmark: Path = Path("docs/benchmark.json")
+    """JSON file that benchmark.py wrote."""
+    readme: Path = Path("README.md")
+    """Document with the place of the short table: one thread, one face."""
+    runtime: Path = Path("docs/runtime.md")
+    """Document with the place of the table of all measurements."""
+
+
+def read_benchmark(path: Path) -> dict[str, Any]:
+    """The content of a JSON file of benchmark.py; InputError if it is none."""
+    if not path.is_file():
+        raise InputError(f"benchmark: found no {path}, expected a file that benchmark.py --output wrote")
+    report = json.loads(path.read_text())
+    if not isinstance(report, dict) or not report.get("results"):
+        raise InputError(f"{path}: found no results, expected those of benchmark.py")
+    return report
+
+
+def short_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each system: the ratio of each stage to its reference, one thread, one face."""
+    single = [row for row in results if (row["device"], row["threads"]) == ("cpu", 1)]
+    rows = []
+    for model, precision in dict.fromkeys((row["model"], row["precision"]) for row in single):
+        mine = [row for row in single if (row["model"], row["precision"]) == (model, precision)]
+        cells = {
+            title: next((short_cell(row) for row in mine if row["stage"] == stage and is_single(row)), None)
+            for stage, title in STAGES.items()
+        }
+        rows.append(
+            {"system": model, "format": precision, **cells, "file": f"{mine[0]['file_bytes'] / 1e6:.2f} MB"}
+        )
+    return rows
+
+
+def is_single(row: dict[str, Any]) -> bool:
+    """Whether a measurement is of one face at a time; the frames of a video are one face each."""
+    return row["batch"] == 1 or row["stage"] == "video_frame"
+
+
+def short_cell(row: dict[str, Any]) -> str:
+    """The ratio, or the time of what ratios are against."""
+    return f"1 = {row['ms_per_face']:.2f} ms" if is_reference(row) else ratio_cell(row)
+
+
+def is_reference(row: dict[str, Any]) -> bool:
+    """Whether ratios are against this measurement."""
+    return bool(row["reference"] == f"{row['model']}, {row['stage']}")
+
+
+def ratio_cell(row: dict[str, Any]) -> str:
+    """The ratio with its spread; a reference has none."""
+    if is_reference(row):
+        return "1"
+    return f"× {row['ratio']:.2f} ({row['ratio_10']:.2f}–{row['ratio_90']:.2f})"
+
+
+def long_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each measurement."""
+    return [
+        {
+            "system": row["model"],
+            "format": row["precision"],
+            "threads": row["threads"],
+            "stage": row["stage"],
+            "batch": row["batch"],
+            "ms each": f"{row['ms_per_face']:.2f}",
+            "ratio": ratio_cell(row),
+            "to": row["reference"],
+        }
+        for row in results
+    ]
+
+
+def caption(report: dict[str, Any]) -> str:
+    """On what the times were taken."""
+    machine = report["machine"]
+    return (
+        f"{machine['cpu']}, {machine['cpus']} CPUs, Python {machine['python']}; load average "
+        f"{report['load_average']:.1f}; {report['rounds']} rounds of {report['turn_ms']:g} ms. Ratios are "
+        "medians over the rounds (10–90 %)."
+    )
+
+
+def references(results: Sequence[dict[str, Any]]) -> str:
+    """What the ratios of each stage are against."""
+    by_stage = {
+        STAGES.get(row["stage"], row["stage"]): row["reference"] for row in results if not is_reference(row)
+    }
+    return "References: " + "; ".join(f"{stage}: {name}" for stage, name in by_stage.items()) + "."
+
+
+def write_tables(config: TablesConfig) -> None:
+    """Fill both tables in."""
+    report = read_benchmark(config.benchmark)
+    results = report["results"]
+    short, every = (markdown_table(rows).rstrip() for rows in (short_rows(results), long_rows(results)))
+    fill_in(config.readme, README_MARK, "\n\n".join([caption(report), short, references(results)]))
+    fill_in(config.runtime, RUNTIME_MARK, caption(report) + "\n\n" + every)
+    print(f"written: {config.readme} and {config.runtime}, {len(results)} measurements")
+
+
+def main() -> None:
+    write_tables(tyro.cli(TablesConfig, description=__doc__))
+
+
+if __name__ == "__main__":
+    run_script(main)
