@@ -22,14 +22,14 @@ SURFACE = {
         "(model: 'str | Path | LandmarkModel' = 'fast_dhm_tuned', passes: 'int | None' = None, "
         "backend: 'Backend' = 'tflite', threads: 'int' = 1, mesh: 'bool' = False, "
         "field_of_view: 'float | None' = None, min_confidence: 'float' = 0.5, "
-        "tiles: 'bool | None' = None) -> 'None'"
+        "tiles: 'bool | None' = None, max_faces: 'int | None' = None, "
+        "detector: 'Choice' = 'auto') -> 'None'"
     ),
     "Aligner.align": "(self, image: 'Source | Photo', boxes: 'ArrayLike | None' = None) -> 'Alignment'",
     "Aligner.align_all": (
         "(self, images: 'Sequence[Source | Photo]', "
         "boxes: 'Sequence[ArrayLike | None] | None' = None) -> 'list[Alignment]'"
     ),
-    "Aligner.detector": "property",
     "Alignment": "(faces: 'tuple[Face, ...]', photo: 'Photo', min_confidence: 'float' = 0.5) -> None",
     "Alignment.convincing": "property",
     "Alignment.faces_in_pixels": "property",
@@ -42,9 +42,11 @@ SURFACE = {
     "Face.as_dict": "(self) -> 'dict[str, Any]'",
     "Face.fit": "(self, camera: 'Camera | None' = None, image_height: 'float' = 0.0) -> 'FaceFit'",
     "Face.is_convincing": "(self, min_confidence: 'float' = 0.5) -> 'bool'",
-    "FaceDetector": "(threads: 'int' = 1, runtime: 'str | None' = None) -> 'None'",
+    "FaceDetector": "(threads: 'int' = 1, runtime: 'str | None' = None, reach: 'Range' = 'full') -> 'None'",
+    "FaceDetector.answers": "(self, image: 'Image', margin: 'float' = 1.0) -> 'list[tuple[Array, float]]'",
     "FaceDetector.detect": "(self, image: 'Source | Photo') -> 'list[Detection]'",
     "FaceDetector.detect_in_tiles": "(self, image: 'Source | Photo') -> 'list[Detection]'",
+    "FaceDetector.look": "(self, image: 'Image', margin: 'float' = 1.0) -> 'list[Detection]'",
     "Prediction": (
         "(landmarks: 'NDArray[np.float32]', visibility: 'NDArray[np.float32] | None' = None, "
         "confidence: 'NDArray[np.float32] | None' = None) -> None"
@@ -52,7 +54,8 @@ SURFACE = {
     "Prediction.of": "(cls, outputs: 'dict[str, Any]', model: 'Path') -> 'Prediction'",
     "Tracker": (
         "(detect: 'Detect', align: 'Align', config: 'TrackingConfig | None' = None, "
-        "mesh: 'bool' = False, field_of_view: 'float | None' = None) -> 'None'"
+        "mesh: 'bool' = False, field_of_view: 'float | None' = None, "
+        "max_faces: 'int | None' = None) -> 'None'"
     ),
     "Tracker.of": "(cls, aligner: 'Aligner', config: 'TrackingConfig | None' = None) -> 'Tracker'",
     "Tracker.update": "(self, image: 'Source | Photo', time: 'float') -> 'list[Face]'",
