@@ -22,7 +22,7 @@ SURFACE = {
         "(model: 'str | Path | LandmarkModel' = 'fast_dhm_tuned', passes: 'int | None' = None, "
         "backend: 'Backend' = 'tflite', threads: 'int' = 1, mesh: 'bool' = False, "
         "field_of_view: 'float | None' = None, min_confidence: 'float' = 0.5, "
-        "tiles: 'bool | None' = None, max_faces: 'int | None' = None, "
+        "tiles: 'bool | None' = None, mirror: 'bool' = False, max_faces: 'int | None' = None, "
         "detector: 'Choice' = 'auto') -> 'None'"
     ),
     "Aligner.align": "(self, image: 'Source | Photo', boxes: 'ArrayLike | None' = None) -> 'Alignment'",
@@ -37,7 +37,7 @@ SURFACE = {
         "(landmarks: 'NDArray[np.float32]', box: 'Array', score: 'float | None', "
         "pose: 'NDArray[np.float32]', id: 'int | None' = None, "
         "visibility: 'NDArray[np.float32] | None' = None, confidence: 'float | None' = None, "
-        "mesh: 'FaceFit | None' = None) -> None"
+        "mesh: 'FaceFit | None' = None, points: 'NDArray[np.float32] | None' = None) -> None"
     ),
     "Face.as_dict": "(self) -> 'dict[str, Any]'",
     "Face.fit": "(self, camera: 'Camera | None' = None, image_height: 'float' = 0.0) -> 'FaceFit'",
@@ -49,7 +49,8 @@ SURFACE = {
     "FaceDetector.look": "(self, image: 'Image', margin: 'float' = 1.0) -> 'list[Detection]'",
     "Prediction": (
         "(landmarks: 'NDArray[np.float32]', visibility: 'NDArray[np.float32] | None' = None, "
-        "confidence: 'NDArray[np.float32] | None' = None) -> None"
+        "confidence: 'NDArray[np.float32] | None' = None, "
+        "points: 'NDArray[np.float32] | None' = None) -> None"
     ),
     "Prediction.of": "(cls, outputs: 'dict[str, Any]', model: 'Path') -> 'Prediction'",
     "Tracker": (

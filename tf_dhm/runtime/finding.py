@@ -151,6 +151,8 @@ def merge(looks: Sequence[Found]) -> Found:
     Returns:
         the others by falling score.
     """
+    # A look that found nothing lacks optional outputs.
+    looks = [found for found in looks if len(found.boxes)] or looks[:1]
     together = Found(
         np.concatenate([found.boxes for found in looks]),
         np.concatenate([found.scores for found in looks]),
