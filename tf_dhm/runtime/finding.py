@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,7 +67,9 @@ class Found:
         """Some of the faces, in this order."""
         index = np.asarray(rows, np.intp)
         values = {field.name: getattr(self.prediction, field.name) for field in fields(Prediction)}
-        taken = {name: None if value is None else value[index] for name, value in values.items()}
+        taken: dict[str, Any] = {
+            name: None if value is None else value[index] for name, value in values.items()
+        }
         return Found(self.boxes[index], self.scores[index], Prediction(**taken))
 
 
