@@ -8,13 +8,13 @@ The folders as distributed:
 
 Landmarks come from the `_pts.mat` files: `pt2d` beside the images is that of the photo before it
 was turned, the same for every variant. All are 1-based; the points become 0-based pixels here,
-once. `pts_3d` holds x and y only; depth needs a morphable model.
+once. `pts_3d` holds x and y only, so z is NaN.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -40,19 +40,12 @@ FLIP = "_Flip"
 VAL_SHARE = 3061 / 61225
 """Share of the photos kept for validation, the paper's."""
 
-Morphable = Callable[
-    [NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int], NDArray[np.floating]
-]
-"""Landmarks from parameters: (`Shape_Para` (199,), `Exp_Para` (29,), `Pose_Para` (7,), height of the
-image in pixels) -> (68, 3) in 0-based pixels, x right, y down, z nearer larger."""
-
 
 def read(
     data_dir: Path,
     *,
     landmarks: Literal["pts_3d", "pts_2d"] = "pts_3d",
     flipped: bool = False,
-    morphable: Morphable | None = None,
 ) -> Iterator[FaceSample | Refusal]:
     """Yield the faces of 300W-LP ordered by set and name.
 
@@ -65,7 +58,6 @@ def read(
             not, or "pts_2d", whose contour follows the visible outline. z is NaN.
         flipped: read the `_Flip` folders too. Where `landmarks` has no folder for them, as
             distributed, the landmarks of the unmirrored image are mirrored.
-        morphable: makes the landmarks, z among them, from the parameters in place of `_pts.mat`.
 
     Raises:
         InputError: no folder, none of the sets, or neither image nor `.mat` in them.
@@ -77,18 +69,13 @@ def read(
     present = [name for name in wanted if (data_dir / name).is_dir()]
     if not present:
         raise InputError(f"{data_dir}: found {names_in(data_dir)}, expected folders {', '.join(wanted)}")
-    if morphable is None:
-        require_folder(data_dir / "landmarks", "300W-LP's _pts.mat files")
+    require_folder(data_dir / "landmarks", "300W-LP's _pts.mat files")
     listed = [(name, pair_files(data_dir / name, ".mat")) for name in present]
     if not any(pairs for _, pairs in listed):
         where = ", ".join(str(data_dir / name) for name in present)
         raise InputError(f"{where}: found neither images nor .mat files, expected them side by side")
     splits = split_groups((base_photo(pair.name) for _, pairs in listed for pair in pairs), VAL_SHARE)
-    return (
-        _sample(data_dir, name, pair, landmarks, morphable, splits)
-        for name, pairs in listed
-        for pair in pairs
-    )
+    return (_sample(data_dir, name, pair, landmarks, splits) for name, pairs in listed for pair in pairs)
 
 
 def base_photo(name: str) -> str:
@@ -109,24 +96,14 @@ def _sample(
     folder: str,
     pair: Pair,
     field: str,
-    morphable: Morphable | None,
     splits: Mapping[str, Split],
 ) -> FaceSample | Refusal:
     name = f"{folder}/{pair.name}"
     group = base_photo(pair.name)
     try:
         image, mat = require_pair(root / folder, pair, ".mat")
-        if morphable is None:
-            points = _read_points(root, folder, pair.name, field, image)
-            parameters = read_mat(mat, POSE)
-        else:
-            parameters = read_mat(mat, {**POSE, "Shape_Para": (199,), "Exp_Para": (29,)})
-            points = morphable(
-                parameters["Shape_Para"],
-                parameters["Exp_Para"],
-                parameters["Pose_Para"],
-                image_size(image)[1],
-            )
+        points = _read_points(root, folder, pair.name, field, image)
+        parameters = read_mat(mat, POSE)
         return FaceSample(
             name=name,
             read_image=image.read_bytes,

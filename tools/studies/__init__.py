@@ -1,6 +1,7 @@
 """Measurements behind the tables and figures of the documentation, run as `python -m tools.studies.NAME`."""
 
 __all__ = [
+    "accuracy_tables",
     "detector_measures",
     "family_study",
     "mesh",

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pipelines.datasets import w300lp
 from pipelines.datasets.samples import FaceSample, Refusal
@@ -70,24 +69,6 @@ def test_landmarks_of_mirrored_images_are_read_where_there_are_some(dataset: Pat
     for stem in ("AFW_134212_1_0", "AFW_134212_1_16"):
         write_mat(dataset / "landmarks/AFW_Flip" / f"{stem}_pts.mat", pts_3d=face(20) + 1.0)
     np.testing.assert_array_equal(samples(dataset, flipped=True)[-1].landmarks[:, :2], face(20))
-
-
-def test_a_morphable_model_makes_the_landmarks(dataset: Path) -> None:
-    calls = []
-
-    def morphable(
-        shape: NDArray[np.float64], exp: NDArray[np.float64], pose: NDArray[np.float64], height: int
-    ) -> NDArray[np.float64]:
-        calls.append((shape, exp, pose, height))
-        return face(30, depth=True)
-
-    found = samples(dataset, morphable=morphable)
-    np.testing.assert_array_equal(found[0].landmarks, face(30, depth=True))
-    shape, exp, pose, height = calls[0]
-    assert shape.tolist() == list(range(199))
-    assert exp.tolist() == list(range(29))
-    np.testing.assert_allclose(pose[:3], [0.1, -0.5, 0.2], atol=1e-6)
-    assert height == 80
 
 
 @pytest.mark.parametrize(
