@@ -1,4 +1,4 @@
-"""`python align_archive.py`: mistakes, a worker that is killed, and a job that is killed and goes on."""
+"""`python align_archive.py`: mistakes, a worker that is killed, and a job that is killed and resumed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python tune.py`: mistakes, a search that is killed and goes on, and one shared by two workers."""
+"""`python tune.py`: mistakes, a search that is killed and resumed, and one shared by two workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build `tf_dhm/assets/mediapipe_468.npz`: where MediaPipe's 468 face points lie on the open face.
+"""Build `tf_dhm/assets/mediapipe_468.npz`: positions of MediaPipe's 468 face points on the open face.
 
     python tools/build_mediapipe_table.py canonical_face_model.obj
 

@@ -1,4 +1,4 @@
-"""Draw the figure of docs/mesh.md: faces at five poses, and what the fit makes of them.
+"""Draw the figure of docs/mesh.md: faces at five poses, and their fits.
 
     python tools/draw_mesh.py --photos photo.jpg
 

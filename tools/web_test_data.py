@@ -302,7 +302,7 @@ class Recording:
 
 
 def expected_tracking() -> list[dict[str, Any]]:
-    """Frames of a world with three faces, what a `Tracker` asked in each, and what it reported."""
+    """Frames of a world with three faces, and the calls and results of a `Tracker` in each."""
     shapes = [face - face.mean(0) for face in random_faces(3, seed=6)]
     shapes = [shape * 120 / np.ptp(shape[:, :2], axis=0).max() for shape in shapes]
     recording, frames = Recording(seed=7), []

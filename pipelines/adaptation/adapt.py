@@ -302,7 +302,7 @@ def missing_yaw(landmarks: Array, mirrored: bool) -> str:
 
 
 def summary(adapted: Adapted) -> str:
-    """What is printed of an adaptation: errors before and after on held-out faces, with their spread."""
+    """Summary of an adaptation: errors before and after on held-out faces, with their spread."""
     lines = [
         f"{len(adapted.truth)} faces of {adapted.truth.shape[1]} points; mean NME on held-out faces "
         f"({FOLDS} folds; in brackets the least and the greatest of the folds):"

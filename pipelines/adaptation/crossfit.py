@@ -1,4 +1,4 @@
-"""The cross-fitted accuracy of models: what their features are worth in the annotation of a dataset."""
+"""The cross-fitted accuracy of models: the value of their features in the annotation of a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network sees of labelled faces: the inputs of its output layer, for several crops of each face."""
+"""Features of labelled faces: the inputs of a network's output layer, for several crops of each face."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def read(path: Path, *, val_share: float = 0.1) -> Iterator[FaceSample | Refusal
 
 
 class _Block:
-    """Columns of numbers: (N, K) float64, NaN where a cell is empty."""
+    """Columns of numbers: (N, K) float64, NaN for empty cells."""
 
     def __init__(self, table: pd.DataFrame, columns: list[str]) -> None:
         self.columns = columns
@@ -95,12 +95,12 @@ class _Block:
         self.text = numbers.isna().to_numpy() & table[columns].notna().to_numpy()
 
     def cells(self, row: int) -> NDArray[np.float64]:
-        """(K,) numbers of a row, NaN where a cell is empty; InputError where one holds text."""
+        """(K,) numbers of a row, NaN for empty cells; InputError if one holds text."""
         self._refuse(self.text[row], "text", "a number")
         return self.values[row]
 
     def numbers(self, row: int, *, optional: bool) -> NDArray[np.float64]:
-        """(K,) finite numbers, or NaN all where that is allowed; InputError naming the column."""
+        """(K,) finite numbers, or all NaN if that is allowed; InputError naming the column."""
         values = self.cells(row)
         if not (optional and np.isnan(values).all()):
             self._refuse(np.isnan(values), "nothing", "a number")
@@ -227,14 +227,14 @@ def _read_upright(image: Path) -> bytes:
 
 
 def _texts(table: pd.DataFrame, column: str) -> list[str]:
-    """A column of text, "" where it is empty or not there."""
+    """A column of text, "" if it is empty or missing."""
     if column not in table:
         return [""] * len(table)
     return table[column].astype("string").fillna("").str.strip().to_list()
 
 
 def _names(images: list[str], given: list[str]) -> list[str]:
-    """The names given, and for a face without one its image, numbered where that shows several."""
+    """The names given, and for a face without one its image, numbered if that shows several."""
     faces, seen = Counter(images), Counter[str]()
     names = []
     for image, name in zip(images, given, strict=True):

@@ -32,7 +32,7 @@ class Pair:
 
 
 def require_folder(path: Path, content: str) -> Path:
-    """Return `path`; InputError where it is no folder, saying what it should hold."""
+    """Return `path`; InputError if it is not a folder, naming the expected content."""
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing there"
         raise InputError(f"{path}: found {found}, expected a folder with {content}")
@@ -61,7 +61,7 @@ def pair_files(folder: Path, label_suffix: str, *, recursive: bool = False) -> l
 
 
 def require_pair(folder: Path, pair: Pair, label_suffix: str) -> tuple[Path, Path]:
-    """Return image and label file; InputError where one is missing or the image is empty."""
+    """Return image and label file; InputError if one is missing or the image is empty."""
     if pair.image is None:
         raise InputError(
             f"{pair.label}: found no image beside it, expected one of {', '.join(IMAGE_SUFFIXES)}"
@@ -74,7 +74,7 @@ def require_pair(folder: Path, pair: Pair, label_suffix: str) -> tuple[Path, Pat
 
 
 def require_image(path: Path) -> Path:
-    """Return `path`; InputError where there is no file or an empty one. Does not decode it."""
+    """Return `path`; InputError if there is no file or an empty one. Does not decode it."""
     if not path.is_file():
         raise InputError(f"{path}: found no such file, expected an image")
     if path.stat().st_size == 0:
@@ -96,7 +96,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def names_in(folder: Path, limit: int = 5) -> str:
-    """The first names in a folder, for an error that says what was found."""
+    """The first names in a folder, for the "found" part of an error."""
     names = sorted(path.name for path in folder.iterdir())
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return f"{', '.join(names[:limit])}{more}" if names else "an empty folder"
@@ -110,7 +110,7 @@ def hash_fraction(group: str) -> float:
 def split_groups(groups: Iterable[str], val_share: float) -> dict[str, Split]:
     """ "val" for about `val_share` of the groups, at least one of several, and "train" for the others.
 
-    Where several are chosen, the choice of each is independent of what else there is.
+    If several are chosen, the choice of each is independent of the other groups.
     """
     names = set(groups)
     val = {name for name in names if hash_fraction(name) < val_share}

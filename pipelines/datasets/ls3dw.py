@@ -33,7 +33,7 @@ INNER_ROOTS = ("LS3D-W", "images")
 
 @dataclass(frozen=True)
 class Subset:
-    """Where a sub-set lies and what it is for.
+    """The location and purpose of a sub-set.
 
     Attributes:
         folders: below the root of LS3D-W; those that are there are read, at least one must be.
@@ -108,7 +108,7 @@ def group_of(folder_name: str, pair: Pair) -> str:
 def _sample(
     folder: Path, folder_name: str, pair: Pair, splits: Mapping[str, Split] | None
 ) -> FaceSample | Refusal:
-    """One face; `splits` of the groups, None where all is "test"."""
+    """One face; `splits` of the groups, None if all are "test"."""
     name, group = f"{folder_name}/{pair.name}", group_of(folder_name, pair)
     split: Split = "test" if splits is None else splits[group]
     try:
@@ -142,7 +142,7 @@ def read_t7(path: Path) -> NDArray[np.float64]:
         found = type(tensor).__name__ if shape is None else f"a tensor of shape {shape}"
         raise InputError(f"{path}: found {found}, expected a tensor of shape (68, 2)")
     # torchfile lays the tensor over its storage unchecked: in a file cut short it would reach
-    # into memory behind the numbers that were read.
+    # into memory after the numbers that were read.
     storages = [obj for obj in reader.objects.values() if isinstance(obj, np.ndarray) and obj.ndim == 1]
     if not any(_inside(tensor, storage) for storage in storages):
         raise InputError(

@@ -1,4 +1,4 @@
-"""What every dataset reader yields: one face with its labels, or the reason why it was refused."""
+"""What every dataset reader yields: one face with its labels, or the reason why it was rejected."""
 
 from __future__ import annotations
 

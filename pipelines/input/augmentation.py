@@ -1,6 +1,6 @@
-"""Random changes of training faces: drawn once in the graph, applied by OpenCV or by graph ops.
+"""Random augmentation of training faces: drawn in the graph, applied by OpenCV or by graph ops.
 
-What is drawn depends on a seed alone (stateless random ops), so a batch can be made again.
+All draws depend on a seed alone (stateless random ops), so a batch can be reproduced.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ APPEARANCE = ("colour", "blur_level", "occluder", "occluder_colour")
 def blur_sigmas(config: AugmentConfig) -> tuple[float, ...]:
     """Standard deviations of the blur levels in pixels, evenly up to config.blur.
 
-    Levels, since tensorflow-addons takes a standard deviation only as a constant. None without blur.
+    Levels are needed because tensorflow-addons takes a standard deviation only as a constant. Empty
+    without blur.
     """
     if config.blur <= 0.0:
         return ()
@@ -65,7 +66,7 @@ class SeedSequence:
 def sample_crops(
     seed: SeedSequence, landmarks: Tensor, config: AugmentConfig, size: int
 ) -> dict[str, Tensor]:
-    """Draw where each face is cropped.
+    """Draw a crop of each face.
 
     The crop is that of the landmark box in the photo turned by a random angle, as an evaluation
     on the turned photo would cut it, then scaled, shifted and mirrored.
@@ -97,15 +98,15 @@ def sample_crops(
 def sample_second_pass(
     seed: SeedSequence, landmarks: Tensor, roll: Tensor, config: AugmentConfig, size: int
 ) -> dict[str, Tensor]:
-    """Draw what a first pass may have found, and crop each face upright about it.
+    """Draw a plausible first-pass prediction, and crop each face upright around it.
 
-    The error of the first pass is alike for points that lie near each other, as a network's is:
+    Points that lie near each other have similar first-pass errors, as those of a network do:
     a Gaussian process over the mean face, with a fifth of its variance left to each point alone.
 
     Args:
         seed: source of randomness.
         landmarks: (B, 68, 3) pixels of the stored image.
-        roll: (B,) radians, `crops.upright_roll` of them.
+        roll: (B,) radians, `crops.upright_roll` of the landmarks.
         config: strengths; second_pass_noise 0 gives the crop of `predictor.predict_photos` after
             a first pass without error.
         size: side of the crop in pixels.
@@ -141,7 +142,7 @@ def error_factor() -> NDArray[np.float32]:
 
 
 def sample_mirror(seed: SeedSequence, count: Tensor, config: AugmentConfig) -> Tensor:
-    """Which faces are mirrored, (B,) bool."""
+    """Draw whether each face is mirrored: (B,) bool."""
     return seed.uniform([count]) < config.mirror
 
 
@@ -186,7 +187,7 @@ def sample_appearance(
 
     Returns:
         colour (B, 3, 4): affine map of RGB in [0, 255]; blur_level (B,) int32: 0 for none, else
-        which of `blur_sigmas`, from 1 on; occluder (B, 4): x0, y0, x1, y1 in crop pixels, without
+        the 1-based index in `blur_sigmas`; occluder (B, 4): x0, y0, x1, y1 in crop pixels, without
         area for none; occluder_colour (B, 3) in [0, 255].
     """
 
@@ -245,7 +246,7 @@ def apply_opencv(
 
     Args:
         images: (N, C, C, 3) uint8, all stored faces.
-        indices: (B,) which of them.
+        indices: (B,) numbers of the faces to cut.
         matrix, colour, blur_level, occluder, occluder_colour: see `sample_crops` and
             `sample_appearance`.
         sigmas: see `blur_sigmas`.

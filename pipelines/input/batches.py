@@ -160,7 +160,7 @@ def training_batches(
 
 
 def rolls_of(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`crops.upright_roll` of landmarks (N, 68, 3), (N,) radians; NaN where their z is unknown."""
+    """`crops.upright_roll` of landmarks (N, 68, 3), (N,) radians; NaN if their z is unknown."""
     known = np.isfinite(landmarks).all((1, 2))
     rolls = np.full(len(landmarks), np.nan, np.float32)
     rolls[known] = upright_roll(landmarks[known])

@@ -59,7 +59,7 @@ class DataService:
     def batches(
         self, make: Callable[[Tensor], dict[str, Tensor]], first_step: int, end_step: int
     ) -> tf.data.Dataset:
-        """What `make` gives for first_step ... end_step - 1, in that order.
+        """The results of `make` for first_step ... end_step - 1, in that order.
 
         N services make every N-th batch each, and the batches are taken from them in turn.
 

@@ -22,7 +22,7 @@ HAS_ADDONS = find_spec("tensorflow_addons") is not None
 """tensorflow-addons ends at TensorFlow 2.15; with a later one the twins run."""
 if HAS_ADDONS:
     with warnings.catch_warnings():
-        # It announces its end of life at import; requirements.txt is where that is dealt with.
+        # It announces its end of life at import; requirements.txt deals with that.
         warnings.simplefilter("ignore")
         import tensorflow_addons as tfa
 
@@ -86,7 +86,7 @@ def finer_map(matrix: Any, factor: int) -> Any:
 
 
 def smooth_crop(images: Tensor, matrix: Tensor, size: int) -> Tensor:
-    """`affine_crop` that averages where an image is larger than its crop, as `crops.cut_crops`.
+    """`affine_crop` that averages if an image is larger than its crop, as `crops.cut_crops` does.
 
     Args:
         images: (B, H, H, C) float32, H known.
@@ -122,7 +122,7 @@ def gaussian_blur(
 def _update_rows(images: Tensor, chosen: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
     """Put make(rows) in the place of the images chosen by a (B,) bool tensor; rows are (K, 1), K > 0."""
     rows = tf.where(chosen)
-    # Not for none: gaussian_filter2d refuses an empty batch.
+    # Skipped without images: gaussian_filter2d rejects an empty batch.
     return tf.cond(
         tf.size(rows) > 0,
         lambda: tf.tensor_scatter_nd_update(images, rows, make(rows)),

@@ -1,4 +1,4 @@
-"""The datasets by name: how to read them, what their labels are, and how to get them prepared."""
+"""The datasets by name: their readers, the notes on their labels, and their prepared form."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Reader = Callable[[Path], Iterator[FaceSample | Refusal]]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: its reader, and what a model card has to say of it."""
+    """A dataset: its reader, and its note for the model card."""
 
     read: Reader
     note: str
@@ -36,7 +36,7 @@ SYNTHETIC = "synthetic"
 
 
 def refuse_folder(data_dir: Path) -> Iterator[FaceSample | Refusal]:
-    """Stands for the reader of synthetic faces, which are not read but rendered."""
+    """Stand-in for the reader of synthetic faces, which are rendered, not read."""
     raise InputError(
         f"{data_dir}: found a folder for {SYNTHETIC}, expected none, or one that prepare.py wrote; "
         "--dataset names another dataset"
@@ -118,22 +118,22 @@ def prepared_folder(
 ) -> Path:
     """The prepared form of a dataset, made in `cache_dir` if `data_dir` is not prepared already.
 
-    A dataset whose files were changed since is prepared anew, in another folder; so are synthetic
-    faces whose renderer was.
+    If the dataset's files have changed, or the renderer of synthetic faces has, the dataset is
+    prepared again in another folder.
 
     Args:
-        name: of the dataset.
+        name: name of the dataset.
         data_dir: the dataset as distributed, or a folder that `prepare.py` wrote; None for
             synthetic faces that are to be rendered.
-        cache_dir: where prepared datasets are kept.
+        cache_dir: folder of prepared datasets.
         store: how faces are stored; a prepared `data_dir` keeps its own.
-        limit: use no more than so many faces; not for a prepared `data_dir`.
-        faces: which synthetic faces, by default `SyntheticConfig()`; for these alone.
-        workers: processes that render them; 0 for one on each core.
+        limit: use at most this many faces; not for a prepared `data_dir`.
+        faces: series of synthetic faces, by default `SyntheticConfig()`; for these alone.
+        workers: processes that render them; 0 for one per core.
 
     Raises:
-        InputError: an unknown name, no such folder, a prepared one of another dataset or with a
-            limit, or what the reader or `prepare` refuse.
+        InputError: an unknown name, no such folder, a prepared folder of another dataset or with a
+            limit, or anything that the reader or `prepare` rejects.
     """
     find_dataset(name)
     if data_dir is None:
@@ -161,13 +161,13 @@ def prepared_folder(
 
 
 def evaluation_folder(cache_dir: Path, count: int = synthetic.TEST_FACES, workers: int = 0) -> Path:
-    """The prepared form of `count` synthetic faces for testing: the same faces always, of split "test"."""
+    """The prepared form of `count` synthetic faces for testing: always the same faces, of split "test"."""
     faces = synthetic.evaluation_series(count)
     return prepared_folder(SYNTHETIC, None, cache_dir, records.StoreConfig(), None, faces, workers)
 
 
 def make_series(name: str, faces: synthetic.SyntheticConfig | None, workers: int) -> Series:
-    """The synthetic faces; InputError where `name` is a dataset that has to be read from a folder."""
+    """The synthetic faces; InputError if `name` is a dataset that has to be read from a folder."""
     if name != SYNTHETIC:
         raise InputError(f"data-dir: found none, expected the folder of {name}")
     return synthetic.make_series(faces or synthetic.SyntheticConfig(), workers)
@@ -184,7 +184,7 @@ def prepare_dataset(
 ) -> pd.DataFrame:
     """Read or render a dataset and prepare it: `prepare.prepare` by name. Returns the index.
 
-    The arguments are those of `prepared_folder`, but that a prepared `data_dir` is none.
+    The arguments are those of `prepared_folder`, but `data_dir` must not be prepared already.
     """
     dataset = find_dataset(name)
     samples = make_series(name, faces, workers) if data_dir is None else dataset.read(Path(data_dir))
@@ -230,7 +230,7 @@ class Mixture:
     """Faces of one or several datasets to train and validate with.
 
     Attributes:
-        train: training faces, one dataset behind the other.
+        train: training faces, the datasets concatenated.
         val: validation faces of those datasets that have some.
         sources: (len(train),) number of the dataset that each training face is of.
     """
@@ -241,7 +241,7 @@ class Mixture:
 
 
 def load_mixture(folders: Sequence[Path], memory_bytes: int = records.MEMORY_BYTES) -> Mixture:
-    """The training and validation faces of prepared datasets, one behind the other.
+    """The training and validation faces of prepared datasets, concatenated.
 
     Raises:
         InputError: a folder is named twice, the datasets store their faces in other sizes, one has

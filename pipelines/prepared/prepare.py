@@ -1,4 +1,4 @@
-"""Turn a dataset into TFRecord shards with an index: checked, resumable, nothing half-written."""
+"""Turn a dataset into TFRecord shards with an index: checked, resumable and written atomically."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUSED_FILE = "refused.csv"
 PLAN_FILE = "plan.json"
 """Settings of an unfinished folder; a finished one has them in `dataset.json`."""
 TEMPORARY_FILE = re.compile(r"\.(shard-\d{5}|index|refused|dataset|plan)\.(\d+)-\w+\.tmp\.\w+")
-"""What `atomic_write` calls the files of a prepared folder before they are whole: process in group 2."""
+"""Temporary names that `atomic_write` gives to files of a prepared folder; group 2 is the process."""
 
 
 def prepare(
@@ -38,22 +38,21 @@ def prepare(
     """Write a prepared dataset and return its index.
 
     Shards are written one after the other, each under a temporary name first, so a run that was
-    stopped goes on at the first shard that is not there, and ends in the same files. Every image
-    is decoded and every label checked; what cannot be used is listed with its reason in
-    `refused.csv`. A finished folder is left as it is; one that another process prepares is waited
-    for.
+    stopped resumes at the first missing shard and produces the same files. Every image is decoded
+    and every label checked; unusable faces are listed with the reason in `refused.csv`. A finished
+    folder is left as it is. If another process prepares the folder, the call waits for it.
 
     Args:
-        name: of the dataset, kept in `dataset.json`.
-        samples: faces in an order that is the same at every call. Of a `Series`, those of the shards
-            that are there already are not read; its source is kept in `dataset.json`.
+        name: name of the dataset, stored in `dataset.json`.
+        samples: faces in an order that is the same at every call. Faces of a `Series` whose shards
+            already exist are not read; its source is stored in `dataset.json`.
         output_dir: a new, unfinished or finished folder.
         config: how faces are stored.
-        limit: stop after so many samples.
+        limit: stop after this many samples.
 
     Raises:
         InputError: no usable face, or `output_dir` was begun with other settings or samples.
-        OSError: it cannot be written to; whole shards stay, and nothing half-written.
+        OSError: it cannot be written to; complete shards stay, and no partial file.
     """
     config = config or records.StoreConfig()
     if limit is not None and limit < 1:
@@ -71,7 +70,7 @@ def prepare(
 
 
 def _is_finished(folder: Path, plan: dict[str, Any]) -> bool:
-    """Whether `folder` is prepared; InputError where with another plan."""
+    """Whether `folder` is prepared; InputError if it was prepared with another plan."""
     path = folder / records.DATASET_FILE
     if not path.is_file():
         return False
@@ -88,7 +87,7 @@ def _write(
     limit: int | None,
     plan: dict[str, Any],
 ) -> None:
-    """Write what is not there yet of a prepared dataset; the arguments are those of `prepare`."""
+    """Write the missing files of a prepared dataset; the arguments are those of `prepare`."""
     plan_file = output_dir / PLAN_FILE
     if plan_file.is_file():
         _check_plan(plan_file, json.loads(plan_file.read_text()), plan)
@@ -148,7 +147,7 @@ def _check_part(path: Path, part: pd.DataFrame, chunk: list[FaceSample | Refusal
 
 
 def _clean(folder: Path) -> None:
-    """Remove what only an unfinished folder needs, and temporary files of processes that are gone."""
+    """Remove files that only an unfinished folder needs, and temporary files of ended processes."""
     for path in [folder / PLAN_FILE, *folder.glob("shard-*.parquet")]:
         path.unlink(missing_ok=True)
     for path in folder.glob(".*"):
@@ -203,7 +202,7 @@ def _write_shard(
 
 
 def _encode(sample: FaceSample | Refusal, config: records.StoreConfig) -> tuple[dict[str, Any], bytes | None]:
-    """A row of the index and the record of one sample, None where it is refused."""
+    """A row of the index and the record of one sample; the record is None if the sample is rejected."""
     unknown = float("nan")
     row: dict[str, Any] = {"name": sample.name, "reason": "", "split": "", "group": ""}
     row |= {"pitch": unknown, "yaw": unknown, "roll": unknown}

@@ -1,6 +1,6 @@
 """Prepared datasets: TFRecord shards of face cut-outs with an index for random access.
 
-A prepared folder holds `dataset.json` (name, settings, counts), `index.parquet` (a row a face:
+A prepared folder holds `dataset.json` (name, settings, counts), `index.parquet` (one row per face:
 name, split, group, pose, shard, offset, length), `shard-*.tfrecord` and `refused.csv`. A face is
 stored as a square cut-out of its photo, `canvas` pixels wide, around its landmark box; photos
 whose crop is larger than `crop_side` are reduced to it first, smaller ones keep their pixels.
@@ -42,7 +42,7 @@ DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.parquet"
 LOCK_FILE = ".lock"
 """Held while a folder is prepared or decoded; it stays there, empty."""
-RECORD_HEADER, RECORD_FOOTER = 12, 4  # length and checksum before the bytes, checksum behind
+RECORD_HEADER, RECORD_FOOTER = 12, 4  # length and checksum before the bytes, checksum after them
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class StoreConfig:
 
     Attributes:
         crop_side: a face's crop (square of side sqrt(2) x the longer side of its landmark box)
-            is stored with at most so many pixels.
+            is stored with at most this side in pixels.
         margin: side of the stored square over crop_side; room for shift, scale and rotation.
         jpeg_quality: 1 to 100.
         shard_size: faces per shard.
@@ -71,7 +71,7 @@ class StoreConfig:
 
 
 class JoinedImages:
-    """Image arrays (N_i, C, C, 3) uint8 one behind the other, in memory or mapped, none copied."""
+    """Image arrays (N_i, C, C, 3) uint8, concatenated without copying, in memory or mapped."""
 
     def __init__(self, parts: Sequence[NDArray[np.uint8]]) -> None:
         self.parts = list(parts)
@@ -122,7 +122,7 @@ class FaceArrays:
 
 
 def join(parts: Sequence[FaceArrays]) -> FaceArrays:
-    """Faces of several datasets, one behind the other; their canvases are alike."""
+    """Faces of several datasets, concatenated; their canvases have the same size."""
     if len(parts) == 1:
         return parts[0]
     labels = {
@@ -179,7 +179,7 @@ def cut_face(
 
 
 def encode_record(sample: FaceSample, config: StoreConfig) -> bytes:
-    """One face as a serialized tf.train.Example; InputError where its image is unusable."""
+    """One face as a serialized tf.train.Example; InputError if its image is unusable."""
     image = decode_raster(sample.read_image(), sample.name)
     landmarks = sample.landmarks
     if sample.photo is not None:  # the black border is cut off, so that the photo is mirrored beyond it
@@ -209,7 +209,7 @@ def encode_record(sample: FaceSample, config: StoreConfig) -> bytes:
 
 
 def read_settings(folder: Path) -> dict:
-    """The content of `dataset.json`; InputError where `folder` is no finished prepared dataset."""
+    """The content of `dataset.json`; InputError if `folder` is not a finished prepared dataset."""
     path = Path(folder) / DATASET_FILE
     if not path.is_file():
         raise InputError(f"{folder}: found no {DATASET_FILE}, expected a folder that prepare.py has finished")
@@ -230,7 +230,7 @@ def write_settings(
     limit: int | None = None,
     source: dict[str, Any] | None = None,
 ) -> None:
-    """Write what `read_settings` reads. `counts`: faces of each split and "refused"; see `prepare`."""
+    """Write the settings that `read_settings` reads. `counts`: faces of each split and "refused"."""
     settings = {"name": name, "store": asdict(config), "limit": limit, "counts": counts}
     if source is not None:
         settings["source"] = source
@@ -238,7 +238,7 @@ def write_settings(
 
 
 def read_index(folder: Path) -> pd.DataFrame:
-    """The index of a prepared dataset, a row a face, in stored order; InputError where there is none."""
+    """The index of a prepared dataset, one row per face in stored order; InputError if there is none."""
     read_settings(folder)
     path = Path(folder) / INDEX_FILE
     try:
@@ -248,7 +248,7 @@ def read_index(folder: Path) -> pd.DataFrame:
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """A table, read without Arrow's threads: one still on its way up when the process ends aborts it."""
+    """A table, read without Arrow's threads: one still starting when the process ends aborts it."""
     return pd.read_parquet(path, use_threads=False)
 
 
@@ -258,7 +258,7 @@ def read_store(folder: Path) -> StoreConfig:
 
 
 def read_samples(folder: Path, split: Split) -> Iterator[FaceSample]:
-    """The faces of a split as they are stored: their cut-outs as JPEG, landmarks in pixels of those.
+    """The faces of a split as they are stored: cut-outs as JPEG, landmarks in their pixels.
 
     Raises:
         InputError: not a prepared dataset, no face of `split`, a missing or damaged shard.
@@ -294,8 +294,8 @@ def _open_shard(path: Path, count: int) -> BinaryIO:
 def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTES) -> FaceArrays:
     """Decode a prepared dataset (or one split of it), once.
 
-    Up to `memory_bytes` the images are an array in memory; beyond, they are decoded into a file
-    `decoded-<split>.npy` of the folder and mapped, so that the system keeps in memory what fits.
+    Up to `memory_bytes` the images are an array in memory; above that, they are decoded into a file
+    `decoded-<split>.npy` of the folder and mapped, so that the system keeps as many in memory as fit.
 
     Raises:
         InputError: not a prepared dataset, no face of `split`, a missing or damaged shard, or no room
@@ -322,7 +322,7 @@ def load(folder: Path, split: str | None = None, memory_bytes: int = MEMORY_BYTE
                     _decode_to_disk(folder, index, decoded, labels_file, shape)
         with np.load(labels_file) as archive:
             labels = {key: archive[key] for key in archive.files}
-        if "sigma" not in labels:  # decoded before records had it
+        if "sigma" not in labels:  # decoded before records had sigma
             labels["sigma"] = np.full((count, 68), np.nan, np.float32)
         images = np.load(decoded, mmap_mode="r")
     text = {key: index[key].to_numpy(str) for key in ("name", "split", "group")}
@@ -349,7 +349,7 @@ def _decode_to_disk(
 ) -> None:
     """Decode the faces of `index` into an array file of `shape`, and their labels into another file."""
     needed, free = int(np.prod(shape)), shutil.disk_usage(folder).free
-    # Writing to a mapped file on a full disk kills the process without a word.
+    # Writing to a mapped file on a full disk kills the process without a message.
     if free < needed:
         raise InputError(f"{decoded}: found {free:,} bytes free on its disk, expected {needed:,}")
     with atomic_write(decoded) as path:
@@ -392,7 +392,7 @@ def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dic
 
 
 def parse_record(serialized: bytes, source: str) -> dict[str, bytes]:
-    """The features of a record as bytes; InputError names `source` where it is damaged.
+    """The features of a record as bytes; InputError names `source` if it is damaged.
 
     Without a stored sigma, that of the result is NaN.
     """

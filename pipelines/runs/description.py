@@ -1,4 +1,4 @@
-"""What the model card of a trained network reports about its run."""
+"""Description of a training run for the model card."""
 
 from __future__ import annotations
 

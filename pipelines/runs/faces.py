@@ -1,4 +1,4 @@
-"""The faces of a run: where they are prepared, and what identifies them when it is resumed."""
+"""The faces of a run: their prepared folders, and their identity when the run is resumed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def prepared_folders(data: DataOptions, input_size: int, threads: int = 0) -> li
 
 
 def count_faces(faces: FaceArrays, held_out: FaceArrays) -> dict[str, Any]:
-    """What identifies the faces of a run: their numbers, and a hash of their names in order."""
+    """The identity of the faces of a run: their numbers, and a hash of their names in order."""
     names = "\n".join([*faces.name.tolist(), *held_out.name.tolist()])
     digest = hashlib.sha256(names.encode()).hexdigest()
     return {"train": len(faces), "val": len(held_out), "names": digest}

@@ -1,7 +1,7 @@
-"""Visibility and confidence are learnt from crops: of faces framed well and badly, and of no faces.
+"""Crops from which visibility and confidence are learnt: well and badly framed faces, and no faces.
 
-A crop is made of a prepared face, by its number in a series: equal seeds give equal crops. Behind a
-training, the finished network's features of such crops are what its head is fitted to.
+Each crop is made from a prepared face by its number in a series: equal seeds give equal crops. After
+training, the head is fitted to the finished network's features of these crops.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ Generator = np.random.Generator
 
 SHARES = {"face": 0.45, "astray": 0.25, "shuffled": 0.1, "covered": 0.1, "background": 0.1}
 """Kinds of crops and their shares. face: framed as a detector does. astray: the crop turned, shifted or
-scaled far beyond that, down to an eye or a cheek. shuffled: the tiles of a crop of a face in another
-order. covered: the face painted over. background: none was ever there."""
+scaled far beyond that, down to an eye or a cheek. shuffled: the tiles of a face crop in another order.
+covered: the face painted over. background: never held a face."""
 KINDS = tuple(SHARES)
 WITH_FACE = ("face", "astray")
 """Kinds that have landmarks."""
@@ -52,16 +52,16 @@ DEGRADATION = 0.7
 """Strength of `photo.degrade`."""
 BATCH = 256
 SECOND_PASS_EVERY = 4
-"""Of so many batches one is shown to the network again, as a second pass sees it: with the heat map of
-what it found."""
+"""Every N-th batch is shown to the network again, as in a second pass: with the heat map of the landmarks
+that it predicted."""
 CROPS_PER_FACE = 2
-"""So many crops of a face are made at most."""
+"""Maximum number of crops made from one face."""
 HELD_OUT_SEED = 1
 
 
 @dataclass(frozen=True)
 class QualityCrops:
-    """Crops with what is known of them.
+    """Crops and their labels.
 
     images (N, S, S, 3) uint8 RGB; landmarks (N, 68, 3) float32 crop pixels, NaN where there is no
     face; visibility (N, 68) uint8, see `samples`; kind (N,) of KINDS.
@@ -76,13 +76,13 @@ class QualityCrops:
 def crop_batches(
     faces: FaceArrays, size: int, count: int, seed: int = 0, batch_size: int = BATCH
 ) -> Iterator[QualityCrops]:
-    """Make `count` crops of random kinds, of faces taken in turns in a random order.
+    """Make `count` crops of random kinds, cycling through the faces in a random order.
 
     Args:
         faces: prepared faces.
         size: side of the crops in pixels.
         count: number of crops.
-        seed: of the series.
+        seed: seed of the series.
         batch_size: crops in all batches but the last.
     """
     order = np.random.default_rng((seed, 0)).permutation(len(faces))
@@ -131,14 +131,14 @@ def make_crop(
 
 
 def cut_as_detected(stored: Image, landmarks: Array, size: int, rng: Generator) -> tuple[Image, Array]:
-    """Cut a face out as it is found."""
+    """Cut a face out as a detector frames it."""
     shift = np.clip(rng.normal(0.0, SHIFT, 2), -2.5 * SHIFT, 2.5 * SHIFT)
     scale = np.exp(np.clip(rng.normal(0.0, SCALE), -2.5 * SCALE, 2.5 * SCALE))
     return cut_square(stored, landmarks, shift, scale, rng.uniform(-ROLL, ROLL), size, rng)
 
 
 def cut_astray(stored: Image, landmarks: Array, size: int, rng: Generator) -> tuple[Image, Array]:
-    """Cut where no detector would: turned, shifted or scaled far, or some of it."""
+    """Cut a square that no detector would: with a large turn, shift or scale, or several of them."""
     how = rng.integers(1, 8)
     roll = rng.uniform(-180.0, 180.0) if how & 1 else rng.uniform(-ROLL, ROLL)
     scale = 2.0 ** rng.uniform(-3.0, 1.3) if how & 2 else np.exp(rng.normal(0.0, SCALE))
@@ -187,7 +187,7 @@ def cut_square(
 def occlude(
     image: Image, points: Array, visibility: NDArray[np.uint8], rng: Generator
 ) -> tuple[Image, NDArray[np.uint8]]:
-    """Put a rectangle over a part of the crop; the points below it are occluded from now on."""
+    """Put a rectangle over a part of the crop; visible points below it become occluded."""
     size = len(image)
     x0, y0 = rng.uniform(-0.1, 0.9, 2) * size
     x1, y1 = np.array([x0, y0]) + rng.uniform(0.1, 0.5, 2) * size
@@ -200,7 +200,7 @@ def occlude(
 
 
 def cut_off(image: Image, rng: Generator) -> Image:
-    """Black beyond one side, as where the photo ends within the crop."""
+    """Paint one side black, as if the photo ended within the crop."""
     rows = max(1, round(rng.uniform(0.0, 0.3) * len(image)))
     turns = int(rng.integers(4))
     turned = np.rot90(image, turns).copy()
@@ -209,13 +209,13 @@ def cut_off(image: Image, rng: Generator) -> Image:
 
 
 def shuffle_tiles(image: Image, rng: Generator) -> Image:
-    """The tiles of a crop in another order, of which none stays."""
+    """Reorder the tiles of a crop so that none keeps its place."""
     tiles = int(rng.integers(2, 5))
     edges = np.linspace(0, len(image), tiles + 1).astype(int)
     side = int(np.diff(edges).min())
     parts = [image[y : y + side, x : x + side] for y in edges[:-1] for x in edges[:-1]]
     order = rng.permutation(len(parts))
-    # Every part goes to the place of the next one in a random circle.
+    # Each tile moves to the place of the next one in a random cycle.
     placed = dict(zip(order, np.roll(order, 1), strict=True))
     rows = [np.concatenate([parts[placed[r * tiles + c]] for c in range(tiles)], 1) for r in range(tiles)]
     return np.asarray(cv2.resize(np.concatenate(rows), image.shape[1::-1]), np.uint8)
@@ -278,7 +278,7 @@ class FeatureFinder:
 
 
 def answer_crops(finder: FeatureFinder, batches: Iterable[QualityCrops]) -> CropFeatures:
-    """What a network finds in crops, beside what is known of them."""
+    """The features of crops, the labels of their points, and whether the predicted landmarks are good."""
 
     def answers(
         crops: QualityCrops, found: NDArray[np.float32], features: NDArray[np.float32]
@@ -311,12 +311,12 @@ def fit_quality(
         network: of `models.build_model`, trained.
         size: side of its crops in pixels.
         faces: to fit to.
-        held_out: to measure on.
-        crops: how many are made, CROPS_PER_FACE of a face at most; of held-out faces a tenth of it.
-        config: of the fit.
+        held_out: faces on which the head is measured.
+        crops: number of crops, at most CROPS_PER_FACE per face; a tenth as many of held-out faces.
+        config: settings of the fit.
 
     Returns:
-        the head, and its measures on held-out faces: see `measure_quality`.
+        the head, and its quality on held-out faces: see `measure_quality`.
     """
     finder = FeatureFinder(network, size)
     fitted = config or QualityConfig()
@@ -334,15 +334,15 @@ def fit_quality(
 
 
 def measure_quality(head: QualityHead, answers: CropFeatures) -> dict[str, Any]:
-    """How well visibility and confidence tell apart what is known of crops.
+    """How well visibility and confidence separate the labelled classes of crops.
 
     Returns:
-        visibility, of a head that gives it, over labelled points of the kind "face": `visibility_auc`,
+        visibility, if the head has it, over labelled points of the kind "face": `visibility_auc`,
         `visibility_auc_self_occluded` and `visibility_auc_occluded` (visible points against those
         alone), `visibility_balanced_accuracy` at 0.5, `visibility_points`. confidence: over all
         crops, `confidence_auc` and `confidence_balanced_accuracy` at 0.5, `confidence_crops`; and
         `confidence_auc_<kind>`, right faces of the kind "face" against crops of a kind that hold
-        none. None where there are not both.
+        none. A value is None if one of its two classes is missing.
     """
     found = {key: value.numpy() for key, value in head.predict(tf.constant(answers.features)).items()}
     summary: dict[str, Any] = {}
@@ -362,7 +362,7 @@ def measure_quality(head: QualityHead, answers: CropFeatures) -> dict[str, Any]:
 
 
 def measure_visibility(visible: NDArray[np.float32], flags: NDArray[np.uint8]) -> dict[str, Any]:
-    """The part of `measure_quality` that is about visibility: (N, 68) answers against flags."""
+    """The part of `measure_quality` about visibility: (N, 68) predictions against flags."""
 
     def against(*hidden: int) -> float | None:
         chosen = np.isin(flags, (VISIBLE, *hidden))

@@ -1,4 +1,4 @@
-"""The trials of a search: their results on disk, as a table and figure, and what they tell."""
+"""The trials of a search: results on disk, the table and figure, and the effect of each choice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HIDDEN_STEP = 136
 """Units of the hidden layer that `what_pays` counts as one step."""
 TO_THE_END = "committed, trained to the end: NME on val"
 SPACE = ("cnn_multiplier", "rnn_multiplier", "recurrent_steps", "input_size", "last_channels", "hidden_units")
-"""What a trial chooses: a network's options by the names they have in results and on the command line."""
+"""Network options that a trial chooses, by their names in results and on the command line."""
 
 
 def chosen(trial: Any) -> dict[str, Any]:
@@ -30,10 +30,10 @@ def chosen(trial: Any) -> dict[str, Any]:
 
 
 def read_result(folder: Path, trial: Any) -> dict[str, Any] | None:
-    """What a finished trial found; None for one that is not finished.
+    """The result of a finished trial, or None if it is not finished.
 
     Raises:
-        InputError: it is that of another network.
+        InputError: the result is of another network.
     """
     path = folder / RESULT_FILE
     if not path.is_file():
@@ -57,7 +57,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_table(output_dir: Path) -> pd.DataFrame:
-    """All finished trials, one row each: what was chosen and what was found."""
+    """All finished trials, one row each: options and results."""
     files = sorted(output_dir.glob(f"trials/*/{RESULT_FILE}"))
     return pd.DataFrame([json.loads(file.read_text()) for file in files])
 
@@ -68,7 +68,7 @@ def write_table(output_dir: Path) -> None:
 
 
 def trained(table: pd.DataFrame) -> pd.DataFrame:
-    """The trials that have both objectives; InputError where there is none."""
+    """The trials that have both objectives; InputError if there is none."""
     if not len(table):
         raise InputError("trials: found none that is finished, expected some")
     found = table[table["status"] == "trained"]
@@ -96,8 +96,8 @@ def draw_figure(table: pd.DataFrame, marked: list[dict[str, Any]], path: Path) -
 
     Published systems are not drawn: their NME is of other faces and labels.
 
-    Of the trials those on the front are named. Times are ratios to the reference, by the median of its
-    times: a trial that was timed in a slow hour is no slower for it.
+    Only trials on the front are labelled. Times are the ratio to the reference times the median of the
+    reference's times, so a slow hour of the machine does not count against a trial.
     """
     plots = []
     reference = float(trained(table)["reference_ms"].median())
@@ -127,14 +127,14 @@ def chosen_trials(table: pd.DataFrame, which: Literal["best", "pareto"], weight:
 
 
 def what_pays(table: pd.DataFrame) -> pd.DataFrame:
-    """What one step of each choice does to error, time and bytes, all other choices being equal.
+    """The effect of one step of each choice on error, time and bytes, all other choices being equal.
 
     A linear fit over the trials that were trained: NME, and logarithms of latency and bytes, as sums
     of effects of the doublings of each choice (of the hidden layer, of each HIDDEN_STEP units).
 
     Returns:
         a row for each choice of which the trials have several values: choice, step, nme (change in
-        percent), time and bytes (factors); empty where there are not more trials than such choices.
+        percent), time and bytes (factors); empty unless there are more trials than such choices.
     """
     found = trained(table)
     varied = [name for name in SPACE if found[name].nunique() > 1]
@@ -159,7 +159,7 @@ def what_pays(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe(table: pd.DataFrame) -> str:
-    """The trials as text, the most accurate first, and what pays."""
+    """The trials as text, the most accurate first, and the effect of each choice."""
     columns = [name for name in ("trial", *SPACE, "nme", "latency_ratio", "weight_bytes") if name in table]
     found = trained(table).sort_values("nme")
     lines = [as_text(found[columns]), f"{len(found)} trained, {len(table) - len(found)} not"]

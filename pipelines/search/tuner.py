@@ -109,7 +109,7 @@ class Search(BaseTuner):
         """Train and time one network; returns both objectives and their sum, NaN if there are none.
 
         Raises:
-            FatalError: what went wrong is not the network's fault; it is the cause.
+            FatalError: the failure is not the network's fault; it is the cause.
         """
         folder = self.config.output_dir / "trials" / trial.trial_id
         try:

@@ -61,7 +61,7 @@ def tune(config: TuneConfig, command: str) -> str:
         raise (error.__cause__ or error) from None
     finally:
         search.progress.close()
-    trained(read_table(config.output_dir))  # refuses before anything is timed
+    trained(read_table(config.output_dir))  # fails before anything is timed
     if config.time_again:
         time_again(config)
     table = read_table(config.output_dir)

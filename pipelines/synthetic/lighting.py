@@ -1,4 +1,4 @@
-"""Lights, and what surfaces reflect of them."""
+"""Lights, and their reflection by surfaces."""
 
 from __future__ import annotations
 

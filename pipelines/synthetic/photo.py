@@ -1,4 +1,4 @@
-"""What makes a photo of a rendered scene: background, exposure, blur, noise and compression."""
+"""A photo from a rendered scene: background, exposure, blur, noise and compression."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def crowd(behind: Floats, scene: Scene, side: int, rng: np.random.Generator) -> 
 
 
 def degrade(image: Floats, strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """What cameras and files do to an image in [0, 1]: colour, blur, low resolution, noise, JPEG."""
+    """Degrade an image in [0, 1] as cameras and files do: colour, blur, low resolution, noise, JPEG."""
     size = len(image)
     image = image * (1 + rng.normal(0, 0.06, 3).astype(np.float32) * strength)
     mean = image.mean()

@@ -1,4 +1,4 @@
-"""What is drawn at random about a face: its parameters, rotation, paint, dress and things in front of it."""
+"""Random draws for a face: its parameters, rotation, paint, dress and things in front of it."""
 
 from __future__ import annotations
 

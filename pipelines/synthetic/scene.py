@@ -58,7 +58,7 @@ class Scene:
     def landmark_visibility(
         self, landmarks: NDArray[np.float64], normals: Floats, camera: Camera
     ) -> NDArray[np.uint8]:
-        """(68,) of SELF_OCCLUDED, OCCLUDED, VISIBLE: what the ray to the camera meets first."""
+        """(68,) of SELF_OCCLUDED, OCCLUDED, VISIBLE, by the first hit of the ray to the camera."""
         points = landmarks.astype(np.float32)
         to_eye = camera.to_eye(points)
         origins = points + CONTACT * to_eye
@@ -164,7 +164,7 @@ def tint_lenses(
     radiance: Floats, depth: Floats, lenses: tuple[Floats, NDArray[np.int32]], camera: Camera, size: int,
     visibility: NDArray[np.uint8], landmarks: NDArray[np.float64], rng: np.random.Generator,
 ) -> NDArray[np.uint8]:  # fmt: skip
-    """Draw the lenses into `radiance` and `depth`; returns the visibility with what dark ones hide."""
+    """Draw the lenses into `radiance` and `depth`; returns the visibility, reduced by dark ones."""
     dark = rng.random() < 0.35
     opacity = rng.uniform(0.75, 1.0) if dark else rng.uniform(0.0, 0.25)
     tone = random_colour(rng) * np.float32(0.15 if dark else 1.0)

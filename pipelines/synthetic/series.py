@@ -1,4 +1,4 @@
-"""Reader of synthetic faces: rendered by worker processes, so that there is nothing to download."""
+"""Reader of synthetic faces, which worker processes render: nothing has to be downloaded."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
 from tf_dhm.core.errors import InputError
 
 VAL_EVERY = 11
-"""Of faces to train with, those whose number it divides are held out: 800 of 8,800."""
+"""Training faces whose number it divides are held out for validation: 800 of 8,800."""
 TEST_SEED = 2**31 - 1
-"""Of the faces that models are tested on; none is trained on them."""
+"""Seed of the test faces, on which no model is trained."""
 TEST_FACES = 1000
-"""How many of those a model is measured on by default, a third in each yaw bin."""
+"""Default number of test faces, a third in each yaw bin."""
 FACES_PER_WORKER = 25
 """A worker process takes about as long to start as this many faces take to render."""
 AHEAD_PER_WORKER = 64
@@ -48,9 +48,9 @@ class SyntheticConfig:
 
     Attributes:
         count: number of faces.
-        seed: of the series; series of different seeds share no face.
-        split: which the faces are of, but for those held out for validation.
-        val_every: if positive, every face whose number it divides is of "val".
+        seed: seed of the series; series of different seeds share no face.
+        split: split of all faces but those held out for validation.
+        val_every: if positive, every face whose number it divides belongs to "val".
         render: what to render.
     """
 
@@ -72,16 +72,16 @@ def training_series(count: int, seed: int, size: int) -> SyntheticConfig:
 
 
 def evaluation_series(count: int) -> SyntheticConfig:
-    """The first `count` of the faces that models are tested on."""
+    """The first `count` test faces."""
     return SyntheticConfig(count, TEST_SEED, split="test", val_every=0)
 
 
 def make_series(config: SyntheticConfig, workers: int = 0) -> Series:
-    """The faces of a series, to be read from any of them on.
+    """The faces of a series, which can be read from any index on.
 
     Args:
         config: the series.
-        workers: processes that render; 0 for one on each core.
+        workers: processes that render; 0 for one per core.
     """
 
     def from_face(start: int) -> Iterator[FaceSample]:
@@ -110,17 +110,17 @@ def read(
 ) -> Iterator[FaceSample]:
     """Yield rendered faces `start` ... `start + count - 1` of the series `seed`.
 
-    A face depends on nothing but (seed, index, config): ranges can be read anywhere and in
-    parallel, and a range that was cut short goes on at its next index.
+    A face depends only on (seed, index, config): ranges can be read anywhere and in parallel, and
+    an interrupted range can be continued at its next index.
 
     Args:
         count: number of faces.
-        seed: of the series; series of different seeds share no face.
+        seed: seed of the series; series of different seeds share no face.
         start: index of the first face.
         val_every: if positive, every face whose index it divides belongs to "val".
-        split: of all other faces.
+        split: split of all other faces.
         config: what to render.
-        workers: processes that render, fewer if that is little work; 0 for one on each core.
+        workers: processes that render, fewer for few faces; 0 for one per core.
 
     Raises:
         InputError: a number is negative, or a worker process died.
@@ -171,7 +171,7 @@ def _render_in_processes(tasks: Iterable[Task], workers: int) -> Iterator[FaceSa
         finally:
             idle.put(process)
 
-    # A thread for each process: it only waits for it.
+    # One thread per process, which only waits for it.
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[FaceSample]] = deque()
     try:
@@ -184,7 +184,7 @@ def _render_in_processes(tasks: Iterable[Task], workers: int) -> Iterator[FaceSa
     finally:
         pool.shutdown(cancel_futures=True)
         for process in processes:
-            process.communicate()  # closes its input, which ends it
+            process.communicate()  # closing its input ends it
 
 
 def _start_worker() -> subprocess.Popen[bytes]:

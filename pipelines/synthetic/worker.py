@@ -21,7 +21,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the process that started it
     cv2.setNumThreads(1)
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
-        # What a library prints must not come among the samples.
+        # Text printed by a library must not mix with the samples.
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         while True:
             try:

@@ -1,3 +1,3 @@
-"""What everything else stands on: errors, scripts, type names, atomic files and configurations as JSON."""
+"""The base of all other packages: errors, scripts, type names, atomic files and configurations as JSON."""
 
 __all__ = ["cli", "configuration", "errors", "files", "machine", "markdown", "progress", "types", "version"]

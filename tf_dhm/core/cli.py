@@ -1,4 +1,4 @@
-"""What every script shares: exit codes, signals, and no notes from TensorFlow or OpenCV at their start.
+"""Shared by all scripts: exit codes, signals, and no start-up messages of TensorFlow or OpenCV.
 
 Importing this module quiets both libraries, which read their variables when they are loaded. A script
 therefore imports it before them; ruff sorts it there (`[tool.ruff.lint.isort]` in pyproject.toml).
@@ -18,7 +18,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.version import __version__
 
 BROKEN_PIPE = 141
-"""Exit code if nothing reads the output any more, as a shell reports it: 128 + SIGPIPE."""
+"""Exit code if the reader of the output has gone, as a shell reports it: 128 + SIGPIPE."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 QUIET = {

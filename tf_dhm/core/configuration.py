@@ -101,7 +101,7 @@ def to_json(config: Any) -> str:
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any], but: Collection[str] = ()) -> str:
-    """Options of `expected` that `found` has otherwise, without the names in `but`; empty if none.
+    """Options of `expected` whose value in `found` differs, without the names in `but`; empty if none.
 
     >>> differences({"images": 32, "seed": 1}, {"images": 64, "seed": 2}, but=["seed"])
     'images 32, expected 64'
@@ -119,7 +119,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _convert(value: Any, hint: Any, field: str, source: str = "") -> Any:
-    """`value` as the type of a hint; InputError names the field."""
+    """Convert `value` to the type of a hint; InputError names the field."""
     try:
         return msgspec.convert(value, hint, dec_hook=_convert_other)
     except msgspec.ValidationError as error:
@@ -155,7 +155,7 @@ def _convert_other(kind: type, value: Any) -> Any:
 
 
 def _parts(hint: Any) -> list[Any]:
-    """The members of a union, without the metadata of `Annotated`; of another hint itself."""
+    """The members of a union, without the metadata of `Annotated`; for other hints the hint itself."""
     if typing.get_origin(hint) is Annotated:
         return _parts(typing.get_args(hint)[0])
     if typing.get_origin(hint) in (types.UnionType, typing.Union):

@@ -11,7 +11,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def processor_name() -> str:
-    """The processor's product name if the system tells it, else its architecture."""
+    """The processor's product name if the system reports it, else its architecture."""
     if CPU_INFO.is_file():
         for line in CPU_INFO.read_text().splitlines():
             if line.startswith("model name"):

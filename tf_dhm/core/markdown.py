@@ -16,11 +16,11 @@ def markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
     """Format rows as a Markdown table whose columns are also aligned as plain text.
 
     Args:
-        rows: column -> cell. A string stands as it is, a float with three significant digits or as a
-            whole number, an integer with commas, None and a missing column as DASH.
+        rows: column -> cell. Strings are kept, floats get three significant digits or are rounded to
+            whole numbers, integers get commas, None and missing columns become DASH.
 
     Returns:
-        the table, ending in a newline; columns stand in the order in which they first occur.
+        the table, ending in a newline; columns are in the order of their first occurrence.
 
     >>> print(markdown_table([{"model": "a", "bytes": 1234, "NME": 3.5678}, {"model": "b"}]), end="")
     | model   | bytes   | NME   |
@@ -46,7 +46,7 @@ def format_cell(value: object) -> str:
 
 
 def fill_in(document: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks <!-- NAME --> and <!-- end of NAME --> of a document.
+    """Replace the text between the marks <!-- NAME --> and <!-- end of NAME --> of a document.
 
     Raises:
         InputError: the marks are not there, once and in this order.

@@ -2,7 +2,7 @@
 
 In each frame the model searches each face at its place in the last one. The detector runs if a face
 becomes doubtful, after a face was lost, and every few frames, to find new faces and to confirm
-the ones that are followed. docs/tracking.md describes the rules and what they were chosen by.
+the ones that are followed. docs/tracking.md describes the rules and how they were chosen.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TrackingConfig:
         slack: the box stays where it is until the face has moved or grown by more than this share
             of its size, so that a still face is seen in the very same crop.
         smooth: whether landmarks are smoothed over time.
-        smoothing: by how much.
+        smoothing: strength of the smoothing.
     """
 
     detect_every: AtLeastOne = 10
@@ -117,10 +117,10 @@ def is_doubtful(evidence: Evidence, config: TrackingConfig, before: bool = False
     """Whether a face must be detected again before its landmarks are trusted.
 
     Args:
-        evidence: of the present frame.
+        evidence: evidence in the current frame.
         config: see `TrackingConfig`.
-        before: whether it was doubtful in the last frame. Then it takes more confidence to be sure
-            of it again than it took to doubt it, so that a confidence that wavers changes nothing.
+        before: whether the face was doubtful in the last frame. Then the threshold of confidence is
+            higher (hysteresis), so that a fluctuating confidence does not toggle the result.
     """
     if evidence.agreement < config.min_agreement or evidence.residual > config.max_residual:
         return True
@@ -229,7 +229,7 @@ class Tracker:
 
     def _next(self, image: Image, time: float) -> list[Face]:
         if image.shape != self._shape:
-            # Another camera or scale: the places of the last frame mean nothing in this one.
+            # Another camera or scale: boxes of the last frame do not apply to this one.
             self._shape, self._tracks, self._lost = image.shape, [], []
         self._lost = [track for track in self._lost if self._frame - track.lost_at <= self.config.remember]
         self._follow(image)
@@ -268,7 +268,7 @@ class Tracker:
         track.motion = np.zeros(2)
         track.face, track.agreement = face, evidence.agreement
         track.doubtful = is_doubtful(evidence, self.config, track.doubtful)
-        # Doubt after a while of sureness is worth a detection at once; doubt that comes and goes is not.
+        # Doubt after a sure period triggers a detection at once; doubt that comes and goes does not.
         track.alarm = track.doubtful and track.sure_for >= self.config.recheck_every
         track.sure_for = 0 if track.doubtful else track.sure_for + 1
 
@@ -277,7 +277,7 @@ class Tracker:
         return bool(side < self.config.min_side or share_inside(box, shape) < self.config.min_inside)
 
     def _is_twin(self, track: Track) -> bool:
-        """Whether a track has come to follow the same face as a better one."""
+        """Whether a track now follows the same face as a better one."""
         others = [other for other in self._tracks if other is not track]
         if not others:
             return False
@@ -366,7 +366,7 @@ class Tracker:
 
 
 def frame_pixels(image: Source | Photo) -> Image:
-    """The pixels of a frame, (H, W, 3) uint8 RGB; InputError for what is none."""
+    """The pixels of a frame, (H, W, 3) uint8 RGB; InputError if it is not a photo."""
     photo = read_photo(image)
     if photo.reduction > 1:
         raise InputError(f"frame: found {photo.width} x {photo.height} pixels, expected at most {MAX_PIXELS}")

@@ -1,4 +1,4 @@
-"""Measurements behind the tables and figures of the documentation, run as `python -m tools.studies.NAME`."""
+"""Measurements for the tables and figures of the documentation, run as `python -m tools.studies.NAME`."""
 
 __all__ = [
     "accuracy_tables",

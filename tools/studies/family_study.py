@@ -95,7 +95,7 @@ class StudyConfig:
     epochs: AtLeastOne | None = None
     """In place of those of the presets."""
     limit: AtLeastOne | None = None
-    """Use no more than so many faces of the dataset."""
+    """Use at most this many faces of the dataset."""
     threads: Count = 0
     """Threads of the computation; 0 for all cores."""
     rounds: AtLeastOne = 20
@@ -137,7 +137,7 @@ def study(config: StudyConfig) -> None:
 
     Raises:
         InputError: a missing folder or document, nothing to time or to show, a run that was begun
-            with other options, or anything its parts refuse.
+            with other options, or anything its parts reject.
     """
     if {"table", "sizes"} & set(config.steps) and not config.document.is_file():
         raise InputError(f"document: found no {config.document}, expected a file with marks for the tables")
@@ -234,7 +234,7 @@ def test(config: StudyConfig, run: Run) -> None:
 
 
 def time_all(config: StudyConfig) -> None:
-    """Time the models of all presets that are trained, each in turns with MediaPipe's."""
+    """Time the models of all presets that are trained, each alternately with MediaPipe's."""
     models = {run.preset: str(run.version_dir) for run in runs(config) if run.is_trained}
     if not models:
         raise InputError(f"{config.output_dir}: found no trained model, expected some of {config.presets}")
@@ -251,7 +251,7 @@ def time_all(config: StudyConfig) -> None:
 
 
 def read_latency(path: Path) -> dict[str, dict[str, Any]]:
-    """Preset -> its measurement by `time_all` on one thread of the CPU; empty where there is none."""
+    """Preset -> its measurement by `time_all` on one thread of the CPU; empty if there is none."""
     if not path.exists():
         return {}
     report = json.loads(path.read_text())

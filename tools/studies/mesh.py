@@ -146,7 +146,7 @@ def measure(config: MeshStudy) -> None:
 def shape_rows(
     heads: Heads, fits: list[FaceFit], true_fits: list[FaceFit], fitter: FaceFitter
 ) -> list[dict[str, Any]]:
-    """Errors of the vertices of the face: in space, and in the picture where there is a fit."""
+    """Errors of the vertices of the face: in space, and in the picture if there is a fit."""
     chosen = face_vertices()
     truth = heads.vertices[:, chosen]
     mean = np.broadcast_to(fitter.model.mean[chosen], truth.shape)

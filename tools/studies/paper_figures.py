@@ -226,7 +226,7 @@ class Tradeoff:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """A JSON file of evaluate.py or benchmark.py; InputError where it is none."""
+    """A JSON file of evaluate.py or benchmark.py; InputError if it is not one."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:

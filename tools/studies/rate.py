@@ -34,7 +34,7 @@ MapSource = Literal["py_function", "layer"]
 T = TypeVar("T", TrainConfig, AugmentConfig)
 
 WARM_UP = 10
-"""Steps before the clock starts: they trace the graphs, and empty what is made in advance."""
+"""Steps before the clock starts: they trace the graphs and use up the batches made in advance."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Config:
     split: Literal["train", "val"] = "train"
     """Which of its faces; the few of val are soon in memory, and the rates are the same."""
     cache_dir: Path = DataOptions.cache_dir
-    """Where a dataset that is not prepared yet is kept in prepared form."""
+    """Folder in which a dataset is kept in prepared form, unless it is prepared already."""
     limit: AtLeastOne | None = None
-    """Use no more than so many faces of it."""
+    """Use at most this many faces of it."""
     batch_size: AtLeastOne | None = None
     """Faces in a step; by default the preset's, as are the options below."""
     image_ops: Literal["opencv", "graph"] | None = None

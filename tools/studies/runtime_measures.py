@@ -1,4 +1,4 @@
-"""What docs/runtime.md states: accuracy of pose, visibility and confidence, formats, and memory.
+"""Measurements for docs/runtime.md: accuracy of pose, visibility and confidence, formats, and memory.
 
 python -m tools.studies.runtime_measures --aflw2000-3d AFLW2000-3D --wild68 PREPARED_WILD68
 """
@@ -72,7 +72,7 @@ class RuntimeMeasureConfig:
     lite_python: Path | None = None
     """Python of an environment with requirements-lite.txt, whose memory is measured too."""
     limit: AtLeastOne | None = None
-    """Use no more than so many photos."""
+    """Use at most this many photos."""
     json: Path | None = None
     """Write all figures to this file."""
 

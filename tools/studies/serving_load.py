@@ -69,7 +69,7 @@ class LoadConfig:
 
 
 def make_requests(config: LoadConfig, size: int) -> dict[str, Callable[[int], dict[str, np.ndarray]]]:
-    """Signature -> inputs of a request of so many photos."""
+    """Signature -> inputs of a request of `count` photos."""
     photo = config.photo.read_bytes()
     crop, _ = cut_crops(read_photo(photo).pixels, config.box, size)
     boxes = np.array([config.box], np.float32)
@@ -83,7 +83,7 @@ def make_requests(config: LoadConfig, size: int) -> dict[str, Callable[[int], di
 
 
 def drive(call: Callable[[], object], concurrency: int, seconds: float) -> tuple[list[float], float]:
-    """Call from so many threads for some seconds, and longer where a thread has not got one in by then.
+    """Call from `concurrency` threads for `seconds`, and longer until every thread has made a call.
 
     Returns:
         seconds that each call took that began after a fifth of the time, and the seconds in which

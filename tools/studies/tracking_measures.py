@@ -41,7 +41,7 @@ from tools.studies.photo import PHOTO
 Motion = Callable[[float], Array]
 """Time in seconds -> (2, 3) similarity map from the photo at rest to the frame."""
 Follow = Callable[[Iterable[Frame]], Iterable[Array | None]]
-"""Frames -> of each frame the landmarks (P, 2 or 3) of its face, or None where none is found."""
+"""Frames -> of each frame the landmarks (P, 2 or 3) of its face, or None if none is found."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class MeasureConfig:
     noise: NotNegative = 4.0
     """Standard deviation of the noise of each pixel, of 255 grey levels."""
     shift: NotNegative = 2.0
-    """Largest shift of the shaken scene in pixels, in x and in y, anew in each frame."""
+    """Largest shift of the shaken scene in pixels, in x and in y, drawn for each frame."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """How faces are followed; its `smoothing` makes the smoothed figures."""
     json: Path | None = None
@@ -92,7 +92,7 @@ def at_rest(time: float) -> Array:
 
 
 def shaking(shift: float, fps: float, seed: int) -> Motion:
-    """Shifts drawn anew for each frame, uniform up to `shift` pixels in x and y."""
+    """Independent shifts for each frame, uniform up to `shift` pixels in x and y."""
 
     def motion(time: float) -> Array:
         rng = np.random.default_rng((seed, round(time * fps)))
@@ -171,7 +171,7 @@ def delay(landmarks: Array, rest: Array, motion: Motion, times: Sequence[float],
 
 
 def smooth_series(landmarks: Array, times: Sequence[float], config: SmoothingConfig) -> Array:
-    """What the One-Euro filter makes of a series (T, P, 2); it starts anew after frames without a face."""
+    """A series (T, P, 2) after the One-Euro filter, which is reset by frames without a face."""
     smooth, smoothed = OneEuroFilter(config), np.full(landmarks.shape, np.nan)
     for index, (points, time) in enumerate(zip(landmarks, times, strict=True)):
         if np.isnan(points).any():
@@ -245,7 +245,7 @@ def follow_mediapipe(frames: Iterable[Frame]) -> Iterator[Array | None]:
 
 
 def run(follow: Follow, frames: Iterable[Frame], points: int) -> Array:
-    """The landmarks (T, P, 2) of each frame, NaN where no face was found."""
+    """The landmarks (T, P, 2) of each frame, NaN if no face was found."""
     nothing = np.full((points, 2), np.nan)
     return np.array([nothing if found is None else found[:, :2] for found in follow(frames)])
 

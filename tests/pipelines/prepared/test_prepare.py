@@ -125,7 +125,7 @@ def test_a_stopped_run_is_finished_by_the_next(whole: dict[str, bytes], tmp_path
     with pytest.raises(InputError, match=r"found no dataset\.json"):
         records.load(folder)
     written = {p: p.stat().st_mtime_ns for p in done}
-    # What kill -9 leaves behind: a process of that number is not there.
+    # Files that kill -9 leaves: no process has that number.
     leftover = folder / ".shard-00003.999999999-0a1b.tmp.tfrecord"
     leftover.write_bytes(b"half a shard")
 
@@ -176,7 +176,7 @@ def test_a_series_goes_on_behind_its_shards(whole: dict[str, bytes], tmp_path: P
     expected = {name: content for name, content in whole.items() if name != "dataset.json"}
     assert found == expected
     assert settings == json.loads(whole["dataset.json"])
-    # A finished folder is not read again, and of another source it is refused.
+    # A finished folder is not read again, and one of another source is rejected.
     assert len(prepare("made", made_series(starts), folder, STORE)) == 6
     assert starts == [0, 3, 9]
     with pytest.raises(InputError, match=r"'seed': 0.*expected .*'seed': 1.*choose another output folder"):

@@ -161,7 +161,7 @@ class TestCutFace:
         assert canvas.shape == (40, 40, 3)
         low, high = points[:, :2].min(0), points[:, :2].max(0)
         assert np.abs((low + high) / 2 - 19.5).max() <= 1.0
-        # A pixel stands for `ratio` of the photo's, so rounding costs so many steps of the ramp.
+        # A pixel stands for `ratio` of the photo's, so rounding costs `ratio` steps of the ramp.
         ratio = max(1.0, geometry.crop_square(geometry.landmark_box(landmarks))[2] / 32)
         sampled = cv2.remap(canvas, points[:, None, :2], None, cv2.INTER_LINEAR)[:, 0].astype(float)  # type: ignore[call-overload]
         inside = (

@@ -189,5 +189,5 @@ def test_the_first_errors_of_parts(tmp_path: Path) -> None:
     write_part(bad, [failed[0], {**good, "row": 7}, failed[1]])
     parts = [tmp_path / "good.parquet", bad]
     assert list(first_errors(parts, 5)) == [(1, "1.png", "e1"), (2, "2.png", "e2")]
-    # The second part is enough for one, and what comes behind it is not opened.
+    # The second part is enough for one, and the parts after it are not opened.
     assert list(first_errors([*parts, tmp_path / "absent.parquet"], 1)) == [(1, "1.png", "e1")]

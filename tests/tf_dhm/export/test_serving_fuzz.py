@@ -132,7 +132,7 @@ def test_mutated_photos_and_boxes(model: Version) -> None:
 @pytest.mark.slow
 def test_twenty_thousand_mutated_photos_and_boxes(model: Version) -> None:
     read = sum(check_batch(model, seed) for seed in SEEDS)
-    # Enough of them get through to test what comes behind the decoders.
+    # Enough of them get through to test the code after the decoders.
     assert 0.1 < read / (BATCH * len(SEEDS)) < 0.9
 
 

@@ -138,7 +138,7 @@ def test_the_command_line_of_tensorflow_runs_it(served: Path, tmp_path: Path) ->
     boxes = np.array([FACE, FACE], np.float32)
     np.save(tmp_path / "photos.npy", photos.astype("S"))
     np.save(tmp_path / "boxes.npy", boxes)
-    # It feeds bytes of one length; the zeros behind the JPEG are ignored, those of the text too.
+    # It feeds bytes of one length; the zeros after the JPEG are ignored, those of the text too.
     inputs = f"photos={tmp_path}/photos.npy;boxes={tmp_path}/boxes.npy"
     common = ("run", "--dir", served, "--tag_set", "serve", "--signature_def", "align_jpeg")
     command_line(*common, "--inputs", inputs, "--outdir", tmp_path)

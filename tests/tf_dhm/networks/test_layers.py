@@ -28,7 +28,7 @@ class LayerCase:
     """A layer and what it takes.
 
     Attributes:
-        make: makes the layer anew.
+        make: creates a new layer.
         inputs: shapes of its inputs without the batch; a cell takes a sequence and its states.
         high: inputs are uniform in [0, high).
         integer: whether the first input is uint8.

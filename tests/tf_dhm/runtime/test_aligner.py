@@ -237,7 +237,7 @@ def test_visibility_and_confidence_as_json(tiny: Path) -> None:
     record = json.loads(json.dumps(face.as_dict()))
     assert record["confidence"] == pytest.approx(face.confidence, abs=1e-4)
     np.testing.assert_allclose(record["visibility"], face.visibility, atol=6e-4)
-    assert all(value == round(value, 3) for value in record["visibility"])  # no float32 digits behind
+    assert all(value == round(value, 3) for value in record["visibility"])  # no float32 digits after them
 
 
 def test_as_dict_is_json(aligner: Aligner) -> None:

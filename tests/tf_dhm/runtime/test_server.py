@@ -223,7 +223,7 @@ def test_what_the_server_rejects(double: ServingDouble, protocol: str) -> None:
             client.transport.predict(
                 "align_jpeg", {"photos": np.array(PHOTOS[:2], object), "boxes": boxes}, 5.0
             )
-        # And it goes on.
+        # And it continues.
         assert client.predict(make_crops(1)).landmarks.shape == (1, 68, 3)
 
 

@@ -372,7 +372,7 @@ def test_a_later_epoch_that_is_worse_is_kept_only_if_asked_for(keep: Any, tmp_pa
         return
     assert_same_weights(trainer.best_weights(), kept)
     assert found["nme_mean_of_bins"] == pytest.approx(best, rel=1e-5)
-    # The training goes on with the present average, not with the best one.
+    # Training continues with the current average, not with the best one.
     assert np.any(trainer.average.get_weights()[0] != kept[0])
 
 
@@ -527,7 +527,7 @@ def test_a_loss_that_is_no_number_names_its_batch(tmp_path: Path) -> None:
     message = str(caught.value)
     assert "NaN or infinite loss or gradient at step 6 (epoch 2, batch 2 of 4, seed 0)" in message
     assert f"the faces: {', '.join(names[:5])} and 11 more" in message
-    # What was written before is whole: the run goes on from the end of epoch 1.
+    # Files written before are complete: the run resumes from the end of epoch 1.
     assert trainer.resume() == STEPS
     assert all(np.isfinite(weight).all() for weight in trainer.model.get_weights())
 

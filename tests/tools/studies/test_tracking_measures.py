@@ -103,7 +103,7 @@ class TestFigures:
         assert delay(gaps, REST, SWING, TIMES) == pytest.approx(0.05, abs=1e-4)
         smoothed = smooth_series(gaps, TIMES, SmoothingConfig())
         assert np.isnan(smoothed[10:20]).all()
-        # It starts anew after them.
+        # It is reset by them.
         np.testing.assert_allclose(smoothed[20], gaps[20])
 
     def test_smoothing_lags(self) -> None:

@@ -29,7 +29,7 @@ def test_dlib_with_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     def predictor(path: str) -> Any:
         assert path == str(file)
-        # The corners of the rectangle in turns.
+        # Alternates between two corners of the rectangle.
         return lambda _, r: SimpleNamespace(
             part=lambda i: SimpleNamespace(x=r[2 * (i % 2)], y=r[1 + 2 * (i % 2)])
         )
