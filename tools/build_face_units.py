@@ -28,7 +28,7 @@ from tf_dhm.face.morphable import OPEN_FACE
 from tools.build_open_face import find_data, read_mesh, read_target
 
 MAX_DIFFERENCE = 0.002
-"""Centimetres by which `jawOpen` may differ from `jaw_open`: what 16 bits lose."""
+"""Centimetres by which `jawOpen` may differ from `jaw_open`: the rounding error of 16 bits."""
 
 
 @dataclass(frozen=True)

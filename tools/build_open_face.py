@@ -115,7 +115,7 @@ OPPOSITES = (
     ("decr", "incr"), ("down", "up"), ("in", "out"), ("backward", "forward"), ("concave", "convex"),
     ("compress", "uncompress"),
 )  # fmt: skip
-# Targets that move or scale the head against the body; the alignment takes them out again.
+# Targets that move or scale the head relative to the body; the alignment removes their effect.
 SKIPPED_TARGETS = ("head-trans", "head-age", "neck-trans", "measure-neck-height")
 
 

@@ -32,11 +32,11 @@ class Config:
     output: Path = ROOT / "docs" / "figures" / "gallery.jpg"
     """An image file."""
     seed: int = 2024
-    """Series of faces; the first of them are drawn."""
+    """Series of faces, of which the first ones are drawn."""
     columns: int = 8
-    """As many rows."""
+    """Number of columns and of rows."""
     jpeg_quality: int = 85
-    """Of a .jpg, 1 to 100."""
+    """Quality of a .jpg, 1 to 100."""
 
     def __post_init__(self) -> None:
         if self.columns < 1 or not 1 <= self.jpeg_quality <= 100:
@@ -47,7 +47,7 @@ class Config:
 
 
 def draw(config: Config) -> None:
-    """Render the faces and write them as one image, those that look to one side first."""
+    """Render the faces and write them as one image, in the order of their yaw."""
     count = config.columns**2
     samples = synthetic.read(count, config.seed, workers=0)
     faces = sorted(Progress(samples, desc="faces", total=count), key=lambda sample: float(sample.pose[1]))

@@ -1,4 +1,4 @@
-"""Draw docs/figures/heat_maps.png: two training examples as the tf.data pipeline makes them.
+"""Draw docs/figures/heat_maps.png: two training examples from the tf.data pipeline.
 
     python tools/draw_heat_maps.py
 

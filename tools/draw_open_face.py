@@ -46,7 +46,7 @@ class Config:
     """Draw the figure of the open face."""
 
     output: Path = ROOT / "docs" / "figures"
-    """Folder for it."""
+    """Folder for the figure."""
 
 
 def draw_head(side: int, yaw: float) -> tuple[Floats, Floats]:

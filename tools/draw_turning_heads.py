@@ -47,26 +47,26 @@ DISTANCE = 90.0
 MAX_YAW = 85.0
 FRAME_RATE = 16
 GREY = np.array([0.80, 0.82, 0.84], np.float32)
-"""Background."""
+"""Background colour."""
 GAMMA = 2.2
 BRIGHTNESS = 0.62
-"""Of the middle of the face, before gamma."""
+"""Brightness of the middle of the face, before gamma."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Which heads are drawn, and how."""
+    """Heads to draw, and format of the animation."""
 
     output: Path = ROOT / "docs" / "figures" / "turning_heads.webp"
     """A WebP or GIF file."""
     seeds: tuple[int, ...] = (0, 4, 5)
-    """One head for each."""
+    """Seeds of the heads to draw."""
     size: int = 240
     """Side of each head's square in pixels."""
     steps: int = 24
     """Frames from one profile to the other."""
     quality: int = 60
-    """Of WebP, 1 to 100."""
+    """Quality of a WebP file, 1 to 100."""
 
     def __post_init__(self) -> None:
         if not self.seeds or self.size < 64 or self.steps < 2 or not 1 <= self.quality <= 100:
@@ -99,7 +99,7 @@ def render_turning(seed: int, yaws: NDArray[np.float64], size: int) -> list[Imag
         Light(fill / np.linalg.norm(fill), 0.5 * white, False),
     ]
     frames, level = [], 1.0
-    # From the front first, which sets the exposure of all.
+    # The front view comes first and sets the exposure of all views.
     order = np.argsort(np.abs(yaws), kind="stable")
     for number in order:
         turn = rotation_matrix(0.0, np.radians(yaws[number]), 0.0).T.astype(np.float32)
@@ -137,7 +137,7 @@ def draw(config: Config) -> None:
     """Render all heads and write the animation."""
     yaws = np.linspace(-MAX_YAW, MAX_YAW, config.steps + 1)
     aligner = Aligner()
-    # At twice the size, so that points and lines are smooth.
+    # Drawn at twice the size, so that points and lines are smooth.
     heads = [
         follow(render_turning(seed, yaws, 2 * config.size), aligner) for seed in tqdm(config.seeds, "heads")
     ]

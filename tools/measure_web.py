@@ -42,12 +42,12 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Config:
-    """How long is measured."""
+    """Options of the measurement."""
 
     rounds: int = 3
     """Rounds of the browser and Python, alternately; the 10th percentile of the quickest is reported."""
     json: Path | None = None
-    """File to which the times are written, too."""
+    """File to which the times are also written."""
 
 
 def measure(config: Config) -> str:

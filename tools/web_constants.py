@@ -30,12 +30,12 @@ from tf_dhm.runtime.tflite import load_runtime
 ROOT = Path(__file__).resolve().parents[1]
 CONSTANTS = ROOT / "web" / "src" / "constants.json"
 DETECTORS = {"full": "face_detection_back.tflite", "short": "face_detection_short_range.tflite"}
-"""Detector files of the package by the range they are for."""
+"""Detector files of the package by range."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Where the constants are written."""
+    """File to which the constants are written."""
 
     output: Path = CONSTANTS
     """JSON file."""

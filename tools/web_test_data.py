@@ -47,10 +47,10 @@ FRAME_RATE = 30
 
 @dataclass(frozen=True)
 class Config:
-    """Where the test data is written."""
+    """Folder to which the test data is written."""
 
     output: Path = OUTPUT
-    """Folder; made if needed."""
+    """Folder, created if it does not exist."""
 
 
 def write(folder: Path) -> None:
@@ -266,11 +266,11 @@ def expected_smoothing() -> list[dict[str, Any]]:
 
 
 class Recording:
-    """Faces that move, a detector that misses some and a model, with every question to them recorded."""
+    """Faces that move, a detector that misses some, and a model; every call is recorded."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
-        self.faces: list[Array] = []  # (68, 3) of the present frame
+        self.faces: list[Array] = []  # (68, 3) of the current frame
         self.calls: list[dict[str, Any]] = []
 
     def detect(self, image: Image) -> list[Detection]:

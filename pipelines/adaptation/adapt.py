@@ -31,7 +31,7 @@ from tf_dhm.training import output_layer
 from tf_dhm.training.output_layer import CrossFit, Examples, OutputLayer
 
 Kind = Literal["landmarks", "points"]
-"""What the points become: the model's 68 landmarks, or an output `points` beside them."""
+"""Role of the points: the model's 68 landmarks, or an output `points` beside them."""
 BoxKind = Literal["labels", "detected"]
 
 FEWEST_FACES = 20
@@ -141,7 +141,7 @@ def look_at(model: OutputFeatures, faces: Sequence[AnnotatedFace], boxes: BoxKin
     if not kept:
         raise InputError(f"faces: found none that can be used, the first: {': '.join(rejected[0])}")
     views = Views.join(parts)
-    if detector is not None:  # the second pass is what a user gets
+    if detector is not None:  # users get the second pass
         views = Views(views.features[:, ::-1], views.mirrored[:, ::-1], views.matrices[:, ::-1])
     points = np.stack([face.points for face in kept])
     points[..., 2] -= points[..., 2].mean(1, keepdims=True)  # NaN, if z is unknown, stays NaN
@@ -259,7 +259,7 @@ def check_pairs(pairs: Sequence[int], count: int) -> NDArray[np.intp]:
 
 
 def learn_pairs(examples: Examples, mirrored: Array, prior: OutputLayer) -> NDArray[np.intp] | None:
-    """The mirror image of each point, by where a fitted layer finds the points of mirrored faces.
+    """The mirror image of each point, by the predictions of a fitted layer on mirrored faces.
 
     Args:
         examples: faces as they are.

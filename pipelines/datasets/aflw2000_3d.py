@@ -25,7 +25,7 @@ LABELS_FOLDER = "AFLW2000-3D-Reannotated"
 NAMES_FILE = "AFLW2000-3D_crop.list"
 """The list of image names that 3DDFA distributes; its label arrays follow this order."""
 NAMES_FOLDER = "test.data"
-"""Where 3DDFA keeps the list, beside the `test.configs` that holds the arrays."""
+"""Path of the list in 3DDFA, beside the `test.configs` that holds the arrays."""
 
 LabelOf = Callable[[str], NDArray[np.floating]]
 """From the stem of an image to its landmarks, (68, 2 or 3); raises InputError without any."""

@@ -146,7 +146,7 @@ def _read_labels(label_file: Path) -> dict[str, NDArray]:
 
 
 def _members(shards: list[Path]) -> dict[str, tuple[Path, int, int]]:
-    """Where each image lies: stem -> (tar file, offset, length)."""
+    """The location of each image: stem -> (tar file, offset, length)."""
     members: dict[str, tuple[Path, int, int]] = {}
     for shard in shards:
         try:

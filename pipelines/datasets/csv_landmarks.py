@@ -1,4 +1,4 @@
-"""Reader of a plain table of landmarks: one CSV file, one row a face, the images beside it.
+"""Reader of a plain table of landmarks: one CSV file with one row per face, the images beside it.
 
 | column | | |
 |---|---|---|
@@ -54,7 +54,7 @@ X, Y, Z, V = ([f"{axis}{point}" for point in range(NUM_LANDMARKS)] for axis in "
 POSE = ["pitch", "yaw", "roll"]
 REQUIRED = ["image", *X, *Y]
 OPTIONAL_BLOCKS = (Z, POSE, V)
-"""Columns that are there all together or not at all."""
+"""Groups of optional columns; the columns of a group are either all present or all absent."""
 TEXT_COLUMNS = ("image", "split", "group", "name")
 ALIGNED = frozenset(["file", "x_0", "y_0"])
 """Columns by which a table of `align.py --csv` is recognised."""
@@ -185,7 +185,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _check_header(path: Path) -> None:
-    """Raise InputError if a column occurs twice, of which pandas would rename the second one."""
+    """Raise InputError if a column occurs twice, since pandas would rename the second one."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             counts = Counter(name.strip() for name in next(csv.reader(file), []) if name.strip())

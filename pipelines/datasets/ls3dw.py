@@ -44,8 +44,8 @@ class Subset:
     training: bool = False
 
 
-# The re-annotated AFLW2000-3D, Menpo-3D and the test folders are no part of "train": they are
-# what models are measured on.
+# The re-annotated AFLW2000-3D, Menpo-3D and the test folders are not part of "train": models are
+# measured on them.
 SUBSETS = {
     "train": Subset(("300VW-3D/Trainset", "300W-Trainset-3D", "300W-3D/Trainset"), training=True),
     "menpo_3d": Subset(("Menpo-3D",)),

@@ -46,7 +46,7 @@ def read_mat(path: Path, fields: Mapping[str, tuple[int, ...]]) -> dict[str, NDA
 
 
 def _read_hdf5(path: Path, fields: Iterable[str]) -> tuple[dict[str, NDArray], list[str]]:
-    """Those of the fields that are arrays, and the names of all, of a `.mat` file of version 7.3."""
+    """The fields of a `.mat` file of version 7.3 that are arrays, and the names of all fields."""
     with h5py.File(path) as file:
         arrays = {name: file[name] for name in fields if isinstance(file.get(name), h5py.Dataset)}
         # MATLAB's order of axes is the reverse of HDF5's.

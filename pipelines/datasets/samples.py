@@ -1,4 +1,4 @@
-"""What every dataset reader yields: one face with its labels, or the reason why it was rejected."""
+"""Items that every dataset reader yields: one face with its labels, or the reason why it was rejected."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class FaceSample:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A face that cannot be used: its name and what is wrong with it."""
+    """A face that cannot be used: its name and the reason."""
 
     name: str
     reason: str
@@ -78,7 +78,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Series:
-    """Samples that can be read from any one of them on, so that none is made again in vain.
+    """Samples that can be read from any index on, so that none is made twice.
 
     Attributes:
         count: number of samples.
@@ -92,7 +92,7 @@ class Series:
 
 
 def check_landmarks(landmarks: NDArray[np.floating], source: str) -> NDArray[np.float32]:
-    """Landmarks as (68, 3) float32 (z NaN where only x and y were given).
+    """Landmarks as (68, 3) float32 (z NaN if only x and y are given).
 
     Raises:
         InputError: wrong shape, x or y not finite, z infinite, or a box without area; names `source`.

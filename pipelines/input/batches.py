@@ -72,14 +72,14 @@ def training_batches(
         service: makes the batches in place of this process.
         heatmap_input: whether the network takes heat maps; if not, batches hold neither of the two.
     """
-    # In the memory of the computer, where tf.data runs, not of a GPU.
+    # In host memory, where tf.data runs, not on a GPU.
     with tf.device("/CPU:0"):
         all_landmarks = tf.constant(faces.landmarks)
         mean = tf.constant(mean_landmarks(size))
         stored = None
         if config.image_ops == "graph" and service is None:
             stored = tf.constant(np.asarray(faces.images))
-    # TensorFlow never releases a function that it was given, nor gigabytes of faces that this one holds.
+    # TensorFlow never releases a function passed to it, nor the gigabytes of faces that this one holds.
     source = weakref.ref(faces)
     batch_size = order.batch_size
     sigmas = blur_sigmas(augment)
@@ -106,7 +106,7 @@ def training_batches(
         if augment.map_noise > 0.0:
             initial = sample_initial_shape(seed, batch_size, augment, size)
         if later:
-            # The faces of a batch are in random order: its first ones are any.
+            # The faces of a batch are in random order, so its first ones are a random choice.
             first = initial if initial is not None else tf.tile(mean[None], [later, 1, 1])
             roll = tf.gather(rolls, indices[:later])
             known = tf.math.is_finite(roll)
@@ -152,7 +152,7 @@ def training_batches(
     if service is not None:
         return service.batches(make, first_step, last)
     steps = tf.data.Dataset.range(first_step, last)
-    # In order: the batch of a step has to be the same however the threads run.
+    # In order: the batch of a step must not depend on the timing of threads.
     batches = steps.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
     # A finalizer holds its arguments, and so the faces, as long as the dataset lives.
     weakref.finalize(batches, id, faces).atexit = False
@@ -168,7 +168,7 @@ def rolls_of(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def plain_crops(faces: FaceArrays, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Every face cropped by its own landmark box, unchanged: what validation looks at.
+    """Every face cropped by its own landmark box, unchanged: the input of validation.
 
     Returns:
         crops (N, size, size, 3) uint8 and landmarks (N, 68, 3) float32 in their pixels.

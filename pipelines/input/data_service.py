@@ -29,7 +29,7 @@ SCHEME = "grpc://"
 OUT_OF_TURN = "data service: found a batch out of its turn, expected one worker at each address"
 """Message of the error that ends a run whose batches come in another order."""
 SUFFIX = ".raw"
-"""Of the file of a face."""
+"""File suffix of a stored face."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class DataService:
                 tf.data.experimental.service.distribute(
                     tf.data.experimental.service.ShardingPolicy.OFF,
                     address,
-                    # An image of noise does not get smaller, and this machine has other work.
+                    # Noise does not compress, and this machine has other work.
                     compression=None,
                 )
             )
@@ -107,7 +107,7 @@ def check_options(addresses: Sequence[str], config: TrainConfig) -> None:
 
 
 def write_images(images: NDArray[np.uint8] | JoinedImages, folder: Path) -> Path:
-    """Write faces (N, C, C, 3) for `DataService.gather`, a file each; returns their folder in `folder`.
+    """Write faces (N, C, C, 3) for `DataService.gather`, one file each; returns their folder in `folder`.
 
     It is named by their content, and written once.
     """
@@ -125,14 +125,14 @@ def write_images(images: NDArray[np.uint8] | JoinedImages, folder: Path) -> Path
 
 @dataclass(frozen=True)
 class Options:
-    """Where a service listens."""
+    """Addresses at which a service listens."""
 
     port: Port = 5050
-    """At which trainers ask for batches."""
+    """Port at which trainers ask for batches."""
     worker_port: Port = 0
-    """At which it hands them out; 0 for any that is free."""
+    """Port at which the service hands out batches; 0 for any free port."""
     host: str = "localhost"
-    """By which trainers reach this machine."""
+    """Name or address by which trainers reach this machine."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -35,7 +35,7 @@ def heat_maps(initial: Tensor, size: int) -> Tensor:
     >>> batch.shape
     TensorShape([2, 32, 32, 3])
     """
-    # TensorFlow never releases a function that it was given: this one must hold nothing large.
+    # TensorFlow never releases a function passed to it, so this one must hold nothing large.
     drawn = tf.py_function(partial(draw_heat_maps, size=size), [initial], tf.float32)
     return tf.ensure_shape(drawn, [initial.shape[0], size, size, 3])
 
@@ -43,7 +43,7 @@ def heat_maps(initial: Tensor, size: int) -> Tensor:
 def check_options(
     heatmap_input: bool, config: TrainConfig, augment: AugmentConfig, data_service: bool = False
 ) -> None:
-    """Reject options about heat maps for a network that takes none: they would have no effect.
+    """Reject options about heat maps for a network without heat maps: they would have no effect.
 
     Args:
         heatmap_input: whether the network takes heat maps.
@@ -105,6 +105,6 @@ def mean_heat_maps(count: int, size: int) -> Tensor:
 
 
 def in_memory(maps: NDArray[np.float32]) -> Tensor:
-    """Maps as a tensor in the memory of the computer, where tf.data runs, not of a GPU."""
+    """Maps as a tensor in host memory, where tf.data runs, not on a GPU."""
     with tf.device("/CPU:0"):
         return tf.constant(maps)

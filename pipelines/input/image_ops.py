@@ -19,7 +19,7 @@ from tf_dhm.core.types import Tensor
 from tf_dhm.runtime.crops import MAX_SHRINK, MAX_SUPERSAMPLING
 
 HAS_ADDONS = find_spec("tensorflow_addons") is not None
-"""tensorflow-addons ends at TensorFlow 2.15; with a later one the twins run."""
+"""tensorflow-addons ends at TensorFlow 2.15; with a later version the functions of this project run."""
 if HAS_ADDONS:
     with warnings.catch_warnings():
         # It announces its end of life at import; requirements.txt deals with that.
@@ -71,7 +71,7 @@ def affine_crop(images: Tensor, matrix: Tensor, size: int, use_addons: bool = HA
         images=images,
         transforms=transforms,
         output_shape=[size, size],
-        fill_value=0.0,  # an input that must be given
+        fill_value=0.0,  # a required input
         interpolation="BILINEAR",
         fill_mode="REFLECT",
     )
@@ -95,7 +95,7 @@ def smooth_crop(images: Tensor, matrix: Tensor, size: int) -> Tensor:
     crops = affine_crop(images, matrix, size)
     shrink = tf.sqrt(tf.abs(tf.linalg.det(matrix[:, :, :2])))
     factors = tf.where(shrink <= MAX_SHRINK, 1, tf.cast(tf.math.ceil(shrink), tf.int32))
-    # A crop of more than twice the whole image on a side is not sampled any finer.
+    # A crop more than twice as wide as the whole image is not sampled any finer.
     largest = max(1, min(MAX_SUPERSAMPLING, int(np.ceil(2 * images.shape[1] / size))))
     for factor in range(2, largest + 1):
         sample = partial(_sample_rows, images, matrix, size=size, factor=factor)

@@ -1,4 +1,4 @@
-"""The order of training faces: which of them are in the batch of a step."""
+"""The order of training faces: the faces in the batch of each step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tf_dhm.training.config import TrainConfig
 
 @dataclass(frozen=True, eq=False)
 class EpochOrder:
-    """Which faces a batch holds: a function of seed, epoch and position alone.
+    """The faces in each batch: a function of seed, epoch and position alone.
 
     Attributes:
         seed: of the order.
@@ -68,7 +68,7 @@ class EpochOrder:
         drawn = self._drawn.get(epoch)
         if drawn is None:
             drawn = self._drawn[epoch] = self._draw(epoch)
-            # Two are kept: batches of the end of an epoch and of the start of the next are made together.
+            # Two are kept: the last batches of an epoch and the first of the next are made at the same time.
             for other in list(self._drawn)[:-2]:
                 self._drawn.pop(other, None)
         return drawn

@@ -42,7 +42,7 @@ def count_faces(faces: FaceArrays, held_out: FaceArrays) -> dict[str, Any]:
 
 
 def check_faces(path: Path, faces: FaceArrays, held_out: FaceArrays) -> None:
-    """Reject faces other than those in the file of `count_faces`: their order would be another one.
+    """Reject faces other than those in the file of `count_faces`: their order would differ.
 
     Raises:
         InputError: other faces.

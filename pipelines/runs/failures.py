@@ -1,4 +1,4 @@
-"""Which errors of TensorFlow come from another process of a run, so that starting it again helps."""
+"""Errors of TensorFlow that come from another process of a run, so that a restart helps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
-    tf.errors.NotFoundError,  # a data service that was started again does not know the run
+    tf.errors.NotFoundError,  # a restarted data service does not know the run
 )
 MISSING_FILE = "No such file"
 
 
 def describe_lost_worker(error: tf.errors.OpError) -> str | None:
-    """What is wrong with the workers or data services of a run; None if the error is of this process.
+    """The failure of the workers or data services of a run; None if the error is of this process.
 
     Memory that ran out, a missing file and wrong shapes are of this process, for example.
 

@@ -26,7 +26,7 @@ MOVABLE_OPTIONS = ("data_dir", "cache_dir", "data_service", "threads")
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which faces to train and validate with."""
+    """Datasets of faces to train and validate with."""
 
     dataset: tuple[str, ...] = (catalogue.SYNTHETIC,)
     """One or several datasets: synthetic (rendered here), wild68, 300w_lp, ls3d_w, csv, ..."""
@@ -88,7 +88,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class Options:
-    """What to train, on what, and where to keep it."""
+    """Options of a training run: network, data and output."""
 
     preset: str = "fast_dhm"
     """Network and recipe to start from; every option below can be changed."""

@@ -56,7 +56,7 @@ FREE_OPTIONS = ("recurrent_steps",)
 
 
 def run(options: Options, resume: bool, command: str, mixture: Mixture | None = None) -> Path:
-    """Train as `options` say and export the best weights.
+    """Train with `options` and export the best weights.
 
     Args:
         options: of the run; saved beside it.
@@ -87,7 +87,7 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
         heat_maps.check_options(
             options.model.heatmap_input, options.train, options.augment, bool(options.data_service)
         )
-    # Until all workers are here, none writes a file that another one looks for above.
+    # Before this barrier no worker writes a file that another one looks for above.
     strategy = find_strategy(options.distribute)
     initial, weights = (None, None) if resume else read_initial(options.init, options.model)
 
@@ -271,7 +271,7 @@ def begin_run(
     initial: Description | None,
 ) -> None:
     """Write the first checkpoint, and the files that a resumed run reads (`faces` by `count_faces`)."""
-    # A run that is stopped right away can be resumed too.
+    # A run that is stopped immediately can be resumed too.
     trainer.save()
     texts = {
         COMMAND_FILE: command + "\n",

@@ -1,4 +1,4 @@
-"""The time of the networks of a search beside MediaPipe's network."""
+"""Latency of the networks of a search, relative to MediaPipe's network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tf_dhm.face import metrics
 from tf_dhm.runtime.store import find_savedmodel
 
 LATENCY_ROUNDS, LATENCY_TURN_SECONDS = 20, 0.02
-"""Turns of the trial's network and of the reference: 200 calls of each and more."""
+"""Rounds, and seconds of each turn of the trial's network and of the reference: 200 or more calls of each."""
 MARKED_FILE = "marked.json"
 
 

@@ -27,18 +27,18 @@ ONE_RUN = ("minutes", "time_again", "export", "epochs")
 
 @dataclass(frozen=True)
 class TuneConfig:
-    """What to search, on which data, and for how long."""
+    """Options of a search: values to try, data and limits."""
 
     data_dir: Path
     """Folder of the dataset, as distributed or as prepare.py wrote it."""
     dataset: str = "wild68"
-    """Which dataset."""
+    """Name of the dataset."""
     preset: str = "fast_dhm"
     """Network and recipe from which the trials differ."""
     output_dir: Path = Path("runs/tune")
     """Folder of the search; an unfinished search in it is resumed."""
     cache_dir: Path = DataOptions.cache_dir
-    """Where a dataset that is not prepared yet is kept in prepared form."""
+    """Folder in which the dataset is kept in prepared form, unless it is prepared already."""
     tuner: Literal["bayesian", "hyperband", "random"] = "bayesian"
     """Method that proposes trials. Hyperband trains most of them on a part of the images, and sets the number
     of trials itself."""
@@ -64,7 +64,7 @@ class TuneConfig:
     limit: AtLeastOne | None = None
     """Largest number of faces of the dataset to use."""
     seed: Seed = 0
-    """Of the tuner and of every training."""
+    """Seed of the tuner and of every training."""
     time_again: bool = False
     """When the search is over, time all networks again, so that the times of all trials are measured under
     the same conditions; nothing else should run."""
@@ -99,7 +99,7 @@ class TuneConfig:
 
 
 def base_options(config: TuneConfig) -> Options:
-    """What the training runs of all trials share."""
+    """The training options that all trials share."""
     preset = find_preset(config.preset)
     return Options(
         preset=config.preset,

@@ -60,7 +60,7 @@ class DhmHyperModel(keras_tuner.HyperModel):
 
 
 class TimeIsUp(Exception):
-    """Between two trials, after the minutes that were given."""
+    """Ends a search between two trials, after the given minutes."""
 
 
 class Search(BaseTuner):
@@ -129,7 +129,7 @@ class Search(BaseTuner):
         try:
             model = self.hypermodel.model_config(trial.hyperparameters)
             size = weight_bytes(build_model(model))
-        except InputError as error:  # each value is right, and yet there is no network of them all
+        except InputError as error:  # each value is valid, but their combination is not
             return write_result(folder, trial, {"status": f"failed: {error}"})
         found: dict[str, Any] = {"weight_bytes": size}
         if self.config.max_bytes is not None and size > self.config.max_bytes:
@@ -187,9 +187,9 @@ def passes(config: TuneConfig) -> int:
 
 
 def make_oracle(config: TuneConfig, epochs: int) -> Any:
-    """What proposes trials; `epochs` are the passes of the longest."""
+    """Create the oracle that proposes trials; `epochs` are the passes of the longest."""
     objectives = [keras_tuner.Objective("nme", "min"), keras_tuner.Objective("latency", "min")]
-    # keras-tuner takes 0 for no seed and draws one, with which a search could not be begun alike again.
+    # keras-tuner takes 0 for no seed and draws one, so the search would not be reproducible.
     shared: dict[str, Any] = {"objective": objectives, "seed": config.seed + 1}
     # A network over the byte limit counts as failed, and there may be many in a row.
     shared["max_consecutive_failed_trials"] = 10**6

@@ -36,9 +36,9 @@ def tune(config: TuneConfig, command: str) -> str:
         InputError: another search lies in the folder, the dataset cannot be read, or no trial was
             trained.
     """
-    if not config.data_dir.exists():  # each trial would fail by it
+    if not config.data_dir.exists():  # otherwise each trial would fail
         raise InputError(f"data-dir: found no {config.data_dir}, expected the folder of {config.dataset}")
-    for name in config.mark:  # not at the end of hours
+    for name in config.mark:  # checked now, not hours later
         read_description(find_savedmodel(name))
     check_folder(config)
     epochs = passes(config)

@@ -12,7 +12,7 @@ from tf_dhm.core.configuration import NotNegative, check_fields
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """What faces are drawn, and how.
+    """Options of the random faces and of their rendering.
 
     Attributes:
         size: side of the square image in pixels.

@@ -58,7 +58,7 @@ class RenderedFace:
 
 
 class FaceRenderer:
-    """Renders faces; `render(seed, index)` depends on nothing but its arguments and the configuration.
+    """Renders faces; `render(seed, index)` depends only on its arguments and the configuration.
 
     >>> face = FaceRenderer(RenderConfig(size=64)).render(seed=0, index=5)
     >>> face.image.shape, face.landmarks.shape
@@ -76,7 +76,7 @@ class FaceRenderer:
         return self.render_head(weights, weights @ self.rig.basis, rng)
 
     def render_head(self, weights: Floats, offsets: Floats, rng: np.random.Generator) -> RenderedFace:
-        """An image of a head of your own.
+        """An image of a given head.
 
         Args:
             weights: (228,) p_id and p_exp that the label `p` is to have.

@@ -1,4 +1,4 @@
-"""The open face as a thing to render: static maps of its vertices, materials and expressions.
+"""The open face prepared for rendering: static maps of its vertices, materials and expressions.
 
 Lengths are centimetres in the axes of the open face: x to the subject's left, y up, z to the viewer,
 origin at the mean landmark.
@@ -79,7 +79,7 @@ def expression_range() -> Floats:
 
 @lru_cache(maxsize=1)
 def load_rig() -> FaceRig:
-    """The open face with everything that does not change from image to image; takes about a second."""
+    """Load the open face and all that is the same for every image; takes about a second."""
     model = MorphableModel.open_face()
     with np.load(OPEN_FACE) as archive:
         ambient = archive["ambient"] / np.float32(255)
@@ -200,7 +200,7 @@ def vertex_normals(rig: FaceRig, vertices: Floats) -> Floats:
 
 
 def inset_teeth(rig: FaceRig, vertices: Floats) -> None:
-    """Draw the teeth in a little, in place: in some mouths they would come through the lips."""
+    """Move the teeth inwards a little, in place: in some mouths they would pierce the lips."""
     for row in rig.teeth:
         middle = vertices[row].mean(0)
         vertices[row] = middle + (vertices[row] - middle) * vector([0.88, 1.0, 0.9]) - vector([0, 0, 0.1])

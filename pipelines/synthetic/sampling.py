@@ -114,7 +114,7 @@ def random_rotation(config: RenderConfig, rng: np.random.Generator) -> NDArray[n
 
 
 def _bounded(limit: float, rng: np.random.Generator) -> float:
-    """A random angle within +- `limit`, more often small than large."""
+    """A random angle within ± `limit`; small angles are more frequent."""
     wide = rng.random() < 0.4
     return float(rng.uniform(-limit, limit) if wide else np.clip(rng.normal(0, limit / 4), -limit, limit))
 

@@ -20,7 +20,7 @@ from pipelines.synthetic.sampling import random_colour
 from pipelines.synthetic.vectors import Floats, dot, linear, mix, unit
 
 CONTACT = 0.3
-"""cm: a landmark counts as seen if nothing farther in front of it than this is in the way."""
+"""cm: a landmark counts as visible unless a surface is farther than this in front of it."""
 
 
 class Scene:
@@ -65,7 +65,7 @@ class Scene:
         hit = self.embree.run(origins, to_eye)
         visibility = np.full(len(points), VISIBLE, np.uint8)
         visibility[hit >= 0] = np.where(self.owner[hit[hit >= 0]] > 0, OCCLUDED, SELF_OCCLUDED)
-        # A point that faces away by more than a grazing angle lies behind its own skin.
+        # A point that faces away by more than a grazing angle is hidden by its own skin.
         away = dot(normals, to_eye) < -0.35
         visibility[away & (visibility == VISIBLE)] = SELF_OCCLUDED
         return visibility
@@ -124,7 +124,7 @@ class Scene:
             colour[face[here]], specular[face[here]] = tone, gloss
             if kind == rigs.TEETH:
                 colour[face[here]] = mix(tone, flesh, maps[here, rigs.GUMS])
-            # The mean mouth is shut, so that its depth, not its sky, tells how dark it is inside.
+            # The mean mouth is shut, so its darkness inside follows from its depth, not from its sky.
             ambient[face[here]] = np.clip(0.35 + 0.5 * deep[here], 0, 1) if kind != rigs.INNER_MOUTH else 0.3
         for k, part in enumerate(self.parts):
             here = np.flatnonzero(owner == k + 1)
@@ -134,7 +134,7 @@ class Scene:
                 soft[here] = part.material == rigs.HAND
 
         lit = []
-        # Shadows are softened by a blur, so that every other point is enough.
+        # Shadows are softened by a blur, so every other point is enough.
         sampled = np.flatnonzero((hit + hit // side) % 2 == 0)
         starts = (points + 0.12 * normal)[sampled]
         for light in lights:

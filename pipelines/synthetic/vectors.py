@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[Any]
-"""Arrays of float32, and float64 while they are small: NumPy's types do not follow the mixture."""
+"""Arrays of float32, or float64 for small ones: NumPy's types cannot express the mixture."""
 Ints = NDArray[np.int32]
 
 
@@ -22,7 +22,7 @@ def dot(a: Floats, b: Floats) -> Floats:
 
 
 def unit(vectors: Floats) -> Floats:
-    """(N, 3) vectors of length 1; the zero vector stays."""
+    """(N, 3) vectors scaled to length 1; zero vectors are kept."""
     return vectors / (np.sqrt(dot(vectors, vectors))[:, None] + 1e-9)
 
 

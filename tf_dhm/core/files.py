@@ -78,7 +78,7 @@ def _temporary_name(path: Path) -> str:
 
 
 def _cut(text: str, size: int) -> str:
-    """As many whole characters of `text` as fit into `size` bytes of a file name."""
+    """Cut `text` to at most `size` bytes of a file name, at the end of a character."""
     while len(os.fsencode(text)) > size:
         text = text[:-1]
     return text

@@ -10,6 +10,6 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 """Real numbers: points, boxes, angles, parameters."""
 Image = NDArray[np.uint8]
-"""Pixels as (height, width, 3) RGB, or a batch of such."""
+"""Pixels as (height, width, 3) RGB, or a batch of images."""
 Tensor = Any
 """A TensorFlow tensor: TensorFlow 2.15 carries no types."""

@@ -29,12 +29,12 @@ Rows = list[dict[str, object]]
 
 @dataclass(frozen=True)
 class TablesConfig:
-    """Where the errors are, and where the tables go."""
+    """The file of errors, and the documents with the tables."""
 
     metrics: Path = Path("docs/accuracy.json")
-    """metrics.json of evaluate.py."""
+    """File metrics.json that evaluate.py wrote."""
     readme: Path = Path("README.md")
-    """Document with the place of the short table: one row a model, mean of the yaw bins."""
+    """Document with the place of the short table: one row per model, mean of the yaw bins."""
     document: Path = Path("docs/accuracy.md")
     """Document with the place of the table of every row."""
     models: tuple[str, ...] = (
@@ -48,7 +48,7 @@ class TablesConfig:
 
 
 def read_metrics(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Model -> label set -> metric -> number; InputError if the file is none of evaluate.py."""
+    """Model -> label set -> metric -> number; InputError if evaluate.py did not write the file."""
     if not path.is_file():
         raise InputError(f"metrics: found no {path}, expected a metrics.json of evaluate.py")
     results = json.loads(path.read_text())
@@ -79,7 +79,7 @@ def every_row(results: dict[str, dict[str, dict[str, Any]]]) -> Rows:
 
 
 def short_rows(results: dict[str, dict[str, dict[str, Any]]], models: tuple[str, ...]) -> Rows:
-    """One row for each of `models`: what a reader compares first."""
+    """The short table: one row for each of `models`."""
     rows: Rows = []
     for model in models:
         if model not in results:

@@ -40,20 +40,20 @@ CONFIDENT = 0.5
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """What to measure; what is not named is left as it is."""
+    """Data for each table; tables without data are left as they are."""
 
     aflw2000_3d: Path | None = None
     """Folder of AFLW2000-3D, or of a part of it: recall and box errors by yaw, and recall by size."""
     portraits: Path | None = None
     """CSV file with the columns image and race of portraits with one person each: faces found by group."""
     photos: Path | None = None
-    """Folder of those images."""
+    """Folder of the images that the CSV file names."""
     wild68: Path | None = None
     """Folder of wild68: fits the box map of each network and prints it."""
     document: Path = Path("docs/detector.md")
-    """Where the tables go, between their marks."""
+    """Document with the tables, between their marks."""
     model: str = "fast_dhm_tuned"
-    """Model whose confidence counts on the portraits."""
+    """Model whose confidence is used on the portraits."""
 
 
 def nearest(detections: Sequence[Detection], true: Array) -> Detection | None:
@@ -144,7 +144,7 @@ def size_rows(faces: Sequence[FaceSample]) -> list[dict[str, Any]]:
 
 
 def portrait_rows(config: DetectorConfig, choices: Sequence[tuple[str, Aligner]]) -> list[dict[str, Any]]:
-    """Of portraits with one person each, by group: the share with a confident face, and false faces."""
+    """Share of portraits (one person each) with a confident face, and false faces, by group."""
     assert config.portraits is not None
     assert config.photos is not None
     table = pd.read_csv(config.portraits)
@@ -171,7 +171,7 @@ def portrait_rows(config: DetectorConfig, choices: Sequence[tuple[str, Aligner]]
 
 
 def count_confident(alignment: Alignment) -> int:
-    """How many of the faces are confident."""
+    """Number of confident faces."""
     return sum((face.confidence or 0.0) > CONFIDENT for face in alignment)
 
 
@@ -218,7 +218,7 @@ def robust_fit(features: Array, target: Array) -> Array:
 
 
 def measure(config: DetectorConfig) -> None:
-    """Measure what is named, write the tables and print them."""
+    """Measure for each folder or file given, write the tables and print them."""
     sections = {}
     if config.aflw2000_3d is not None:
         faces = samples(aflw2000_3d.read(config.aflw2000_3d, wrap_pose=False))

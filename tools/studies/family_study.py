@@ -52,7 +52,7 @@ TWINS = (
     "rnn_2d_small",
     "dhm_rhg_small",
 )
-"""In the order in which they are trained."""
+"""Presets in the order in which they are trained."""
 CONTRASTS = (
     ("the RNN", "dhm_small", "cnn_3d_small"),
     ("the heat map and the 3-D parameters", "dhm_small", "rnn_2d_small"),
@@ -60,7 +60,7 @@ CONTRASTS = (
     ("the CNN of Fast DHM", "fast_cnn_vanilla_rnn_small", "dhm_small"),
     ("the fast recurrent module", "fast_dhm_small", "fast_cnn_vanilla_rnn_small"),
 )
-"""What a preset has and another has not: (what, with it, without it)."""
+"""Parts that one preset has and another has not: (part, preset with it, preset without it)."""
 LATENCY_FILE = "latency.json"
 RUNS_FILE = "family.csv"
 TEST_DATASET = "aflw2000_3d"
@@ -70,36 +70,36 @@ DASH = "–"
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What to do, with which data, and where to keep it."""
+    """Steps, data and folders of the study."""
 
     data_dir: Path | None = None
     """Folder of the dataset to train with."""
     test_dir: Path | None = None
     """Folder of AFLW2000-3D, to test on."""
     steps: tuple[Step, ...] = ("train", "table")
-    """train: train and test what is not done yet. latency: time the trained models; wants a quiet machine.
+    """train: train and test unfinished runs. latency: time the trained models; needs an idle machine.
     table: write the CSV of all runs and the table of the document. sizes: the document's table of
     parameters and bytes."""
     output_dir: Path = Path("runs/family")
     """Folder of the runs."""
     document: Path = Path("docs/family.md")
-    """Where the tables go, between their marks; the CSV goes beside it."""
+    """Document with the tables, between their marks; the CSV file is written beside it."""
     dataset: str = "wild68"
-    """Which dataset lies in data_dir."""
+    """Name of the dataset in data_dir."""
     cache_dir: Path = Path("data/prepared")
-    """Where it is kept in prepared form."""
+    """Folder in which the dataset is kept in prepared form."""
     presets: tuple[str, ...] = TWINS
-    """What to train."""
+    """Presets to train."""
     seeds: tuple[Seed, ...] = (1, 2)
-    """One run of each preset for each of them; all presets with the first one come first."""
+    """Each preset is trained once per seed; all presets with the first seed come first."""
     epochs: AtLeastOne | None = None
-    """In place of those of the presets."""
+    """Epochs in place of those of the presets."""
     limit: AtLeastOne | None = None
     """Use at most this many faces of the dataset."""
     threads: Count = 0
     """Threads of the computation; 0 for all cores."""
     rounds: AtLeastOne = 20
-    """Turns of every model when they are timed."""
+    """Rounds in which every model is timed."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -154,7 +154,7 @@ def runs(config: StudyConfig) -> Iterator[Run]:
 
 
 def train_all(config: StudyConfig) -> None:
-    """Train and test all that is not done yet."""
+    """Train and test all unfinished runs."""
     for name in ("data_dir", "test_dir"):
         folder = getattr(config, name)
         if folder is None or not folder.is_dir():
@@ -307,7 +307,7 @@ def write_table(config: StudyConfig) -> None:
 
 
 def study_text(table: pd.DataFrame, latency: dict[str, dict[str, Any]]) -> str:
-    """The measured part of the document: the table of `collect`, and what each part brings.
+    """The measured part of the document: the table of `collect`, and the gain of each part.
 
     Numbers are means over the seeds; "±" is half of the distance between the best and the worst seed.
     """
@@ -348,7 +348,7 @@ def study_text(table: pd.DataFrame, latency: dict[str, dict[str, Any]]) -> str:
 
 
 def contrast_text(table: pd.DataFrame) -> str:
-    """What each part brings, as far as the presets that tell are in the table."""
+    """The gain of each part, if the presets that show it are in the table."""
     means = table.groupby("preset")[["test_nme_mean_of_bins", "val_nme_mean_of_bins", "ms"]].mean()
     rows = []
     for what, with_it, without in CONTRASTS:
@@ -370,7 +370,7 @@ def contrast_text(table: pd.DataFrame) -> str:
 
 
 def write_sizes(config: StudyConfig) -> None:
-    """Build every preset and write what it holds into the document."""
+    """Build every preset and write its parameters and bytes into the document."""
     rows = []
     for name, preset in PRESETS.items():
         network = build_model(preset.model)

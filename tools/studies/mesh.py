@@ -1,4 +1,4 @@
-"""The fitted mesh, measured on rendered faces with known geometry; what docs/mesh.md reports.
+"""Measurements for docs/mesh.md: the fitted mesh on rendered faces with known geometry.
 
 The heads are persons of the open face who make one to three faces (units, or a left and right pair, of
 weight 0.2 to 1), rendered by `pipelines.synthetic` without things in front of them. Settings of the fit were
@@ -37,7 +37,7 @@ from tf_dhm.runtime.tflite import TFLitePredictor
 
 CHOICE_SEED = 5
 IDENTITY_WIDTH = 1.2
-"""How much wider the renderer draws identities than the open face's own heads are."""
+"""Spread of rendered identities over that of the open face's own heads."""
 WITHIN = 99.0
 """Degrees: the usual protocol leaves out faces with an angle beyond this."""
 FIELD_OF_VIEW = 90.0
@@ -178,7 +178,7 @@ def shape_rows(
 
 
 def true_pixels(heads: Heads, fitter: FaceFitter) -> Array:
-    """Where the vertices (N, V, 2) were drawn, from their known pose; scale and place by least squares over
+    """The drawn positions of vertices (N, V, 2) by their known pose; scale and shift by least squares over
     the landmarks, as the camera of a rendered face may be a perspective one."""
     rotation = rotation_matrix(*np.radians(heads.pose).T)
     plane = (heads.vertices @ np.swapaxes(rotation, 1, 2))[..., :2] * FLIP[:2]
@@ -328,6 +328,6 @@ def _batches(samples: list[FaceSample], size: int) -> Iterator[list[FaceSample]]
 
 
 def predict_samples(network: TFLitePredictor, samples: list[FaceSample]) -> list[Any]:
-    """What the network finds in the true boxes of samples."""
+    """The network's landmarks in the true boxes of samples."""
     images = [read_photo(sample.read_image()).pixels for sample in samples]
     return predict_photos(network, images, [landmark_box(sample.landmarks)[None] for sample in samples])

@@ -96,9 +96,9 @@ class Ablations:
     """Fig. 5 (a): CED curves of the small twins, from the runs of tools.studies.family_study."""
 
     runs_dir: Path = Path("runs/family")
-    """Its folder."""
+    """Folder of the study."""
     seed: int = 1
-    """Whose runs are shown."""
+    """Seed of the runs to show."""
     output: Path = FOLDER / "ablations.png"
     """Picture to write."""
 
@@ -126,12 +126,12 @@ class Measured:
     data: tuple[str, ...] = ()
     """Datasets as NAME=FOLDER; by default synthetic faces, rendered once."""
     cache_dir: Path = Path("data/prepared")
-    """Where those are kept."""
+    """Folder in which the synthetic faces are kept."""
     faces: int = 1000
-    """How many of them are rendered."""
+    """Number of synthetic faces to render."""
 
     def evaluate(self) -> dict[str, Evaluation]:
-        """Dataset -> what the models make of all its faces for testing, with the labels it comes with."""
+        """Dataset -> results of the models on all its test faces, with the labels it comes with."""
         entries = load_entries(self.models) + load_peers(self.peers)
         results: dict[str, Evaluation] = {}
         for text in self.data or (datasets.SYNTHETIC,):
@@ -196,7 +196,7 @@ class Tradeoff:
     benchmark: Path | None = None
     """JSON file that benchmark.py wrote for the same models."""
     labels: str = "original"
-    """Which label set of metrics.json."""
+    """Label set of metrics.json to show."""
     limit: float = 8.0
     """Published systems with a higher NME in percent are left out."""
     output: Path = FOLDER / "tradeoff.png"

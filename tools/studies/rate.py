@@ -39,32 +39,32 @@ WARM_UP = 10
 
 @dataclass(frozen=True)
 class Config:
-    """What to measure."""
+    """Options of the measurement."""
 
     dataset: str
-    """Which dataset: wild68, 300w_lp, ls3d_w or csv."""
+    """Name of the dataset: wild68, 300w_lp, ls3d_w or csv."""
     data_dir: Path
-    """Its folder, as distributed or as prepare.py wrote it."""
+    """Folder of the dataset, as distributed or as prepare.py wrote it."""
     preset: str = "fast_dhm"
     """Network and recipe."""
     split: Literal["train", "val"] = "train"
-    """Which of its faces; the few of val are soon in memory, and the rates are the same."""
+    """Split of the dataset to use; val is small and soon in memory, and its rates are the same."""
     cache_dir: Path = DataOptions.cache_dir
     """Folder in which a dataset is kept in prepared form, unless it is prepared already."""
     limit: AtLeastOne | None = None
-    """Use at most this many faces of it."""
+    """Use at most this many faces of the dataset."""
     batch_size: AtLeastOne | None = None
     """Faces in a step; by default the preset's, as are the options below."""
     image_ops: Literal["opencv", "graph"] | None = None
-    """What warps and colours faces."""
+    """Implementation that warps and colours faces."""
     map_sources: tuple[MapSource, ...] = ("layer", "py_function")
-    """What draws the heat maps; several are timed alternately."""
+    """Implementations that draw the heat maps; several are timed alternately."""
     map_noise: NotNegative | None = None
     """Disturbance of the initial shapes; at 0 those of second passes alone differ from the mean face."""
     second_pass: Share | None = None
     """Share of faces shown as a second pass sees them."""
     steps: AtLeastOne = 100
-    """Steps that are timed, three times in each round."""
+    """Number of timed steps; they are timed three times in each round."""
     rounds: AtLeastOne = 3
     """Rounds over all map sources; the medians are printed."""
     threads: Count = 0
@@ -76,7 +76,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast something is done.
+    """The speed of a part of training.
 
     Attributes:
         images: per second.
@@ -186,7 +186,7 @@ def main() -> None:
 
 
 def override(config: T, **values: Any) -> T:
-    """`config` with those of the values that are not None."""
+    """`config` with the given values, except those that are None."""
     return replace(config, **{name: value for name, value in values.items() if value is not None})
 
 

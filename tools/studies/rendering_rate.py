@@ -27,7 +27,7 @@ class Config:
     """Measure the renderer."""
 
     faces: int = 800
-    """How many are rendered by all processes together; a quarter of them by one alone first."""
+    """Faces rendered by all processes together; first, one process renders a quarter as many."""
     seed: int = 1
     """Series of faces."""
     workers: int = 0

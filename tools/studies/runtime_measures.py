@@ -43,7 +43,7 @@ from tf_dhm.runtime.tflite import DEFAULT_KIND, KINDS, TFLitePredictor, tflite_n
 from tools.studies.photo import PHOTO
 
 PER_PHOTO = 3
-"""Places without a face that are looked for in each photo."""
+"""Number of boxes without a face to search for in each photo."""
 TRIES = 30
 PROGRAM = """
 import json, sys
@@ -53,8 +53,8 @@ faces = Aligner(model, backend=backend).align(photo, boxes)
 assert faces
 print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024)
 """
-"""Aligns one photo and prints the most memory that was resident, in MB. (On Linux; getrusage would count
-that of the process it was begun by, too.)"""
+"""Aligns one photo and prints the peak resident memory in MB. (Linux only; getrusage would also count the
+memory of the parent process.)"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class RuntimeMeasureConfig:
     wild68: Path | None = None
     """wild68 as prepare.py wrote it: visibility is measured against the flags of its `val` faces."""
     photo: Path = PHOTO
-    """What is aligned while memory is measured."""
+    """Photo that is aligned while memory is measured."""
     lite_python: Path | None = None
     """Python of an environment with requirements-lite.txt, whose memory is measured too."""
     limit: AtLeastOne | None = None
@@ -175,7 +175,7 @@ def places_without_face(width: int, height: int, faces: Sequence[Array], rng: np
 
 
 def answer_in_turn(model: TFLitePredictor, crops: Image) -> Prediction:
-    """The answers to crops, one after the other as a photo with one face has them."""
+    """The outputs for crops, one call per crop, as for photos with one face."""
     return join_predictions([model.predict(crop[None]) for crop in crops])
 
 
@@ -272,7 +272,7 @@ def visibility_rows(model: SavedModelPredictor, folder: Path) -> list[dict[str, 
 
 
 def memory_rows(config: RuntimeMeasureConfig, version: Path) -> list[dict[str, Any]]:
-    """Most memory resident while one photo is aligned, each in a process of its own."""
+    """Peak resident memory while one photo is aligned, each case in its own process."""
     pythons = {"requirements.txt": Path(sys.executable)}
     if config.lite_python is not None:
         pythons["requirements-lite.txt"] = config.lite_python
@@ -295,7 +295,7 @@ def memory_rows(config: RuntimeMeasureConfig, version: Path) -> list[dict[str, A
 def peak_memory(
     python: Path, model: Path, backend: Backend, photo: Path, boxes: list[list[float]] | None
 ) -> float:
-    """MB resident at most in a process that aligns a photo."""
+    """Peak resident memory in MB of a process that aligns a photo."""
     arguments = json.dumps([str(model.resolve()), backend, str(photo.resolve()), boxes])
     done = subprocess.run(
         [str(python), "-c", PROGRAM, arguments],

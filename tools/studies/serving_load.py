@@ -42,7 +42,7 @@ class LoadConfig:
     """
 
     server: ServerConfig
-    """Where the model is served."""
+    """Server of the model."""
     output_dir: Path
     """Folder for load.csv and load.md."""
     photo: Path = PHOTO
@@ -52,11 +52,11 @@ class LoadConfig:
     signatures: tuple[Literal["align_jpeg", "serving_default"], ...] = ("align_jpeg", "serving_default")
     """Encoded photos, or crops that were cut here."""
     concurrency: tuple[AtLeastOne, ...] = (1, 4, 16, 64)
-    """Requests under way at a time."""
+    """Numbers of concurrent requests."""
     batch: tuple[AtLeastOne, ...] = (1, 8, 32)
     """Photos in each request."""
     seconds: Positive = 5.0
-    """How long each is measured, after a fifth of it unmeasured."""
+    """Seconds of each measurement, after a warm-up of a fifth as long."""
     local: Path | None = None
     """The same model on this machine; with it the parts of the latency are measured."""
 
@@ -83,11 +83,11 @@ def make_requests(config: LoadConfig, size: int) -> dict[str, Callable[[int], di
 
 
 def drive(call: Callable[[], object], concurrency: int, seconds: float) -> tuple[list[float], float]:
-    """Call from `concurrency` threads for `seconds`, and longer until every thread has made a call.
+    """Call from `concurrency` threads for `seconds`, and longer until every thread has measured a call.
 
     Returns:
-        seconds that each call took that began after a fifth of the time, and the seconds in which
-        these calls began and ended.
+        the seconds of each call that began after the warm-up (a fifth of `seconds`), and the seconds
+        from the start of the first of these calls to the end of the last.
     """
     begin = time.perf_counter() + seconds / 5
     stop = threading.Event()

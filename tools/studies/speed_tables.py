@@ -33,7 +33,7 @@ STAGES = {
 
 @dataclass(frozen=True)
 class TablesConfig:
-    """Where the times are, and where the tables go."""
+    """The file of times, and the documents with the tables."""
 
     benchmark: Path = Path("docs/benchmark.json")
     """JSON file that benchmark.py wrote."""
@@ -44,7 +44,7 @@ class TablesConfig:
 
 
 def read_benchmark(path: Path) -> dict[str, Any]:
-    """The content of a JSON file of benchmark.py; InputError if it is none."""
+    """The content of a JSON file of benchmark.py; InputError if it is not one."""
     if not path.is_file():
         raise InputError(f"benchmark: found no {path}, expected a file that benchmark.py --output wrote")
     report = json.loads(path.read_text())
@@ -75,12 +75,12 @@ def is_single(row: dict[str, Any]) -> bool:
 
 
 def short_cell(row: dict[str, Any]) -> str:
-    """The ratio, or the time of what ratios are against."""
+    """The ratio, or for the reference its time."""
     return f"1 = {row['ms_per_face']:.2f} ms" if is_reference(row) else ratio_cell(row)
 
 
 def is_reference(row: dict[str, Any]) -> bool:
-    """Whether ratios are against this measurement."""
+    """Whether this measurement is the reference of the ratios."""
     return bool(row["reference"] == f"{row['model']}, {row['stage']}")
 
 
@@ -109,7 +109,7 @@ def long_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def caption(report: dict[str, Any]) -> str:
-    """On what the times were taken."""
+    """The machine on which the times were measured."""
     machine = report["machine"]
     return (
         f"{machine['cpu']}, {machine['cpus']} CPUs, Python {machine['python']}; load average "
@@ -119,7 +119,7 @@ def caption(report: dict[str, Any]) -> str:
 
 
 def references(results: Sequence[dict[str, Any]]) -> str:
-    """What the ratios of each stage are against."""
+    """The reference of the ratios of each stage."""
     by_stage = {
         STAGES.get(row["stage"], row["stage"]): row["reference"] for row in results if not is_reference(row)
     }

@@ -57,15 +57,15 @@ class MeasureConfig:
     model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
     backend: Backend = "tflite"
-    """What runs it: its TFLite file or its SavedModel."""
+    """Runtime of the model: its TFLite file or its SavedModel."""
     passes: Literal[1, 2, 3] = 1
-    """Passes of the model, 1 or 2."""
+    """Passes of the model."""
     mediapipe: bool = True
     """Measure MediaPipe's face_landmark.tflite beside it."""
     frames: Annotated[int, Meta(ge=2)] = 200
     """Frames of each scene, the first ones (see `warm_up`) not counted."""
     warm_up: Count = 30
-    """Frames before those, while a filter settles."""
+    """Frames before the measured ones, in which a filter settles."""
     fps: Positive = 30.0
     """Frames per second."""
     noise: NotNegative = 4.0
@@ -182,7 +182,7 @@ def smooth_series(landmarks: Array, times: Sequence[float], config: SmoothingCon
     return smoothed
 
 
-# What is measured
+# Measurements
 
 
 def follow_faces(aligner: Aligner, config: TrackingConfig) -> Follow:
@@ -207,7 +207,7 @@ MEDIAPIPE_68 = (
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
     78, 82, 13, 312, 308, 317, 14, 87,
 )
-"""Of MediaPipe's 468 points the ones nearest to the 68."""
+"""MediaPipe's points, of 468, that are nearest to the 68 landmarks."""
 # fmt: on
 
 
