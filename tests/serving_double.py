@@ -132,7 +132,7 @@ class ServingDouble(
         return self
 
     def stop(self) -> None:
-        """Drop all connections and what is worked on, as a killed server does."""
+        """Drop all connections and pending requests, as a killed server does."""
         self.server.stop(None).wait()
         self.rest.shutdown()
         self.rest.drop()

@@ -35,7 +35,7 @@ class ShiftModel:
         start = geometry.unit_to_pixels(mean_shape(), self.input_size)[None]
         if initial_landmarks is not None:
             start = initial_landmarks
-        # The mean grey moves the answer too, so that it depends on the crop.
+        # The mean grey shifts the output too, so that it depends on the crop.
         grey = crops.mean((1, 2, 3))[:, None, None] / 255.0
         landmarks = start + self.shift * np.array([1.0, 0.0, 0.0]) + 0.1 * grey
         return Prediction(landmarks.astype(np.float32))

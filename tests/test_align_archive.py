@@ -233,7 +233,7 @@ def check(archive: Path, output: Folder) -> None:
 
 @contextmanager
 def started(archive: Path, output: Folder) -> Iterator[subprocess.Popen[bytes]]:
-    """A job in the background; what it says goes to <output>.log."""
+    """A job in the background; its output goes to <output>.log."""
     with output.root.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(command(archive, output.root.name), stdout=log, stderr=log)
         try:

@@ -158,7 +158,7 @@ def test_mistakes_end_with_code_2(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where no earlier run lies in runs/train
+    monkeypatch.chdir(tmp_path)  # has no earlier run in runs/train
     assert in_process(monkeypatch, *arguments) == 2
     assert message in capsys.readouterr().err
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 300
 COMPARED = ["epoch", "loss", "val_nme", "learning_rate"]
 TOLERANCE = 5e-3
-"""Largest relative difference of an epoch's loss and error: sums in another order, and what comes of it."""
+"""Largest relative difference of an epoch's loss and error, from sums in another order."""
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def workers(folder: Path, count: int, *arguments: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Workers on this machine that train together; what they say goes to worker<i>.log."""
+    """Workers on this machine that train together; their output goes to worker<i>.log."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for free in sockets:

@@ -34,7 +34,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def started(folder: Path, name: str, *options: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A search in the background; what it says goes to <name>.log."""
+    """A search in the background; its output goes to <name>.log."""
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             # A shell has its jobs in the background ignore Ctrl-C, and their children with them.
@@ -52,7 +52,7 @@ def started(folder: Path, name: str, *options: str, **variables: str) -> Iterato
 
 
 def wait_for(condition: object, folder: Path, processes: list[subprocess.Popen[bytes]]) -> None:
-    """Wait until `condition()`; fails where all processes have ended before, with what they said."""
+    """Wait until `condition()`; fail with the output of the processes if all end before."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while not condition():  # type: ignore[operator]
         said = "\n".join(path.read_text()[-2000:] for path in sorted(folder.glob("*.log")))

@@ -56,7 +56,7 @@ def augmented(
     size: int = SIZE,
     step: int = 0,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], dict[str, Any]]:
-    """Crops, landmarks, and what was drawn."""
+    """Crops, landmarks, and the random draws."""
     source = seed(5, step)
     crops = sample_crops(source, tf.constant(landmarks, tf.float32), config, size)
     looks = sample_appearance(source, len(images), config, size)
@@ -336,7 +336,7 @@ class TestInitialShape:
 class TestSecondPass:
     @staticmethod
     def turned_faces(count: int) -> NDArray[np.float32]:
-        """Faces in a 160 x 160 image at all angles of roll, none of them exactly alike."""
+        """Faces in a 160 x 160 image at all angles of roll, no two of them identical."""
         source = np.random.default_rng(0)
         shapes = []
         for roll in np.linspace(-3.0, 3.0, count):

@@ -70,7 +70,7 @@ class TestEpochOrder:
         bins = np.array(self.bins)[drawn]
         shares = [(bins == b).mean() for b in (0, 1, 2, -1)]
         assert shares == pytest.approx([0.25] * 4, abs=0.01)
-        # Within a bin every face alike: each of the 60 of bin 2 is drawn 82 times on average.
+        # Within a bin all faces equally often: each of the 60 of bin 2 is drawn 82 times on average.
         counts = np.bincount(drawn, minlength=1000)[np.array(self.bins) == 2]
         assert counts.min() > 45
         assert counts.max() < 125

@@ -104,7 +104,7 @@ def test_a_finished_folder_is_left_as_it_is(whole: dict[str, bytes], tmp_path: P
 
 
 class Killed(BaseException):
-    """Ends a run where it stands, as a signal would."""
+    """Ends a run immediately, as a signal would."""
 
 
 def killing_sample(seed: int) -> FaceSample:
@@ -151,7 +151,7 @@ def test_only_what_is_missing_is_encoded(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def made_series(starts: list[int], stop_at: int | None = None, seed: int = 0) -> Series:
-    """The samples of `made_samples` as a series; appends to `starts` where it is read from."""
+    """The samples of `made_samples` as a series; appends the start of each reading to `starts`."""
 
     def read(start: int) -> Iterator[FaceSample | Refusal]:
         starts.append(start)

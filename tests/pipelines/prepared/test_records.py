@@ -153,7 +153,7 @@ class TestCutFace:
     @settings(max_examples=30)
     @given(x=st.floats(5, 75), y=st.floats(5, 55), side=st.floats(8, 200), width=st.integers(40, 90))
     def test_landmarks_stay_on_their_pixels(self, x: float, y: float, side: float, width: int) -> None:
-        # The picture's red is its own x, green its y, so that a pixel tells where it comes from.
+        # The picture's red is its own x, green its y, so a pixel shows its origin.
         ramp = np.zeros((70, width, 3), np.uint8)
         ramp[..., 0], ramp[..., 1] = 2 * np.arange(width), 3 * np.arange(70)[:, None]
         landmarks = mean_face(min(x, width - 1), y, side)

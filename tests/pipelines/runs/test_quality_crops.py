@@ -39,7 +39,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 
 def picture() -> NDArray[np.uint8]:
-    """No two pixels alike in red and green."""
+    """An image in which no two pixels have the same red and green."""
     y, x = np.mgrid[:SIZE, :SIZE]
     return np.stack([x * 7, y * 7, np.full_like(x, 9)], -1).astype(np.uint8)
 

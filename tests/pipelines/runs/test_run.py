@@ -131,7 +131,7 @@ def test_training_begins_with_an_exported_model(base: Options, finished: Path) -
         base,
         name="tuned",
         init=str(finished.parent),
-        # So slow that it stays where it began.
+        # The learning rate is too low to move the weights.
         train=dataclasses.replace(base.train, epochs=1, learning_rate=1e-9, ema=0.0, weight_decay=0.0),
         augment=NO_AUGMENTATION,
     )

@@ -23,7 +23,7 @@ def face(score: float | None = 0.75, number: int | None = None) -> dict[str, Any
 
 
 def test_visibility_and_confidence(paths: tuple[Path, Path]) -> None:
-    """Columns of CSV, fields of JSON Lines; empty or left out where the model does not say."""
+    """Columns of CSV, fields of JSON Lines; empty or left out if the model does not give them."""
     said = face() | {"confidence": 0.875, "visibility": (np.arange(68) / 100).tolist()}
     run(paths, photo("a.jpg", said, face()))
     table = pd.read_csv(paths[1])

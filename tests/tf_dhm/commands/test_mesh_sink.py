@@ -1,4 +1,4 @@
-"""`align.py --mesh` and `--draw mesh`: what is written for photos and videos."""
+"""`align.py --mesh` and `--draw mesh`: the files written for photos and videos."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_tradeoff_figure() -> None:
     first, second = figures.tradeoff_figure([("ms", points), ("bytes", points[:1])], "title").axes
     assert (first.get_xscale(), first.get_xlabel(), first.get_ylabel()) == ("log", "ms", "NME (%)")
     cnn, published, trials, front = first.lines
-    # Lines go by rising cost; what is published is hollow and no part of the front.
+    # Lines go by rising cost; published systems are hollow and not part of the front.
     assert np.asarray(cnn.get_xydata()).tolist() == [[2.0, 4.0], [4.0, 3.0]]
     assert published.get_markerfacecolor() == "none"
     assert cnn.get_markerfacecolor() != "none"

@@ -1,4 +1,4 @@
-"""SavedModels: what is in them, that they answer as the network, versions, promotion and cards."""
+"""SavedModels: content, agreement with the network, versions, promotion and cards."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_no_photo_that_can_be_read(tiny: Path, photos: list[bytes]) -> None:
 
 
 def test_photos_are_aligned_as_by_python(served: Path) -> None:
-    """To a tenth of a pixel of the photo, on faces of every size and on what is none."""
+    """To a tenth of a pixel of the photo, on faces of every size and on crops without a face."""
     astronaut = ASTRONAUT.read_bytes()
     face = np.array(FACE, np.float32)
     boxes = [face + shift for shift in np.random.default_rng(0).uniform(-6, 6, (6, 4)).astype(np.float32)]

@@ -35,7 +35,7 @@ MAP_VALUES = (SIZE // 2) ** 2 * TINY_MODEL.stem_channels
 
 
 def crops(count: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Crops with dark and bright borders alike, where padding would show."""
+    """Crops with dark and with bright borders, on which padding would show."""
     return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
 
 

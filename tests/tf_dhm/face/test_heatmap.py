@@ -111,7 +111,7 @@ def test_layer_and_numpy_draw_the_same_batch() -> None:
 
 
 coordinates = st.floats(-15.0, SIZE + 15.0, width=32, allow_subnormal=False)
-# Coordinates on pixels, half-way between two and on the border are where the two could part.
+# Coordinates on pixels, half-way between two and on the border are the cases in which the two could differ.
 edges = st.sampled_from([-5.5, -1.0, -0.5, 0.0, 0.5, 11.5, SIZE - 1.0, SIZE - 0.5, SIZE + 4.5])
 few_points = st.tuples(st.integers(1, 9), st.just(3))
 

@@ -25,7 +25,7 @@ STATE = (4, 4, 6)
 
 @dataclass(frozen=True)
 class LayerCase:
-    """A layer and what it takes.
+    """A layer and its inputs.
 
     Attributes:
         make: creates a new layer.

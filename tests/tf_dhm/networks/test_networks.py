@@ -176,7 +176,7 @@ def test_the_twins_share_one_recipe() -> None:
 
 @pytest.fixture(scope="module")
 def eight_faces(tmp_path_factory: pytest.TempPathFactory) -> FaceArrays:
-    """Eight real faces where there are any, else rendered ones; each 25 times, for longer epochs."""
+    """Eight real faces if available, else rendered ones; each 25 times, for longer epochs."""
     data = os.environ.get("TF_DHM_TEST_DATA")
     samples: Iterator[FaceSample | Refusal] = (
         crop_sets.read_wild68(Path(data) / "wild68") if data else synthetic.read(8, seed=3)

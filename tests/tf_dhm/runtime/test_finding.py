@@ -32,7 +32,7 @@ def faces_in(boxes: Array, confident: bool = True) -> Prediction:
 
 
 class Looks:
-    """Stands in for both networks: answers by network and margin in black photos, and what was asked."""
+    """Stand-in for both networks: detections by network and margin of black, and a record of the calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: dict[tuple[str, float], list[list[float]]]):
         self.asked: list[tuple[str, float]] = []

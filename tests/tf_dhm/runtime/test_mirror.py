@@ -47,7 +47,7 @@ def test_a_shift_to_one_side_is_gone_in_the_mean() -> None:
 def test_a_photo_and_its_mirror_image_agree(tmp_path: Path) -> None:
     model = SavedModelPredictor(write_tiny_model(tmp_path / "tiny", quality=True))
     image = np.random.default_rng(0).integers(0, 256, (80, 80, 3)).astype(np.uint8)
-    # A square box in the middle, whose crop is sampled alike from both sides.
+    # A square box in the middle, whose crop is sampled symmetrically.
     box = [20.0, 20.0, 59.0, 59.0]
     averaged = Aligner(model, passes=1, mirror=True)
     (face,) = averaged.align(image, boxes=[box])

@@ -24,7 +24,7 @@ def ramp(height: int, width: int) -> NDArray[np.uint8]:
 
 
 class Recorder:
-    """A model that answers the mean shape, moved by one pixel, and keeps what it was asked."""
+    """A model that returns the mean shape, moved by one pixel, and records its inputs."""
 
     name = "recorder"
     input_size = 64
@@ -56,7 +56,7 @@ class TestPredictBoxes:
             np.testing.assert_allclose(found, mean_shape_in_box(box), atol=1e-4)
 
     def test_further_passes_keep_photo_pixels(self, fake_model: Path) -> None:
-        """The fake answers what it starts from, so the way there and back must change nothing."""
+        """The fake returns its initial landmarks, so the round trip must change nothing."""
         landmarks = predict_boxes(SavedModelPredictor(fake_model), ramp(200, 200), self.boxes, passes=3)
         for found, box in zip(landmarks, self.boxes, strict=True):
             np.testing.assert_allclose(found, mean_shape_in_box(box), atol=1e-3)

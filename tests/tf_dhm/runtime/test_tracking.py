@@ -28,7 +28,7 @@ RAW = TrackingConfig(smooth=False)
 
 
 def box_at(x: float, y: float, side: float = 100.0) -> Array:
-    """The landmark box of the mean face in a box about (x, y), so that it comes back as it went in."""
+    """The landmark box of the mean face in a box about (x, y), so that the round trip keeps it."""
     half = side / 2
     return geometry.landmark_box(mean_shape_in_box(np.array([x - half, y - half, x + half, y + half])))
 

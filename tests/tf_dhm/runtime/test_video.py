@@ -75,7 +75,7 @@ class TestRoundTrip:
     def test_memory_does_not_hold_the_frames(self, tmp_path: Path) -> None:
         with VideoReader(write(tmp_path / "clip.mp4", *[grey(0)] * 30)) as reader:
             assert len(list(itertools.islice(reader, 3))) == 3
-            # The rest comes from where the first ones ended.
+            # The rest continues after the first ones.
             assert len(list(reader)) == 27
 
 

@@ -1,4 +1,4 @@
-"""Which worker a process is, and what it has of a batch. Training itself: tests/test_train_distributed.py."""
+"""The number of a worker, and its share of a batch. Training itself: tests/test_train_distributed.py."""
 
 from __future__ import annotations
 

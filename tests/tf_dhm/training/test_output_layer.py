@@ -100,7 +100,7 @@ def test_cross_fitting_measures_what_is_not_fitted() -> None:
     prior = zero_layer()
     fitted = fit(noise, prior, [1e-9]).layer
     held_out = cross_fit(noise, lambda _: prior, 4)
-    # Points that are noise are learnt by heart in part, and not at all where they are held out.
+    # Points that are noise are partly memorised, and not predicted at all on held-out faces.
     truth = noise.points[:, 0]
     inside = np.linalg.norm(fitted(noise.features[:, 0]) - truth, axis=-1).mean()
     outside = np.linalg.norm(held_out.after - truth, axis=-1).mean()

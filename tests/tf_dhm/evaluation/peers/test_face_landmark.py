@@ -39,7 +39,7 @@ def test_mediapipe_on_a_photo() -> None:
     # Eyes above the mouth above the chin; the left of the picture first.
     assert points[36:48, 1].max() < points[48:68, 1].min() < points[8, 1]
     assert points[36, 0] < points[39, 0] < points[42, 0] < points[45, 0]
-    # Where it begins does not matter much.
+    # The box in which it begins does not matter much.
     (again,) = peer.find([pixels], box + [-6.0, 4.0, 6.0, 8.0])
     assert np.linalg.norm(again[:, :2] - points, axis=1).mean() < 2.0
     peer.network_call()()
