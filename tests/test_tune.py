@@ -93,7 +93,7 @@ def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
     resume = [sys.executable, str(ROOT / "tune.py"), "--trials", "2", "--resume", "tune"]
     found = subprocess.run(resume, cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert found.returncode == 2
-    assert "expected --resume SEARCH_FOLDER before all others" in found.stderr
+    assert "tune: found no tune.json, expected the folder of a search" in found.stderr
 
 
 @pytest.mark.slow

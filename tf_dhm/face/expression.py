@@ -100,7 +100,8 @@ class FaceUnits:
             target = np.linalg.solve(self._root, right[row])
             weights[row], _ = nnls(self._root.T, target)
             if weights[row].max() > 1:  # rare, and slower
-                weights[row] = lsq_linear(self._root.T, target, (0, 1), method="bvls").x
+                # Rounding leaves some of them just outside.
+                weights[row] = np.clip(lsq_linear(self._root.T, target, (0, 1), method="bvls").x, 0, 1)
         return weights
 
 

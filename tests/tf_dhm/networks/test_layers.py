@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_dhm.networks import layers
+from tf_dhm.networks import fast_dhm, layers
 from tf_dhm.networks.fast_dhm import Evolution, FastRecurrentCell
 from tf_dhm.networks.keras_compat import RNN_TAKES_IMAGES
 from tf_dhm.networks.layers import DiffusionHeatMap, InitialState, SeparableBlock, StemConvolution
@@ -108,8 +108,9 @@ def float32_policy() -> Iterator[None]:
 def test_every_layer_has_a_case() -> None:
     own = {
         item
-        for _, item in inspect.getmembers(layers, inspect.isclass)
-        if issubclass(item, tf.keras.layers.Layer) and item.__module__ == layers.__name__
+        for module in (layers, fast_dhm)
+        for _, item in inspect.getmembers(module, inspect.isclass)
+        if issubclass(item, tf.keras.layers.Layer) and item.__module__ == module.__name__
     }
     assert own == {type(case.make()) for case in CASES.values()}
 
