@@ -130,8 +130,6 @@ class Detection:
 class FaceDetector:
     """One of the two BlazeFace networks.
 
-    >>> detections = FaceDetector().detect(pixels)  # doctest: +SKIP
-
     Threads may share a detector.
 
     Example:
