@@ -15,6 +15,7 @@ from tf_dhm.core.cli import run_script
 
 import tyro
 
+from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
 from tf_dhm.face import metrics
@@ -45,6 +46,9 @@ class TablesConfig:
         "fast_dhm_synthetic",
     )
     """Rows of the short table."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def read_metrics(path: Path) -> dict[str, dict[str, dict[str, Any]]]:

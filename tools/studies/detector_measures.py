@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from pipelines.datasets import aflw2000_3d, crop_sets
 from pipelines.datasets.samples import FaceSample, Refusal
+from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
 from tf_dhm.core.types import Array, Image
@@ -54,6 +55,9 @@ class DetectorConfig:
     """Document with the tables, between their marks."""
     model: str = "fast_dhm_tuned"
     """Model whose confidence is used on the portraits."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def nearest(detections: Sequence[Detection], true: Array) -> Detection | None:

@@ -19,6 +19,7 @@ import tyro
 from pipelines.synthetic import series as synthetic
 from pipelines.synthetic.config import RenderConfig
 from pipelines.synthetic.renderer import FaceRenderer
+from tf_dhm.core.configuration import Count, check_fields
 from tf_dhm.core.errors import InputError
 
 
@@ -28,13 +29,14 @@ class Config:
 
     faces: int = 800
     """Faces rendered by all processes together; first, one process renders a quarter as many."""
-    seed: int = 1
+    seed: Count = 1
     """Series of faces."""
     workers: int = 0
     """Processes that render; 0 for one on each core."""
     render: RenderConfig = field(default_factory=RenderConfig)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.faces < 40 or self.workers < 0:
             raise InputError(
                 f"faces, workers: found {self.faces}, {self.workers}, expected 40 or more and 0 or more"

@@ -17,6 +17,7 @@ from tf_dhm.core.cli import run_script
 
 import tyro
 
+from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
 
@@ -41,6 +42,9 @@ class TablesConfig:
     """Document with the place of the short table: one thread, one face."""
     runtime: Path = Path("docs/runtime.md")
     """Document with the place of the table of all measurements."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def read_benchmark(path: Path) -> dict[str, Any]:
