@@ -59,7 +59,7 @@ SURFACE = {
         "max_faces: 'int | None' = None) -> 'None'"
     ),
     "Tracker.of": "(cls, aligner: 'Aligner', config: 'TrackingConfig | None' = None) -> 'Tracker'",
-    "Tracker.update": "(self, image: 'Source | Photo', time: 'float') -> 'list[Face]'",
+    "Tracker.update": "(self, image: 'Source | Photo', time: 'float | None' = None) -> 'list[Face]'",
     "list_models": "() -> 'list[str]'",
     "load_model": (
         "(model: 'str | Path' = 'fast_dhm_tuned', backend: 'Backend' = 'tflite', "

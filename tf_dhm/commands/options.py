@@ -74,8 +74,8 @@ class AlignConfig:
     min_score: Share = 0.0
     """The same for the score of the detector, 0.5 to 1."""
     tiles: bool | None = None
-    """Search photos in overlapping tiles, too, for faces down to 1/50 of the longer side. By default above
-    2,000 pixels; it takes several times as long."""
+    """Search in overlapping tiles, too, for faces down to 1/50 of the longer side; it takes several times as
+    long. By default photos above 2,000 pixels, but no videos."""
     quiet: bool = False
     """Print nothing but errors."""
     model: str = DEFAULT_MODEL

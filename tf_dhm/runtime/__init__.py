@@ -22,6 +22,7 @@ __all__ = [
     "tflite",
     "tracking",
     "transport",
+    "turning",
     "video",
     "video_writer",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +23,7 @@ from tf_dhm.runtime.predictor import MAX_PASSES, LandmarkModel, Prediction, pred
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tflite import TFLitePredictor
+from tf_dhm.runtime.turning import boxes_back, prediction_back, turn_round
 
 Backend = Literal["tflite", "saved_model"]
 """What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
@@ -53,7 +53,8 @@ class Aligner:
             small faces are kept only if they have it. Faces below it are not left out otherwise: see
             `Alignment.convincing`.
         tiles: whether photos are also searched in overlapping tiles, which finds faces down to 1/50 of the
-            longer side in place of 1/20 and takes ten times as long to detect. None: above 2,000 pixels.
+            longer side in place of 1/20 and takes several times as long to detect. None: photos above 2,000
+            pixels. In the frames of videos only if it is True.
         mirror: whether the model looks at each crop and at its mirror image and the mean is taken: a little
             more accurate, in twice the time.
         max_faces: most faces that are detected in a photo, the surest ones; None: all.
@@ -189,7 +190,9 @@ class Aligner:
         for photo, candidates in zip(photos, searched, strict=True):
             boxes, prediction = candidates.boxes, candidates.prediction
             if turned:
-                boxes, prediction = turn_back(photo.pixels, boxes, prediction)
+                height, width = photo.pixels.shape[:2]
+                boxes = boxes_back(boxes, width, height)
+                prediction = prediction_back(prediction, width, height)
             faces = make_faces(photo, boxes, candidates.scores.tolist(), prediction)
             found.append(self._without_small_errors(photo, faces)[: self.detector.max_faces])
         return found
@@ -214,25 +217,6 @@ class Aligner:
 def longer_side(box: Array) -> float:
     """Of a box (4,)."""
     return float((box[2:] - box[:2]).max())
-
-
-def turn_round(pixels: Image) -> Image:
-    """A picture upside down."""
-    return np.ascontiguousarray(pixels[::-1, ::-1])
-
-
-def turn_back(pixels: Image, boxes: Array, found: Prediction) -> tuple[Array, Prediction]:
-    """What was found upside down, in the picture as it is.
-
-    Args:
-        pixels: (H, W, 3) of the picture.
-        boxes: (N, 4) in the picture upside down.
-        found: in these boxes, in pixels of the picture upside down.
-    """
-    last = np.array([pixels.shape[1] - 1.0, pixels.shape[0] - 1.0])
-    landmarks = found.landmarks.copy()
-    landmarks[..., :2] = last - landmarks[..., :2]
-    return np.tile(last, 2) - boxes[:, [2, 3, 0, 1]], replace(found, landmarks=landmarks)
 
 
 def load_model(

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
-from tf_dhm.runtime.detector import Detection, FaceDetector, Range, in_original
+from tf_dhm.runtime.detector import Detection, FaceDetector, Range, distinct_faces, in_original
 from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.predictor import Prediction, join_predictions
 
@@ -87,11 +87,12 @@ class FaceFinder:
         self._looks = LOOKS["full" if choice == "auto" and max_faces != 1 else choice]
         self._detectors: dict[Range, FaceDetector] = {}
 
-    def detect(self, image: Source | Photo) -> list[Detection]:
+    def detect(self, image: Source | Photo, tiles: bool = False) -> list[Detection]:
         """Find the boxes of a photo's faces: all those of the first look that sees one.
 
         Args:
             image: whatever `images.read_photo` takes, for example uint8 (H, W, 3) RGB.
+            tiles: whether small faces are found, too; see `FaceDetector.detect_in_tiles`.
 
         Returns:
             the faces by falling score, in pixels of the original photo.
@@ -100,11 +101,12 @@ class FaceFinder:
             InputError: no readable photo.
         """
         photo = read_photo(image)
+        small = self._detector("full").detect_in_tiles(photo) if tiles else []
         for reach, margin in self._looks:
             detections = self._detector(reach).look(photo.pixels, margin)
             if detections:
-                return in_original(photo, detections)
-        return []
+                return distinct_faces([*in_original(photo, detections), *small])
+        return small
 
     def find(self, images: Sequence[Image], predict: Predict) -> list[Found]:
         """Find the faces of photos and their landmarks.

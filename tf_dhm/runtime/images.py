@@ -302,6 +302,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def frame_pixels(image: Source | Photo) -> NDArray[np.uint8]:
+    """The pixels of a frame of a video, (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: it is no photo as `read_photo` takes it, or larger than MAX_PIXELS.
+    """
+    photo = read_photo(image)
+    if photo.reduction > 1:
+        raise InputError(f"frame: found {photo.width} x {photo.height} pixels, expected at most {MAX_PIXELS}")
+    return photo.pixels
+
+
 def describe(header: bytes) -> str:
     """What the first bytes of a file that is no readable picture are."""
     if header[4:8] == b"ftyp":

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
+from time import monotonic
 
 import numpy as np
 
@@ -24,8 +26,9 @@ from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.faces import Face, with_meshes
 from tf_dhm.runtime.following import ahead, distances, follow_box, match, shape_residual, share_inside
-from tf_dhm.runtime.images import MAX_PIXELS, Photo, Source, read_photo
+from tf_dhm.runtime.images import Photo, Source, frame_pixels
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
+from tf_dhm.runtime.turning import face_back, turn_round
 
 MATCH_OVERLAP = 0.2
 """Least IoU of a detection and the face that it confirms. The detector's box overlaps the true one by
@@ -49,7 +52,8 @@ class TrackingConfig:
     """How faces are followed through a video.
 
     Attributes:
-        detect_every: frames from one detection to the next while every face is sure.
+        detect_every: frames from one detection to the next while every face is sure, and from one search
+            of the frame upside down to the next while there is no face.
         recheck_every: the same while a face is doubtful, was not seen by the last detection, or
             was lost a short while ago.
         max_misses: a face is lost when this many detections in a row did not see it.
@@ -59,7 +63,8 @@ class TrackingConfig:
             found there, a face is doubtful.
         max_residual: above this distance from the mean face (`shape_residual`) a face is doubtful.
         min_confidence: below this confidence, if the model gives one, a face becomes doubtful;
-        sure_confidence: and it stays so until its confidence is above this one.
+        sure_confidence: and it stays so until its confidence is above this one. Faces of frames upside down
+            are followed from this confidence.
         min_inside: a face is lost when less than this share of its box is in the picture.
         min_side: a face is lost when the longer side of its box is less than this many pixels.
         slack: the box stays where it is until the face has moved or grown by more than this share
@@ -191,14 +196,19 @@ class Tracker:
         self._next_id = 0
         self._shape: tuple[int, ...] = ()
         self._time = -np.inf
+        self._turned = False  # whether the faces that are followed are those of the frames upside down
 
     @classmethod
     def of(cls, aligner: Aligner, config: TrackingConfig | None = None) -> Tracker:
-        """A tracker with the detector and the model of an aligner."""
+        """A tracker with the detector and the model of an aligner.
+
+        Frames are searched in tiles only if `aligner.tiles` is True, of whatever size they are: the detector
+        then takes several times as long, which a video at its own pace may not have.
+        """
         landmarks = copy(aligner)
         landmarks.mesh = False  # the faces are fitted once they are smoothed
         return cls(
-            aligner.detector.detect,
+            partial(aligner.detector.detect, tiles=aligner.tiles is True),
             landmarks.align,
             config,
             aligner.mesh,
@@ -206,13 +216,14 @@ class Tracker:
             aligner.detector.max_faces,
         )
 
-    def update(self, image: Source | Photo, time: float) -> list[Face]:
+    def update(self, image: Source | Photo, time: float | None = None) -> list[Face]:
         """Find the faces of the next frame.
 
         Args:
             image: whatever `images.read_photo` takes, for example uint8 (H, W, 3) RGB. After a frame of
                 another size the faces are searched from scratch.
-            time: of the frame in seconds.
+            time: of the frame in seconds. None: the time of this call, for a camera whose frames are
+                processed as they come.
 
         Returns:
             the faces by rising `id`; an id stays with its face and is never given again. `score` is
@@ -223,7 +234,7 @@ class Tracker:
                 is no readable photo; floating-point pixels are rejected.
         """
         pixels = frame_pixels(image)
-        self._time = later_time(time, self._time)
+        self._time = later_time(monotonic() if time is None else time, self._time)
         self._frame += 1
         return self._next(pixels, self._time)
 
@@ -232,15 +243,20 @@ class Tracker:
             # Another camera or scale: boxes of the last frame do not apply to this one.
             self._shape, self._tracks, self._lost = image.shape, [], []
         self._lost = [track for track in self._lost if self._frame - track.lost_at <= self.config.remember]
-        self._follow(image)
+        seen = turn_round(image) if self._turned else image
+        self._follow(seen)
         self._drop([track for track in self._tracks if self._is_twin(track)])
         if self._detection_is_due():
-            self._confirm(image)
+            self._confirm(seen)
+        if not self._tracks and self._frame % self.config.detect_every == 0:
+            self._try_other_way_up(image)
         self._tracks.sort(key=lambda track: track.id)
         faces = [self._report(track, time) for track in self._tracks]
+        height, width = image.shape[:2]
+        if self._turned:
+            faces = [face_back(face, width, height) for face in faces]
         if self._mesh:
             starts = [self._fits.get(face.id) for face in faces]
-            height, width = image.shape[:2]
             faces = with_meshes(faces, width, height, self._field_of_view, starts)
             self._fits = {face.id: face.mesh for face in faces}
         return faces
@@ -325,6 +341,14 @@ class Tracker:
             self._renew(track, face)
         self._begin(faces[len(redetected) :])
 
+    def _try_other_way_up(self, image: Image) -> None:
+        """Search the frame the other way up, and continue that way if a face is found."""
+        turned, lost = self._turned, self._lost
+        self._turned, self._lost = not turned, []  # the places of lost faces are of the other way
+        self._confirm(turn_round(image) if self._turned else image)
+        if not self._tracks:
+            self._turned, self._lost = turned, lost
+
     def _begin(self, faces: Sequence[Face]) -> None:
         """Start to follow faces that the detector found, unless they are doubtful or followed already."""
         known = np.array([track.box for track in self._tracks]).reshape(-1, 4)
@@ -332,7 +356,7 @@ class Tracker:
         for face in faces:
             evidence = Evidence.of(face)
             twins = overlaps(geometry.landmark_box(face.landmarks)[None], known) > TWIN_OVERLAP
-            if not is_doubtful(evidence, self.config) and not twins.any():
+            if not is_doubtful(evidence, self.config, self._turned) and not twins.any():
                 fresh.append((face, evidence))
         if self.max_faces is not None:
             fresh = fresh[: max(self.max_faces - len(self._tracks), 0)]
@@ -363,14 +387,6 @@ class Tracker:
         return replace(
             track.face, id=track.id, landmarks=landmarks.astype(np.float32), pose=pose.astype(np.float32)
         )
-
-
-def frame_pixels(image: Source | Photo) -> Image:
-    """The pixels of a frame, (H, W, 3) uint8 RGB; InputError if it is not a photo."""
-    photo = read_photo(image)
-    if photo.reduction > 1:
-        raise InputError(f"frame: found {photo.width} x {photo.height} pixels, expected at most {MAX_PIXELS}")
-    return photo.pixels
 
 
 def later_time(time: float, last: float) -> float:

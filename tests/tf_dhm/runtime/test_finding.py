@@ -34,7 +34,12 @@ def faces_in(boxes: Array, confident: bool = True) -> Prediction:
 class Looks:
     """Stand-in for both networks: detections by network and margin of black, and a record of the calls."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: dict[tuple[str, float], list[list[float]]]):
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        answers: dict[tuple[str, float], list[list[float]]],
+        in_tiles: Sequence[list[float]] = (),
+    ) -> None:
         self.asked: list[tuple[str, float]] = []
         looks = self
 
@@ -48,6 +53,9 @@ class Looks:
                 return [
                     Detection(np.array(box), 0.9 - 0.1 * i, np.zeros((6, 2))) for i, box in enumerate(found)
                 ]
+
+            def detect_in_tiles(self, image: Image) -> list[Detection]:
+                return [Detection(np.array(box), 0.6, np.zeros((6, 2))) for box in in_tiles]
 
         monkeypatch.setattr(finding, "FaceDetector", Detector)
 
@@ -132,6 +140,19 @@ def test_boxes_without_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks(monkeypatch, {("short", 2.0): [HEAD]})
     assert [face.box.tolist() for face in FaceFinder().detect(PHOTO)] == [HEAD]
     assert looks.asked == list(LOOKS["full"][:3])
+
+
+@pytest.mark.parametrize(("tiles", "expected"), [(False, [HEAD]), (True, [HEAD, OTHER])])
+def test_boxes_of_small_faces(
+    tiles: bool, expected: list[list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Looks(monkeypatch, {("full", 1.0): [HEAD]}, in_tiles=[OTHER, HEAD])
+    assert [face.box.tolist() for face in FaceFinder().detect(PHOTO, tiles)] == expected
+
+
+def test_boxes_of_small_faces_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    Looks(monkeypatch, {}, in_tiles=[OTHER])
+    assert [face.box.tolist() for face in FaceFinder().detect(PHOTO, tiles=True)] == [OTHER]
 
 
 def test_same_place() -> None:

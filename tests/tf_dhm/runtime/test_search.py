@@ -19,6 +19,7 @@ from tf_dhm.runtime.detector import tile_boxes
 from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.finding import FaceFinder
 from tf_dhm.runtime.images import read_photo
+from tf_dhm.runtime.tracking import Tracker
 
 PHOTO = Path(__file__).resolve().parents[2] / "data" / "astronaut.jpg"
 
@@ -88,6 +89,13 @@ class TestTurnedFaces:
         assert face.visibility is not None
         np.testing.assert_allclose(found.visibility, face.visibility, atol=1e-5)
 
+    def test_video_upside_down(self, aligner: Aligner, portrait: Image, face: Face) -> None:
+        tracker = Tracker.of(aligner)
+        for number in range(3):
+            (found,) = tracker.update(portrait[::-1, ::-1], number / 25)
+            assert nme(found, 511 - face.landmarks[:, :2]) < 0.02
+            assert found.id == 0
+
     def test_costs_only_then(self, portrait: Image) -> None:
         aligner, detector = counting()
         aligner.align(portrait)
@@ -138,6 +146,11 @@ class TestTiles:
         errors = np.array([[nme(face, points) for points in truth] for face in alignment.convincing])
         assert (errors.min(0) < 0.05).all()
         assert len(alignment) == len(alignment.convincing) == len(truth)
+
+    def test_frames_are_searched_in_tiles_on_demand(self, crowd: tuple[Image, NDArray[Any]]) -> None:
+        photo, truth = crowd
+        assert len(Tracker.of(Aligner(tiles=True)).update(photo, 0.0)) == len(truth)
+        assert len(Tracker.of(Aligner()).update(photo, 0.0)) < len(truth) / 2
 
     def test_without_tiles(self, crowd: tuple[Image, NDArray[Any]]) -> None:
         photo, truth = crowd

@@ -141,7 +141,7 @@ class TestFollowing:
     def test_no_face(self) -> None:
         film = Film(World())
         assert film.show(frames=5) == []
-        assert film.world.detections == 5
+        assert film.world.detections == 6  # the first frame upside down, too
         # And it is found in the first frame in which it is there.
         assert film.ids(box_at(100, 100)) == [0]
 
@@ -227,9 +227,9 @@ class TestLosing:
         before = film.world.detections
         film.world.confidence = 0.05
         counts = [len(film.show()) for _ in range(6)]
-        # Detections in the first of these frames and three frames later.
+        # Detections in the first of these frames and from the fourth on, in frame 20 also upside down.
         assert counts == [1, 1, 1, 0, 0, 0]
-        assert film.world.detections - before == 4
+        assert film.world.detections - before == 5
 
     def test_a_confidence_that_wavers_costs_few_detections(self) -> None:
         """Between the two limits nothing changes."""
@@ -402,9 +402,69 @@ def test_bad_config(values: dict[str, int]) -> None:
         TrackingConfig(**values)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("time", [None, "soon", float("nan"), float("inf"), 1.0, 0.5])
+@pytest.mark.parametrize("time", ["soon", float("nan"), float("inf"), 1.0, 0.5])
 def test_times(time: Any) -> None:
     tracker = Tracker(lambda image: [], lambda image, boxes: [])
     tracker.update(np.zeros((8, 8, 3), np.uint8), 1.0)
     with pytest.raises(InputError, match="time: found"):
         tracker.update(np.zeros((8, 8, 3), np.uint8), time)
+
+
+def test_without_times_the_clock_gives_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 10.04, 10.04])
+    monkeypatch.setattr(tracking, "monotonic", lambda: next(times))
+    world = World([box_at(300, 200)])
+    tracker = world.tracker()
+    assert [face.id for face in tracker.update(FRAME)] == [0]
+    assert [face.id for face in tracker.update(FRAME)] == [0]
+    with pytest.raises(InputError, match="time: found"):
+        tracker.update(FRAME)
+
+
+MARKED = np.zeros((480, 640, 3), np.uint8)
+MARKED[0, 0] = 255
+
+
+class TestUpsideDown:
+    """A world whose faces are seen only if the frame is upside down, which its first pixel shows."""
+
+    @pytest.fixture
+    def film(self, monkeypatch: pytest.MonkeyPatch) -> Film:
+        world = World(confidence=0.9)
+        detect = world.detect
+        self.searched: list[bool] = []
+
+        def detect_turned(image: NDArray[np.uint8]) -> list[Detection]:
+            self.searched.append(bool(image[-1, -1].all()))
+            return detect(image) if self.searched[-1] else []
+
+        monkeypatch.setattr(world, "detect", detect_turned)
+        return Film(world)
+
+    def test_a_face_is_found_and_followed(self, film: Film) -> None:
+        box = box_at(200, 150)
+        (face,) = film.show(box, image=MARKED)
+        expected = mean_shape_in_box(box)
+        np.testing.assert_allclose(face.landmarks[:, :2], [639, 479] - expected[:, :2], atol=1e-3)
+        np.testing.assert_allclose(face.box, [639 - box[2], 479 - box[3], 639 - box[0], 479 - box[1]])
+        assert abs(face.pose[2]) == pytest.approx(180, abs=1e-3)
+        (face,) = film.show(box + 3, frames=25, image=MARKED)
+        assert face.id == 0
+        np.testing.assert_allclose(face.landmarks[:, :2], [636, 476] - expected[:, :2], atol=1e-3)
+        assert self.searched == [False, True, True, True]  # frames 0, 10 and 20
+
+    def test_it_is_searched_for_now_and_then(self, film: Film) -> None:
+        film.show(frames=20, image=MARKED)
+        assert self.searched == [False, True, *[False] * 10, True, *[False] * 9]
+
+    def test_the_frame_as_it_is_comes_back(self, film: Film) -> None:
+        film.show(box_at(200, 150), image=MARKED)
+        assert film.show(frames=20, image=MARKED) == []
+        upright = np.ascontiguousarray(MARKED[::-1, ::-1])  # seen as it is
+        (face,) = film.show(box_at(200, 150), frames=10, image=upright)
+        np.testing.assert_allclose(face.landmarks, mean_shape_in_box(box_at(200, 150)), atol=1e-3)
+        assert face.id == 1
+
+    def test_a_face_of_little_confidence_is_not_followed(self, film: Film) -> None:
+        film.world.confidence = 0.5
+        assert film.show(box_at(200, 150), frames=11, image=MARKED) == []
