@@ -25,11 +25,14 @@ class Boxes:
         name: beside the names of models, "" for the true ones.
         source: in words.
         find: a face and its image (H, W, 3) -> its box (4,); None for a missed face.
+        detected: whether they are found without the labels. A model that can search a photo by itself
+            then does so, as `Aligner` does, and only other systems take these boxes.
     """
 
     name: str
     source: str
     find: Callable[[Face, Image], Array | None]
+    detected: bool = False
 
     def row_name(self, entry: str) -> str:
         """The name of a model with these boxes in a table.
@@ -48,19 +51,28 @@ TRUE_BOXES = Boxes("", "the box of the original landmarks", lambda face, image: 
 
 
 def detected_boxes() -> Boxes:
-    """The boxes of the face detector. Of several faces that whose centre is nearest to the true one
-    counts, within NEAR of the longer side of the true box."""
+    """The faces that are found in a photo, without its labels; `nearest_box` chooses among them."""
     detector = FaceDetector()
 
     def find(face: Face, image: Image) -> Array | None:
-        true = true_box(face)
-        found = np.array([detection.box for detection in detector.detect(image)]).reshape(-1, 4)
-        off = np.linalg.norm((found[:, :2] + found[:, 2:] - true[:2] - true[2:]) / 2.0, axis=1)
-        if not len(found) or off.min() > NEAR * (true[2:] - true[:2]).max():
-            return None
-        return found[off.argmin()]
+        boxes = np.array([detection.box for detection in detector.detect(image)]).reshape(-1, 4)
+        row = nearest_box(boxes, face)
+        return None if row is None else boxes[row]
 
-    return Boxes("detected boxes", "the boxes of the face detector", find)
+    return Boxes("detected boxes", "the boxes of the face detector", find, detected=True)
+
+
+def nearest_box(boxes: Array, face: Face) -> int | None:
+    """The row of the box (N, 4) whose centre is nearest to that of the true box.
+
+    Returns:
+        None if none lies within NEAR times the longer side of the true box.
+    """
+    true = true_box(face)
+    off = np.linalg.norm((boxes[:, :2] + boxes[:, 2:] - true[:2] - true[2:]) / 2.0, axis=1)
+    if not len(boxes) or off.min() > NEAR * (true[2:] - true[:2]).max():
+        return None
+    return int(off.argmin())
 
 
 def disturbed_boxes(shift: float, scale: float) -> Boxes:

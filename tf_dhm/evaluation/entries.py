@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Image
 from tf_dhm.evaluation.peers.load import load_peer
+from tf_dhm.face import geometry
+from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.mirror import MirrorAveraged
 from tf_dhm.runtime.predictor import LandmarkModel, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
@@ -42,6 +44,8 @@ class Entry:
         version: of a model in a version folder.
         folder: of a SavedModel.
         is_plain: whether it is a single pass over crops as they are.
+        align: finds the landmarks (N, 68, 3) of all faces of a photo without boxes, as a user's photo is
+            aligned; None for a system without a detector of its own.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Entry:
     version: int | None = None
     folder: Path | None = None
     is_plain: bool = True
+    align: Callable[[Image], NDArray[np.float32]] | None = None
 
 
 def load_entries(
@@ -81,6 +86,7 @@ def load_entries(
                         version=version,
                         folder=folder,
                         is_plain=not details,
+                        align=partial(align_photo, Aligner(predictor, passes=count, mirror=mirrored)),
                     )
                 )
     return entries
@@ -120,6 +126,12 @@ def distinct_names(names: Sequence[str], longer: Sequence[str]) -> list[str]:
     if repeated:
         raise InputError(f"found {', '.join(repeated)} more than once, expected each once")
     return chosen
+
+
+def align_photo(aligner: Aligner, image: Image) -> NDArray[np.float32]:
+    """The landmarks (N, 68, 3) of all faces that an aligner finds in a photo (H, W, 3) uint8 RGB."""
+    found = [face.landmarks for face in aligner.align(image)]
+    return np.stack(found) if found else np.zeros((0, geometry.NUM_LANDMARKS, 3), np.float32)
 
 
 def predict_faces(

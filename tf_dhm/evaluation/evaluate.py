@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
-from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes
+from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, nearest_box
 from tf_dhm.evaluation.entries import Entry, ModelSize, distinct_names
 from tf_dhm.evaluation.labelled_faces import Face, Refused, box_landmarks, read_batches
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_shape
 
 POSE_ERRORS = [f"{angle}_error" for angle in metrics.ANGLES]
+
+SEARCHED = "the boxes of its own search of the photo, as Aligner does it"
+"""Boxes of the rows of a model that finds the faces of photos itself."""
 
 Metrics = dict[str, dict[str, dict[str, Any]]]
 """Model -> label set -> metric -> number: the content of metrics.json."""
@@ -124,8 +127,13 @@ def evaluate(
         with Progress(desc=f"labels {labels}", unit="face") as progress:
             for batch in read_batches(items, refused):
                 progress.update(len(batch))
-                boxes_of = {kind.name: [kind.find(face, image) for face, image in batch] for kind in boxes}
+                boxes_of: dict[str, list[Array | None]] = {}
                 for name, (entry, kind) in runs.items():
+                    if kind.detected and entry.align is not None:
+                        found[name].append(search_batch(entry.align, batch))
+                        continue
+                    if kind.name not in boxes_of:
+                        boxes_of[kind.name] = [kind.find(face, image) for face, image in batch]
                     found[name].append(find_batch(entry, batch, boxes_of[kind.name]))
                 used.extend(face for face, _ in batch)
         if not used:
@@ -141,8 +149,34 @@ def evaluate(
         refused=pd.DataFrame(refusals, columns=["labels", "name", "reason"]),
         faces=faces,
         landmarks=landmarks,
-        rows={name: Row(entry.size, kind.source, entry.version) for name, (entry, kind) in runs.items()},
+        rows={
+            name: Row(
+                entry.size,
+                SEARCHED if kind.detected and entry.align is not None else kind.source,
+                entry.version,
+            )
+            for name, (entry, kind) in runs.items()
+        },
     )
+
+
+def search_batch(
+    align: Callable[[Image], NDArray[np.float32]], batch: Sequence[tuple[Face, Image]]
+) -> NDArray[np.float32]:
+    """The landmarks (N, 68, 3) that a model finds by itself in N photos.
+
+    Args:
+        align: see `Entry`.
+        batch: of each photo its labelled face, and the image. Of several faces found, the one whose
+            landmarks are nearest to the labelled face counts; a missed face is NaN.
+    """
+    landmarks = np.full((len(batch), geometry.NUM_LANDMARKS, 3), np.nan, np.float32)
+    for i, (face, image) in enumerate(batch):
+        found = align(image)
+        row = nearest_box(geometry.landmark_box(found), face) if len(found) else None
+        if row is not None:
+            landmarks[i] = found[row]
+    return landmarks
 
 
 def find_batch(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.shift_model import face
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation.boxes import detected_boxes, disturbed_boxes
+from tf_dhm.evaluation.boxes import detected_boxes, disturbed_boxes, nearest_box
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.detector import FaceDetector
@@ -47,3 +47,17 @@ def test_detected_boxes_are_those_near_the_face() -> None:
     assert np.asarray(found).tolist() == detection.box.tolist()
     beside = replace(face(), landmarks=landmarks + np.array([side, 0, 0], np.float32))
     assert boxes.find(beside, image) is None
+
+
+def test_the_nearest_box_by_hand() -> None:
+    one = face()
+    x0, y0, x1, y1 = geometry.landmark_box(one.landmarks)
+    side = max(x1 - x0, y1 - y0)
+
+    def moved(by: float) -> list[float]:
+        return [x0 + by * side, y0, x1 + by * side, y1]
+
+    assert nearest_box(np.array([moved(0.5), moved(-0.2), moved(0.3)]), one) == 1
+    assert nearest_box(np.array([moved(0.59)]), one) == 0
+    assert nearest_box(np.array([moved(0.61)]), one) is None
+    assert nearest_box(np.zeros((0, 4)), one) is None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,13 +21,18 @@ from tests.fakes import mean_shape_in_box
 from tests.shift_model import SIZE, ShiftModel, entry, face
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes
-from tf_dhm.evaluation.entries import Entry, predict_faces
-from tf_dhm.evaluation.evaluate import evaluate, summarize
+from tf_dhm.evaluation.entries import Entry, load_entries, predict_faces
+from tf_dhm.evaluation.evaluate import SEARCHED, evaluate, summarize
 from tf_dhm.evaluation.report import write_report
 from tf_dhm.face import geometry, metrics
+from tf_dhm.runtime.aligner import Aligner
+from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.predictor import predict_boxes
 
 DATA = os.environ.get("TF_DHM_TEST_DATA")
+ROOT = Path(__file__).resolve().parents[3]
+PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
+SAVED_MODEL = ROOT / "savedmodels" / "fast_dhm_tuned"
 
 
 def test_nme_of_a_shifted_face_by_hand() -> None:
@@ -77,6 +83,44 @@ def test_missed_faces_are_counted_as_failures(tmp_path: Path) -> None:
     assert missed["failure_rate_6"] == 1.0  # the two others are found far off
     assert missed["nme_mean"] == pytest.approx(table["shift (made up)"].iloc[[0, 2]].mean())
     assert results["shift"]["original"]["missed"] == 0
+
+
+def test_with_detected_boxes_a_model_searches_the_photo_by_itself() -> None:
+    sample = face()
+    side = np.ptp(sample.landmarks[:, :2], 0).max()
+
+    def align(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        beside = sample.landmarks + np.array([0.4 * side, 0, 0], np.float32)
+        far = sample.landmarks + np.array([2 * side, 0, 0], np.float32)
+        return {0: np.stack([far, beside, sample.landmarks]), 1: far[None], 2: far[:0].reshape(0, 68, 3)}[
+            int(image[0, 0, 0])
+        ]
+
+    def never(face: object, image: object) -> None:
+        raise AssertionError("boxes are not needed")
+
+    searching = Entry("searching", partial(predict_faces, ShiftModel()), SIZE, align=align)
+    boxes = Boxes("detected boxes", "the boxes of a detector", never, detected=True)
+    samples = []
+    for number in range(3):
+        encoded = cv2.imencode(".png", np.full((60, 80, 3), number, np.uint8))[1].tobytes()
+        samples.append(replace(sample, name=f"face{number}", read_image=partial(bytes, encoded)))
+    result = evaluate([searching], {"original": samples}, [boxes])
+    assert result.rows["searching (detected boxes)"].boxes == SEARCHED
+    found = result.landmarks["searching (detected boxes)", "original"]
+    np.testing.assert_array_equal(found[0], sample.landmarks)
+    assert np.isnan(found[1:]).all()
+    assert result.table["nme"].tolist() == [0.0, np.inf, np.inf]
+
+
+def test_a_loaded_model_finds_the_labelled_face_as_the_aligner_does() -> None:
+    entry = load_entries([SAVED_MODEL])[0]
+    pixels = read_photo(PHOTO).pixels
+    assert entry.align is not None
+    (found,) = entry.align(pixels)
+    (expected,) = Aligner(SAVED_MODEL, passes=1).align(pixels)
+    np.testing.assert_allclose(found, expected.landmarks, atol=0.1)  # the aligner runs float16
+    assert entry.align(np.zeros((64, 64, 3), np.uint8)).shape == (0, 68, 3)
 
 
 def test_a_system_without_the_jaw_takes_true_boxes_alone() -> None:
