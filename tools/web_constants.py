@@ -24,13 +24,10 @@ import tf_dhm
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face import geometry, heatmap
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime import crops, detector, drawing, faces, following, predictor, store, tracking
-from tf_dhm.runtime.tflite import load_runtime
+from tf_dhm.runtime import crops, detector, drawing, faces, finding, following, predictor, store, tracking
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTANTS = ROOT / "web" / "src" / "constants.json"
-DETECTORS = {"full": "face_detection_back.tflite", "short": "face_detection_short_range.tflite"}
-"""Detector files of the package by range."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +53,24 @@ def constants() -> dict[str, Any]:
             "maxSupersampling": crops.MAX_SUPERSAMPLING,
         },
         "heatmap": {"sigma": heatmap.SIGMA, "radius": heatmap.RADIUS},
-        "detectors": {name: detector_constants(file) for name, file in DETECTORS.items()},
+        "detectors": {name: detector_constants(name) for name in detector.NETWORKS},
         "detection": {
             "minScore": detector.MIN_SCORE,
             "sameFace": detector.SAME_FACE,
-            "secondLook": detector.SECOND_LOOK,
-            "centreX": detector.CENTRE_X.tolist(),
-            "centreYAndSize": detector.CENTRE_Y_AND_SIZE.tolist(),
             "sizeRange": list(detector.SIDE_RANGE),
+        },
+        "finding": {
+            "looks": {choice: [list(look) for look in looks] for choice, looks in finding.LOOKS.items()},
+            "sure": finding.SURE,
+            "samePlace": finding.SAME_PLACE,
+            "inside": finding.INSIDE,
+        },
+        "tiles": {
+            "above": detector.TILES_ABOVE,
+            "share": detector.TILE_SHARE,
+            "step": detector.TILE_STEP,
+            "face": detector.TILE_FACE,
+            "edge": detector.TILE_EDGE,
         },
         "tracking": camel_case(asdict(tracking.TrackingConfig()))
         | {
@@ -86,12 +93,16 @@ def constants() -> dict[str, Any]:
     }
 
 
-def detector_constants(file: str) -> dict[str, Any]:
-    """File, input size and anchors of a BlazeFace network. Both networks have the same grids."""
-    _, interpreter = load_runtime()
-    network = interpreter(model_path=str(detector.NETWORK.with_name(file)))
-    _, size, _, _ = network.get_input_details()[0]["shape"].tolist()
-    return {"file": file, "size": size, "anchors": [list(grid) for grid in detector.ANCHORS]}
+def detector_constants(reach: detector.Range) -> dict[str, Any]:
+    """File, input size, anchors and box map of a BlazeFace network. Both networks have the same grids."""
+    path, size, box_map = detector.NETWORKS[reach]
+    return {
+        "file": path.name,
+        "size": size,
+        "anchors": [list(grid) for grid in detector.ANCHORS],
+        "centreX": box_map.centre_x.tolist(),
+        "centreYAndSize": box_map.centre_y_and_size.tolist(),
+    }
 
 
 def camel_case(values: dict[str, Any]) -> dict[str, Any]:

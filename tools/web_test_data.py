@@ -32,7 +32,9 @@ from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import crops, detector, store, tracking
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.faces import Face
+from tf_dhm.runtime.finding import Found, merge
 from tf_dhm.runtime.images import read_photo
+from tf_dhm.runtime.predictor import Prediction
 from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
 from tf_dhm.runtime.tflite import find_tflite
 from tf_dhm.runtime.tracking import Tracker
@@ -40,6 +42,14 @@ from tf_dhm.runtime.tracking import Tracker
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAIT = ROOT / "tests" / "data" / "astronaut.jpg"
 OUTPUT = ROOT / "web" / "test" / "data"
+PHOTOS = ("portrait.jpg", "two_faces.png", "upside_down.png", "no_face.png")
+CLOSE_UPS = {
+    "twice.png": (slice(80, 200), slice(170, 280)),
+    "doubtful.png": (slice(95, 150), slice(185, 250)),
+    "last_look.png": (slice(110, 180), slice(185, 270)),
+}
+"""Rows and columns of the portrait in which the first look finds the face twice, finds something that is no
+face, and in which only the last look finds anything."""
 FRAME_SIZE = (640, 480)
 FRAMES = 60
 FRAME_RATE = 30
@@ -61,6 +71,9 @@ def write(folder: Path) -> None:
     save_png(folder / "two_faces.png", two_faces(portrait))
     save_png(folder / "upside_down.png", portrait[::-1, ::-1])
     save_png(folder / "no_face.png", np.full((200, 300, 3), 127, np.uint8))
+    for name, part in CLOSE_UPS.items():
+        save_png(folder / name, close_up(portrait, part))
+    save_png(folder / "crowd.png", crowd(portrait))
     (folder / "broken.jpg").write_bytes(PORTRAIT.read_bytes()[:200])
     frames = moving_face(portrait)
     write_camera(folder / "camera.mjpeg", frames)
@@ -71,6 +84,8 @@ def write(folder: Path) -> None:
         "geometry": expected_geometry(),
         "sampling": expected_sampling(),
         "detection": expected_detection(),
+        "finding": expected_finding(folder),
+        "merging": expected_merging(),
         "smoothing": expected_smoothing(),
         "tracking": expected_tracking(),
     }
@@ -100,6 +115,21 @@ def two_faces(portrait: Image) -> Image:
     other = cv2.warpAffine(head[:, ::-1].copy(), turn, (size, size), borderMode=cv2.BORDER_CONSTANT,
                            borderValue=(200, 195, 190))  # fmt: skip
     return np.concatenate([head, other], axis=1)
+
+
+def close_up(portrait: Image, part: tuple[slice, slice]) -> Image:
+    """A part of the face of the portrait, which fills the picture."""
+    return np.asarray(cv2.resize(portrait[part], None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def crowd(portrait: Image) -> Image:
+    """A large picture with faces that only tiles show, one of them across the edge of a tile."""
+    picture = np.full((1500, 2200, 3), 150, np.uint8)
+    head = portrait[:256, 100:356]
+    for side, x, y in ((100, 150, 150), (100, 830, 700), (110, 1500, 1200), (400, 1700, 300)):
+        small = cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA)
+        picture[y : y + side, x : x + side] = small
+    return picture
 
 
 def moving_face(portrait: Image) -> list[Image]:
@@ -138,7 +168,7 @@ def expected_photos(folder: Path) -> dict[str, Any]:
     for name in web_models():
         model = str(find_tflite(name, "web"))
         aligner, refined = Aligner(model), Aligner(model, passes=2)
-        for photo in ("portrait.jpg", "two_faces.png", "upside_down.png", "no_face.png"):
+        for photo in PHOTOS:
             path = folder / photo
             detected = aligner.align(path)
             boxes = [geometry.landmark_box(face.landmarks) for face in detected]
@@ -228,7 +258,7 @@ def expected_sampling() -> dict[str, Any]:
         (crop,), (matrix,) = crops.cut_crops(image, [box], size, roll)
         cut.append({"box": box, "size": size, "roll": roll, "crop": crop, "matrix": matrix})
     letterboxes = []
-    for size, margin in ((32, 1.0), (32, 2.0), (57, 1.0), (128, 1.0), (128, 2.0)):
+    for size, margin in ((32, 1.0), (32, 2.0), (57, 1.5), (128, 1.0), (128, 2.0)):
         square, scale, offset = detector.letterbox(image, size, margin)
         letterboxes.append(
             {"size": size, "margin": margin, "square": square, "scale": scale, "offset": offset}
@@ -245,8 +275,68 @@ def expected_detection() -> dict[str, Any]:
     scores = rng.uniform(0, 1, len(centres)) ** 4
     faces = detector.merge_answers(detector.decode(answers, centres), scores)
     merged = [{"points": points, "score": score} for points, score in faces]
-    boxes = [detector.landmark_box_of_detection(points[0], points[1], points[2:]) for points, _ in faces]
-    return {"anchors": centres, "answers": answers, "scores": scores, "merged": merged, "boxes": boxes}
+    boxes = {
+        reach: [
+            detector.landmark_box_of_detection(points[0], points[1], points[2:], box_map)
+            for points, _ in faces
+        ]
+        for reach, (_, _, box_map) in detector.NETWORKS.items()
+    }
+    tiles = [
+        {"width": width, "height": height, "boxes": detector.tile_boxes(width, height)}
+        for width, height in ((1000, 400), (333, 1777), (2001, 2001), (1, 1))
+    ]
+    return {
+        "anchors": centres, "answers": answers, "scores": scores, "merged": merged, "boxes": boxes,
+        "tiles": tiles,
+    }  # fmt: skip
+
+
+def expected_finding(folder: Path) -> list[dict[str, Any]]:
+    """Photos with options of the search, in the names of both packages, and the faces found."""
+    cases: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
+        ("crowd.png", {}, {}),
+        ("crowd.png", {"tiles": False}, {"tiles": False}),
+        *((photo, {}, {}) for photo in CLOSE_UPS),
+        *((photo, {"detector": "short"}, {"detector": "short"}) for photo in CLOSE_UPS),
+        *((photo, {"max_faces": 1}, {"maxFaces": 1}) for photo in CLOSE_UPS),
+        ("two_faces.png", {"detector": "short"}, {"detector": "short"}),
+        ("two_faces.png", {"max_faces": 1}, {"maxFaces": 1}),
+        ("upside_down.png", {"detector": "short"}, {"detector": "short"}),
+        (
+            "portrait.jpg",
+            {"detector": "full", "min_confidence": 1.0},
+            {"detector": "full", "minConfidence": 1},
+        ),
+    )
+    model = str(find_tflite(store.DEFAULT_MODEL, "web"))
+    return [
+        {
+            "photo": photo,
+            "options": in_browser,
+            "faces": [exact(face) for face in Aligner(model, **options).align(folder / photo)],
+        }
+        for photo, options, in_browser in cases
+    ]
+
+
+def expected_merging() -> list[dict[str, Any]]:
+    """Candidates that overlap more or less, and which of them stay."""
+    rng = np.random.default_rng(8)
+    cases = []
+    for has_confidence in (True, False):
+        faces = np.array(random_faces(12, seed=9))
+        faces[6:, :, :2] = faces[:6, :, :2] * rng.uniform(0.7, 1.4, (6, 1, 1)) + rng.uniform(
+            -20, 20, (6, 1, 2)
+        )
+        scores = rng.uniform(0.5, 1, 12)
+        confidence = rng.uniform(0, 1, 12).astype(np.float32) if has_confidence else None
+        number = np.arange(12.0)[:, None].repeat(4, 1)  # in place of the boxes, which are not compared
+        kept = merge([Found(number, scores, Prediction(faces.astype(np.float32), None, confidence))])
+        cases.append(
+            {"landmarks": faces, "scores": scores, "confidence": confidence, "kept": kept.boxes[:, 0]}
+        )
+    return cases
 
 
 def expected_smoothing() -> list[dict[str, Any]]:

@@ -62,8 +62,8 @@ async function library(frames) {
   const [face] = await aligner.align(photo);
   const crop = new Uint8Array(3 * aligner.model.inputSize ** 2);
   await measure("network", 100, () => aligner.model.predict(crop));
-  await measure("short_detector", 30, () => aligner.detectIn(pixels, "short"));
-  await measure("full_detector", 20, () => aligner.detectIn(pixels, "full"));
+  await measure("short_detector", 30, () => aligner.finder("short").detect(pixels));
+  await measure("full_detector", 20, () => aligner.finder("full").detect(pixels));
   await measure("photo", 20, () => aligner.align(photo));
   await measure("photo_with_box", 50, () => aligner.align(photo, { boxes: [face.box] }));
   const tracker = new Tracker(aligner);

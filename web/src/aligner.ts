@@ -1,14 +1,17 @@
 /** `Aligner`: the faces of a picture with landmarks, box, pose, visibility and confidence. */
 
-import { CONSTANTS } from "./constants.js";
+import { CONSTANTS, MIN_CONFIDENCE } from "./constants.js";
+import type { DetectorChoice, Range } from "./constants.js";
 import { FaceDetector } from "./detector.js";
 import type { Detection } from "./detector.js";
 import { InputError } from "./errors.js";
 import { isConvincing } from "./face.js";
 import type { Face, Pose } from "./face.js";
+import { FaceFinder, merge } from "./finding.js";
 import {
   checkBox,
   invertAffine,
+  longerSide,
   poseFromLandmarks,
   transformLandmarks,
   uprightBox,
@@ -22,9 +25,6 @@ import type { Prediction } from "./model.js";
 import { loadNetwork, loadRuntime } from "./network.js";
 import { cutCrop, turnRound } from "./pixels.js";
 import type { Pixels } from "./pixels.js";
-
-/** "full" finds faces down to 1/20 of the longer side; "short" is several times faster and finds large faces. */
-export type DetectorKind = keyof typeof CONSTANTS.detectors;
 
 export interface AlignerOptions {
   /**
@@ -41,13 +41,25 @@ export interface AlignOptions {
   boxes?: readonly ArrayLike<number>[];
   /** 1 to 3 runs of the model per face; by default 2 for detected faces and 1 for given boxes. */
   passes?: number;
-  /** Which network detects faces: by default "full". */
-  detector?: DetectorKind;
+  /** Which networks search for faces: by default "auto". */
+  detector?: DetectorChoice;
+  /** Most faces that are detected, the ones with the highest scores; by default all. */
+  maxFaces?: number;
+  /**
+   * 0 to 1, by default `MIN_CONFIDENCE`. If no detected face has it, the picture is also searched upside
+   * down, and small faces from tiles are kept only if they have it.
+   */
+  minConfidence?: number;
+  /**
+   * Whether the picture is also searched in overlapping tiles, which finds faces down to 1/50 of the longer
+   * side and takes ten times as long to detect; by default if the longer side is above 2,000 pixels.
+   */
+  tiles?: boolean;
 }
 
 export class Aligner {
   private readonly reader = new PixelReader();
-  private readonly detectors = new Map<DetectorKind, Promise<FaceDetector>>();
+  private readonly detectors = new Map<Range, Promise<FaceDetector>>();
 
   private constructor(
     /** The landmark model. */
@@ -88,24 +100,47 @@ export class Aligner {
   }
 
   /** The faces that are detected; a picture without a convincing one is searched upside down, too. */
-  private async alignDetected(pixels: Pixels, { detector, passes }: AlignOptions): Promise<Face[]> {
+  private async alignDetected(pixels: Pixels, options: AlignOptions): Promise<Face[]> {
+    const { detector, maxFaces = Infinity, minConfidence = MIN_CONFIDENCE, passes } = options;
+    if (!(maxFaces >= 1)) throw new InputError(`maxFaces: found ${maxFaces}, expected 1 or more`);
+    if (!(minConfidence >= 0 && minConfidence <= 1)) {
+      throw new InputError(`minConfidence: found ${minConfidence}, expected 0 to 1`);
+    }
+    const finder = this.finder(detector, maxFaces);
     const runs = passes ?? (this.model.canRefine ? 2 : 1);
-    const search = async (image: Pixels) =>
-      this.alignBoxes(image, await this.detectIn(image, detector), runs);
+    const predict = (image: Pixels, detections: readonly Detection[]) =>
+      this.alignBoxes(image, detections, runs);
+    const side = Math.max(pixels.width, pixels.height);
+    const usesTiles = options.tiles ?? side > CONSTANTS.tiles.above;
+    const largestInTile = CONSTANTS.tiles.face * CONSTANTS.tiles.share * side;
+    const convincing = (face: Face) => isConvincing(face, minConfidence);
+    const search = async (image: Pixels): Promise<Face[]> => {
+      let faces = await finder.find(image, predict);
+      if (usesTiles) {
+        faces = merge([...faces, ...(await finder.findInTiles(image, predict))]);
+        // What only the tiles add must be convincing.
+        faces = faces.filter((face) => convincing(face) || longerSide(face.box) > largestInTile);
+      }
+      return faces.slice(0, maxFaces);
+    };
     const faces = await search(pixels);
-    if (faces.some((face) => isConvincing(face))) return faces;
-    const turned = (await search(turnRound(pixels))).filter((face) => isConvincing(face));
+    if (faces.some(convincing)) return faces;
+    const turned = (await search(turnRound(pixels))).filter(convincing);
     return turned.length > 0 ? turned.map((face) => turnBack(face, pixels)) : faces;
+  }
+
+  /** Searches pictures with this aligner's detectors. */
+  finder(choice?: DetectorChoice, maxFaces?: number): FaceFinder {
+    return new FaceFinder(
+      async (range, pixels, margin) => (await this.detector(range)).look(pixels, margin),
+      choice,
+      maxFaces,
+    );
   }
 
   /** Reads the pixels of a picture at full size, or reduced if it is very large. */
   read(image: ImageInput): Promise<Picture> {
     return this.reader.read(image);
-  }
-
-  /** Finds the faces in pixels, without landmarks. */
-  async detectIn(pixels: Pixels, kind: DetectorKind = "full"): Promise<Detection[]> {
-    return (await this.detector(kind)).detect(pixels);
   }
 
   /** Finds the landmarks of faces in given boxes of pixels. */
@@ -147,23 +182,19 @@ export class Aligner {
   }
 
   /** Loads a detector before its first use. */
-  async loadDetector(kind: DetectorKind): Promise<void> {
-    await this.detector(kind);
+  async loadDetector(range: Range): Promise<void> {
+    await this.detector(range);
   }
 
-  private detector(kind: DetectorKind): Promise<FaceDetector> {
-    let loading = this.detectors.get(kind);
+  private detector(range: Range): Promise<FaceDetector> {
+    let loading = this.detectors.get(range);
     if (!loading) {
-      const config = CONSTANTS.detectors[kind];
-      if (!config) {
-        const kinds = Object.keys(CONSTANTS.detectors).join(" or ");
-        throw new InputError(`detector: found ${JSON.stringify(kind)}, expected ${kinds}`);
-      }
+      const config = CONSTANTS.detectors[range];
       const url = new URL(`detectors/${config.file}`, this.assets).href;
       loading = loadNetwork(url).then((network) => new FaceDetector(network, config));
-      this.detectors.set(kind, loading);
+      this.detectors.set(range, loading);
       // A failed download can be repeated.
-      loading.catch(() => this.detectors.delete(kind));
+      loading.catch(() => this.detectors.delete(range));
     }
     return loading;
   }

@@ -14,7 +14,20 @@ export interface DetectorConstants {
   size: number;
   /** Grids of cells: [cells on a side, answers per cell]. */
   anchors: readonly (readonly [number, number])[];
+  /** Linear map from its keypoints to the landmark box; see `landmarkBoxOfDetection`. */
+  centreX: readonly number[];
+  centreYAndSize: readonly (readonly number[])[];
 }
+
+/** A network: "full" finds faces down to 1/20 of the longer side of a picture, "short" down to 1/5. */
+export type Range = "full" | "short";
+
+/**
+ * Which networks search a picture. "full": the one that sees small faces. "short": one of a fifth of its
+ * time, for faces of at least 1/5 of the picture. "auto": "short" first if only one face is wanted, and
+ * "full" if that finds none beyond doubt; else "full".
+ */
+export type DetectorChoice = "auto" | Range;
 
 /** Settings of the One-Euro filter; see `OneEuroFilter`. */
 export interface SmoothingConfig {
@@ -69,15 +82,15 @@ interface Constants {
   sampling: { maxShrink: number; maxSupersampling: number };
   maxPasses: number;
   minConfidence: number;
-  detectors: { full: DetectorConstants; short: DetectorConstants };
-  detection: {
-    minScore: number;
-    sameFace: number;
-    secondLook: number;
-    centreX: readonly number[];
-    centreYAndSize: readonly (readonly number[])[];
-    sizeRange: readonly [number, number];
+  detectors: Record<Range, DetectorConstants>;
+  detection: { minScore: number; sameFace: number; sizeRange: readonly [number, number] };
+  finding: {
+    looks: Record<DetectorChoice, readonly (readonly [Range, number])[]>;
+    sure: number;
+    samePlace: number;
+    inside: number;
   };
+  tiles: { above: number; share: number; step: number; face: number; edge: number };
   tracking: TrackingConfig & {
     matchOverlap: number;
     driftOverlap: number;

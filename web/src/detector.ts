@@ -41,15 +41,8 @@ export class FaceDetector {
     }
   }
 
-  /** Finds the faces of a picture, the most certain first. */
-  async detect(image: Pixels): Promise<Detection[]> {
-    const found = await this.search(image, 1);
-    // A face that fills the picture is only found in a smaller copy of it.
-    return found.length > 0 ? found : this.search(image, CONSTANTS.detection.secondLook);
-  }
-
-  /** Searches the picture within a black frame whose side is `margin` times its longer side. */
-  private async search(image: Pixels, margin: number): Promise<Detection[]> {
+  /** Searches a picture within a black square whose side is `margin` times its longer side, best face first. */
+  async look(image: Pixels, margin = 1): Promise<Detection[]> {
     const { size } = this.config;
     const canvas = letterbox(image, size, margin);
     const input = canvas.data.map((value) => value / 127.5 - 1);
@@ -64,7 +57,7 @@ export class FaceDetector {
         (x - offset[0]) / scale[0] - 0.5,
         (y - offset[1]) / scale[1] - 0.5,
       ]);
-      return { box: landmarkBoxOfDetection(low, high, keypoints), score, keypoints };
+      return { box: landmarkBoxOfDetection(low, high, keypoints, this.config), score, keypoints };
     });
   }
 
@@ -149,9 +142,15 @@ export function mergeAnswers(points: readonly Point2[][], scores: readonly numbe
  *
  * @param low, high corners of the network's box in pixels of the picture.
  * @param keypoints left eye, right eye, nose tip, mouth, left ear, right ear.
+ * @param map of the network.
  */
-export function landmarkBoxOfDetection(low: Point2, high: Point2, keypoints: readonly Point2[]): Box {
-  const { centreX, centreYAndSize, sizeRange } = CONSTANTS.detection;
+export function landmarkBoxOfDetection(
+  low: Point2,
+  high: Point2,
+  keypoints: readonly Point2[],
+  { centreX, centreYAndSize }: Pick<DetectorConstants, "centreX" | "centreYAndSize">,
+): Box {
+  const { sizeRange } = CONSTANTS.detection;
   const centre: Point2 = [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2];
   const side = (high[0] - low[0] + high[1] - low[1]) / 2;
   const points = keypoints.map(([x, y]): Point2 => [(x - centre[0]) / side, (y - centre[1]) / side]);

@@ -79,6 +79,10 @@ export function checkBox(box: ArrayLike<number>): Box {
   return [x0, y0, x1, y1];
 }
 
+export function longerSide(box: Box): number {
+  return Math.max(box[2] - box[0], box[3] - box[1]);
+}
+
 /** sqrt(width x height) of a box. */
 export function boxSize(box: Box): number {
   return Math.sqrt((box[2] - box[0]) * (box[3] - box[1]));
@@ -94,7 +98,7 @@ export function overlap(a: Box, b: Box): number {
 
 /** Square crop of a landmark box. */
 export function cropSquare(box: Box): Square {
-  const side = CONSTANTS.cropScale * Math.max(box[2] - box[0], box[3] - box[1]);
+  const side = CONSTANTS.cropScale * longerSide(box);
   return { x: (box[0] + box[2]) / 2, y: (box[1] + box[3]) / 2, side };
 }
 

@@ -11,9 +11,9 @@
  */
 
 export { Aligner } from "./aligner.js";
-export type { AlignerOptions, AlignOptions, DetectorKind } from "./aligner.js";
+export type { AlignerOptions, AlignOptions } from "./aligner.js";
 export { CONTOURS, MIN_CONFIDENCE, MIRROR, NUM_LANDMARKS, TRIANGLES, VERSION } from "./constants.js";
-export type { SmoothingConfig, TrackingConfig } from "./constants.js";
+export type { DetectorChoice, SmoothingConfig, TrackingConfig } from "./constants.js";
 export type { Detection } from "./detector.js";
 export { drawFaces } from "./drawing.js";
 export type { Part } from "./drawing.js";

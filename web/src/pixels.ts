@@ -18,6 +18,17 @@ export function turnRound({ data, width, height }: Pixels): Pixels {
   return { data: new Uint8ClampedArray(turned.buffer), width, height };
 }
 
+/** A part of a picture, as a copy. */
+export function cutOut(image: Pixels, [x0, y0, x1, y1]: Box): Pixels {
+  const [width, height] = [x1 - x0, y1 - y0];
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let row = 0; row < height; row++) {
+    const from = 4 * ((y0 + row) * image.width + x0);
+    data.set(image.data.subarray(from, from + 4 * width), 4 * row * width);
+  }
+  return { data, width, height };
+}
+
 /** A crop and the map from its pixels to those of the picture. */
 export interface Crop {
   /** size x size x 3 RGB. */

@@ -10,12 +10,12 @@ import { linearSumAssignment } from "linear-sum-assignment";
 import { Matrix } from "ml-matrix";
 
 import { poseInDegrees, scaleFace } from "./aligner.js";
-import type { Aligner, DetectorKind } from "./aligner.js";
+import type { Aligner } from "./aligner.js";
 import { CONSTANTS } from "./constants.js";
-import type { TrackingConfig } from "./constants.js";
+import type { DetectorChoice, TrackingConfig } from "./constants.js";
 import { InputError } from "./errors.js";
 import type { Face } from "./face.js";
-import { boxSize, clamp, landmarkBox, overlap, shapeResidual } from "./geometry.js";
+import { boxSize, clamp, landmarkBox, longerSide, overlap, shapeResidual } from "./geometry.js";
 import type { Box, Point2 } from "./geometry.js";
 import type { ImageInput } from "./image.js";
 import type { Pixels } from "./pixels.js";
@@ -129,6 +129,7 @@ export class FaceTracker {
     private readonly detect: Detect,
     private readonly align: Align,
     config: Partial<TrackingConfig> = {},
+    private readonly maxFaces = Infinity,
   ) {
     this.config = { ...DEFAULT_TRACKING, ...config };
     const unknown = Object.keys(config).filter((name) => !(name in DEFAULT_TRACKING));
@@ -189,8 +190,7 @@ export class FaceTracker {
   }
 
   private isGone(box: Box): boolean {
-    const side = Math.max(box[2] - box[0], box[3] - box[1]);
-    return side < this.config.minSide || shareInside(box, ...this.size) < this.config.minInside;
+    return longerSide(box) < this.config.minSide || shareInside(box, ...this.size) < this.config.minInside;
   }
 
   /** Whether a track has come to follow the same face as a better one. */
@@ -253,7 +253,8 @@ export class FaceTracker {
           !isDoubtful(evidence, this.config, false) &&
           !known.some((other) => overlap(box, other) > twinOverlap)
         );
-      });
+      })
+      .slice(0, Math.max(this.maxFaces - this.tracks.length, 0));
     const lostBoxes = this.lost.map((track) => track.box);
     const returned = match(
       fresh.map(({ face }) => lostBoxes.map((box) => distance(face.box, box))),
@@ -280,8 +281,10 @@ export class FaceTracker {
 export interface TrackerOptions {
   /** Changes to the default rules. */
   config?: Partial<TrackingConfig>;
-  /** Which network detects faces: by default "short". */
-  detector?: DetectorKind;
+  /** Which networks search for faces: by default "short". */
+  detector?: DetectorChoice;
+  /** Most faces that are followed at a time; by default all. */
+  maxFaces?: number;
 }
 
 /**
@@ -300,15 +303,17 @@ export class Tracker {
     private readonly aligner: Aligner,
     options: TrackerOptions = {},
   ) {
+    const finder = aligner.finder(options.detector ?? "short", options.maxFaces);
     this.start = () =>
       new FaceTracker(
-        (pixels) => aligner.detectIn(pixels, options.detector ?? "short"),
+        (pixels) => finder.detect(pixels),
         (pixels, boxes) =>
           aligner.alignBoxes(
             pixels,
             boxes.map((box) => ({ box, score: null })),
           ),
         options.config,
+        options.maxFaces,
       );
     this.tracker = this.start();
   }
@@ -333,8 +338,7 @@ export class Tracker {
 
 /** Where a face will be in the next frame if it moves on as before; little motion counts as none. */
 export function ahead(box: Box, motion: Point2, slack: number): Box {
-  const size = Math.max(box[2] - box[0], box[3] - box[1]);
-  if (!(Math.hypot(...motion) > fast * slack * size)) return box;
+  if (!(Math.hypot(...motion) > fast * slack * longerSide(box))) return box;
   return [box[0] + motion[0], box[1] + motion[1], box[2] + motion[0], box[3] + motion[1]];
 }
 

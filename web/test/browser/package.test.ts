@@ -5,6 +5,7 @@ import {
   copyFileSync,
   existsSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -16,12 +17,12 @@ import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import type * as Library from "../../src/index.js";
-import { dataFile, expected, largestDifference } from "../data.js";
+import { DATA, dataFile, expected, largestDifference } from "../data.js";
 import { launch, serve, visit } from "./chromium.js";
 import type { Server, Visit } from "./chromium.js";
 
 const WEB = resolve(import.meta.dirname, "../..");
-const PHOTOS = ["portrait.jpg", "two_faces.png", "upside_down.png", "no_face.png", "broken.jpg"];
+const PHOTOS = readdirSync(DATA).filter((name) => /\.(png|jpg)$/.test(name));
 const MODULE = "/node_modules/tf-dhm/dist/index.js";
 /** Most compressed bytes of the package. */
 const LARGEST_PACKAGE = 6e6;
@@ -179,12 +180,35 @@ describe.each(Object.keys(expected.photos))("%s", (model) => {
 
 const [DEFAULT_MODEL] = Object.keys(expected.photos);
 
-test("the short-range detector finds the portrait, too", async () => {
-  const [face, ...others] = await alignInPage("portrait.jpg", { model: DEFAULT_MODEL, detector: "short" });
-  expect(others).toEqual([]);
-  const [truth] = expected.photos[DEFAULT_MODEL]["portrait.jpg"].detected;
-  // Another box, so other first landmarks; the second pass brings them together.
-  expect(largestDifference(face.landmarks, truth.landmarks)).toBeLessThan(4);
+describe("the search", () => {
+  test.each<[string, Library.AlignOptions, number]>(
+    expected.finding.map(({ photo, options }: any, index: number) => [photo, options, index]),
+  )(
+    "%s, %j",
+    async (photo, options, index) => {
+      const truth = expected.finding[index].faces;
+      const faces = await alignInPage(photo, { model: DEFAULT_MODEL, ...options });
+      expect(faces).toHaveLength(truth.length);
+      faces.forEach((face, row) => {
+        const name = `${photo}, ${JSON.stringify(options)}, face ${row + 1}`;
+        expect(difference(name, face, truth[row])).toBeLessThan(1);
+        expect(largestDifference(face.box, truth[row].box)).toBeLessThan(1);
+        expect(largestDifference(face.score, truth[row].score)).toBeLessThan(0.02);
+      });
+    },
+    60_000,
+  );
+
+  test("the photos need all of it", () => {
+    const counts = Object.fromEntries(
+      expected.finding.map(({ photo, options, faces }: any) => [
+        photo + JSON.stringify(options),
+        faces.length,
+      ]),
+    );
+    expect(counts["crowd.png{}"]).toBeGreaterThan(counts['crowd.png{"tiles":false}']);
+    for (const photo of ["twice.png", "doubtful.png", "last_look.png"]) expect(counts[`${photo}{}`]).toBe(1);
+  });
 });
 
 test("elements, pixels and reduced pictures are read alike", async () => {
@@ -226,7 +250,9 @@ test.each([
   ["boxes: [[0, 0, 0, 5]]", "portrait.jpg", { boxes: [[0, 0, 0, 5]] }, "expected finite x0 < x1"],
   ["boxes outside", "portrait.jpg", { boxes: [[900, 0, 990, 50]] }, "inside the picture of 512 x 512 pixels"],
   ["passes: 4", "portrait.jpg", { passes: 4 }, "passes: found 4, expected 1 to 3"],
-  ["detector: near", "portrait.jpg", { detector: "near" as "short" }, "expected full or short"],
+  ["detector: near", "portrait.jpg", { detector: "near" as "short" }, 'detector: found "near"'],
+  ["maxFaces: 0", "portrait.jpg", { maxFaces: 0 }, "maxFaces: found 0, expected 1 or more"],
+  ["minConfidence: 2", "portrait.jpg", { minConfidence: 2 }, "minConfidence: found 2, expected 0 to 1"],
   ["a broken photo", "broken.jpg", {}, "is not a picture that this browser can read"],
   [
     "a missing model",
