@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.prepared.records import FaceArrays
+from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.training.config import AugmentConfig, TrainConfig

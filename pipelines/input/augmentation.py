@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipelines.input import image_ops
-from pipelines.prepared.records import JoinedImages
+from pipelines.prepared.arrays import JoinedImages
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import CROP_SCALE, MIRROR_68, NUM_LANDMARKS
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape

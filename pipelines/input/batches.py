@@ -23,7 +23,7 @@ from pipelines.input.augmentation import (
 from pipelines.input.data_service import DataService
 from pipelines.input.heat_maps import heat_maps
 from pipelines.input.order import EpochOrder
-from pipelines.prepared.records import FaceArrays
+from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.runtime.crops import upright_roll

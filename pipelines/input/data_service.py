@@ -18,7 +18,7 @@ import tensorflow as tf
 import tyro
 from numpy.typing import NDArray
 
-from pipelines.prepared.records import JoinedImages
+from pipelines.prepared.arrays import JoinedImages
 from tf_dhm.core.configuration import Port, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.prepared.records import FaceArrays
+from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.metrics import yaw_bins
 from tf_dhm.training.config import TrainConfig

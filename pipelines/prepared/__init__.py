@@ -1,3 +1,3 @@
 """Datasets in prepared form: records on disk, arrays in memory, and the catalogue of both."""
 
-__all__ = ["catalogue", "prepare", "records"]
+__all__ = ["arrays", "catalogue", "prepare", "records"]

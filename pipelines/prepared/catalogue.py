@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.datasets import aflw2000_3d, crop_sets, csv_landmarks, ls3dw, pts, w300lp
 from pipelines.datasets.samples import FaceSample, Refusal, Series
-from pipelines.prepared import prepare, records
+from pipelines.prepared import arrays, prepare, records
 from pipelines.synthetic import series as synthetic
 from tf_dhm.core.errors import InputError
 
@@ -210,7 +210,7 @@ def state_of_files(path: Path, cache_dir: Path) -> str:
 
 def load_splits(
     folder: Path, memory_bytes: int = records.MEMORY_BYTES
-) -> tuple[records.FaceArrays, records.FaceArrays]:
+) -> tuple[arrays.FaceArrays, arrays.FaceArrays]:
     """The training and validation faces of a prepared dataset.
 
     Raises:
@@ -235,8 +235,8 @@ class Mixture:
         sources: (len(train),) number of the dataset that each training face is of.
     """
 
-    train: records.FaceArrays
-    val: records.FaceArrays
+    train: arrays.FaceArrays
+    val: arrays.FaceArrays
     sources: NDArray[np.int64]
 
 
@@ -272,4 +272,4 @@ def load_mixture(folders: Sequence[Path], memory_bytes: int = records.MEMORY_BYT
     parts = [records.load(folder, "train", share) for folder in folders]
     val_parts = [records.load(folder, "val", share) for folder in with_val]
     sources = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    return Mixture(records.join(parts), records.join(val_parts), sources)
+    return Mixture(arrays.join(parts), arrays.join(val_parts), sources)

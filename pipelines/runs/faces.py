@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.prepared import catalogue
-from pipelines.prepared.records import FaceArrays, StoreConfig
+from pipelines.prepared.arrays import FaceArrays
+from pipelines.prepared.records import StoreConfig
 from pipelines.runs.options import DataOptions
 from pipelines.synthetic import series
 from tf_dhm.core.errors import InputError

@@ -17,7 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, unknown_visibility
-from pipelines.prepared.records import FaceArrays
+from pipelines.prepared.arrays import FaceArrays
 from pipelines.synthetic.photo import background, degrade
 from pipelines.synthetic.series import available_cores
 from tf_dhm.core.progress import Progress

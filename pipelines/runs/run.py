@@ -15,8 +15,8 @@ from pipelines.input import batches, data_service, heat_maps
 from pipelines.input.data_service import DataService
 from pipelines.input.order import make_order
 from pipelines.prepared import catalogue, records
+from pipelines.prepared.arrays import FaceArrays
 from pipelines.prepared.catalogue import Mixture
-from pipelines.prepared.records import FaceArrays
 from pipelines.runs import quality_crops
 from pipelines.runs.description import describe_datasets, machine, portable_command, without_folders
 from pipelines.runs.faces import check_faces, count_faces, prepared_folders

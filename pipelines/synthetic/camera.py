@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.synthetic.config import RenderConfig
-from pipelines.synthetic.vectors import Floats, unit
+from pipelines.synthetic.vectors import unit
+from tf_dhm.core.types import Floats
 from tf_dhm.face.geometry import CROP_SCALE, landmark_box
 
 RAY_START = 80.0

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.synthetic.vectors import Floats, dot, unit, vector
+from pipelines.synthetic.vectors import dot, unit, vector
+from tf_dhm.core.types import Floats
 
 
 @dataclass(frozen=True)

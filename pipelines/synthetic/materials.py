@@ -11,7 +11,8 @@ from scipy.ndimage import gaussian_filter
 from pipelines.synthetic import rig as rigs
 from pipelines.synthetic.meshes import Part
 from pipelines.synthetic.rig import FaceRig
-from pipelines.synthetic.vectors import Floats, mix, vector
+from pipelines.synthetic.vectors import mix, vector
+from tf_dhm.core.types import Floats
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.synthetic.vectors import Floats, Ints, unit
+from pipelines.synthetic.vectors import unit
+from tf_dhm.core.types import Floats, Ints
 
 
 @dataclass(frozen=True)

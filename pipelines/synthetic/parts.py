@@ -24,7 +24,8 @@ from pipelines.synthetic.rig import (
     FaceRig,
     skull_centre,
 )
-from pipelines.synthetic.vectors import Floats, Ints, smoothstep
+from pipelines.synthetic.vectors import smoothstep
+from tf_dhm.core.types import Floats, Ints
 
 
 def smooth_noise(rng: np.random.Generator, count: int, knots: int) -> Floats:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipelines.synthetic.camera import RAY_START
 from pipelines.synthetic.config import RenderConfig
 from pipelines.synthetic.scene import Scene
-from pipelines.synthetic.vectors import Floats, unit, vector
+from pipelines.synthetic.vectors import unit, vector
+from tf_dhm.core.types import Floats
 
 
 def background(side: int, rng: np.random.Generator) -> Floats:

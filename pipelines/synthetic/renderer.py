@@ -27,7 +27,7 @@ from pipelines.synthetic.sampling import (
     random_things,
 )
 from pipelines.synthetic.scene import Scene, tint_lenses
-from pipelines.synthetic.vectors import Floats
+from tf_dhm.core.types import Floats
 from tf_dhm.face.geometry import euler_angles, landmark_box
 from tf_dhm.face.parameters import ANGLES, EXPRESSION, IDENTITY, NUM_PARAMETERS, SCALE, TRANSLATION
 

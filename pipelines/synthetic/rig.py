@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from pipelines.synthetic.vectors import Floats, Ints, smoothstep, unit, vector
+from pipelines.synthetic.vectors import smoothstep, unit, vector
+from tf_dhm.core.types import Floats, Ints
 from tf_dhm.face.morphable import OPEN_FACE, MorphableModel
 
 SKIN, EYE, INNER_MOUTH, TEETH, TONGUE, HAIR, CLOTH, OBJECT, HAND = range(9)

@@ -12,7 +12,8 @@ from pipelines.synthetic.config import RenderConfig
 from pipelines.synthetic.materials import Looks
 from pipelines.synthetic.meshes import Part
 from pipelines.synthetic.rig import FaceRig, expression_names, expression_range
-from pipelines.synthetic.vectors import Floats, linear
+from pipelines.synthetic.vectors import linear
+from tf_dhm.core.types import Floats, Ints
 from tf_dhm.face.geometry import rotation_matrix
 
 SKIN_TONES = linear(np.array([
@@ -181,7 +182,7 @@ def random_looks(rng: np.random.Generator, has_hair: bool) -> Looks:
 def random_parts(
     rig: FaceRig, vertices: Floats, normals: Floats, looks: Looks, dressed: Dress, config: RenderConfig,
     rng: np.random.Generator,
-) -> tuple[list[Part], tuple[Floats, NDArray[np.int32]] | None]:  # fmt: skip
+) -> tuple[list[Part], tuple[Floats, Ints] | None]:  # fmt: skip
     """Hair, dress and things around the head, in its own frame; and the lenses of glasses, if any."""
     often = config.occlusion
     parts = []

@@ -17,7 +17,8 @@ from pipelines.synthetic.materials import Looks, eye_albedo, part_albedo, skin_a
 from pipelines.synthetic.meshes import Part, part_normals
 from pipelines.synthetic.rig import FaceRig
 from pipelines.synthetic.sampling import random_colour
-from pipelines.synthetic.vectors import Floats, dot, linear, mix, unit
+from pipelines.synthetic.vectors import dot, linear, mix, unit
+from tf_dhm.core.types import Floats
 
 CONTACT = 0.3
 """cm: a landmark counts as visible unless a surface is farther than this in front of it."""

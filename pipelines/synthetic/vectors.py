@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[Any]
-"""Arrays of float32, or float64 for small ones: NumPy's types cannot express the mixture."""
-Ints = NDArray[np.int32]
+from tf_dhm.core.types import Floats
 
 
 def vector(values: list[float]) -> Floats:

@@ -367,9 +367,7 @@ class FaceFitter:
 
         straight = flat / scale[:, None, None]
         if camera is not None:  # what is nearer looks larger
-            straight[:, :2] *= ((state.rotation @ face)[:, 2:] + state.shift[:, 2:, None]) / state.shift[
-                :, 2:, None
-            ]
+            straight[:, :2] *= 1 + (state.rotation @ face)[:, 2:] / state.shift[:, 2:, None]
         straight -= np.concatenate([state.shift[:, :2], state.extra[:, None]], 1)[..., None]
         given = np.swapaxes(np.swapaxes(state.rotation, 1, 2) @ straight - offset, 1, 2)
 

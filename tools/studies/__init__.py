@@ -4,6 +4,7 @@ __all__ = [
     "accuracy_tables",
     "detector_measures",
     "family_study",
+    "family_tables",
     "mesh",
     "paper_figures",
     "photo",

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from pipelines.input.batches import plain_crops, training_batches
 from pipelines.input.order import EpochOrder, make_order
-from pipelines.prepared import records
-from pipelines.prepared.records import FaceArrays
+from pipelines.prepared import arrays
+from pipelines.prepared.arrays import FaceArrays
 from tests.made_faces import made_faces
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_landmarks
@@ -70,7 +70,7 @@ def test_faces_live_as_long_as_their_batches() -> None:
 @pytest.mark.parametrize("image_ops", ["opencv", "graph"])
 def test_joined_faces_are_cut_like_others(faces: FaceArrays, image_ops: Literal["opencv", "graph"]) -> None:
     config = dataclasses.replace(CONFIG, image_ops=image_ops)
-    joined = records.join([faces[:3], faces[3:]])
+    joined = arrays.join([faces[:3], faces[3:]])
     assert_equal(run(joined, config, last=2), run(faces, config, last=2))
     for part in (0, 1):
         assert np.array_equal(plain_crops(joined, SIZE)[part], plain_crops(faces, SIZE)[part])

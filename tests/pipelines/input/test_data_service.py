@@ -18,7 +18,7 @@ from pipelines.input import batches, data_service
 from pipelines.input.batches import training_batches
 from pipelines.input.data_service import DataService, check_options, write_images
 from pipelines.input.order import make_order
-from pipelines.prepared import records
+from pipelines.prepared import arrays
 from tests.made_faces import made_faces
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig, TrainConfig
@@ -107,7 +107,7 @@ def test_faces_are_written_once_for_the_same_content(tmp_path: Path) -> None:
     assert len(list(path.iterdir())) == len(FACES)
     np.testing.assert_array_equal(np.fromfile(path / "7.raw", np.uint8), FACES.images[7].ravel())
     written = path.stat().st_mtime_ns
-    joined = records.join([FACES[:3], FACES[3:]])
+    joined = arrays.join([FACES[:3], FACES[3:]])
     assert write_images(joined.images, tmp_path) == path
     assert path.stat().st_mtime_ns == written
     assert write_images(FACES.images[::-1], tmp_path) != path

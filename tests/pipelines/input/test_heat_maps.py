@@ -15,7 +15,7 @@ from pipelines.input import batches, heat_maps
 from pipelines.input.batches import training_batches
 from pipelines.input.heat_maps import draw_heat_maps
 from pipelines.input.order import make_order
-from pipelines.prepared.records import FaceArrays
+from pipelines.prepared.arrays import FaceArrays
 from tests.made_faces import made_faces
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.heatmap import diffusion_heatmap

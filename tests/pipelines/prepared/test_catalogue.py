@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from pipelines.datasets.samples import Split
+from pipelines.prepared import arrays, records
 from pipelines.prepared import catalogue as datasets
-from pipelines.prepared import records
 from pipelines.prepared.catalogue import DATASETS, load_mixture, load_splits, prepared_folder
 from pipelines.prepared.records import StoreConfig
 from pipelines.synthetic import series as synthetic
@@ -182,14 +182,14 @@ class TestLoadMixture:
         expected = records.load(third, "train")
         assert (mixture.train.images[5] == expected.images[0]).all()
         mapped = load_mixture([first, second, third], memory_bytes=0)
-        assert isinstance(mapped.train.images, records.JoinedImages)
+        assert isinstance(mapped.train.images, arrays.JoinedImages)
         assert (mapped.train.images[5] == expected.images[0]).all()
 
     def test_one_dataset_is_itself(self, tmp_path: Path) -> None:
         folder = self.folder(tmp_path, "a", ["train", "val", "train"])
         mixture = load_mixture([folder])
         assert mixture.sources.tolist() == [0, 0]
-        assert not isinstance(mixture.train.images, records.JoinedImages)
+        assert not isinstance(mixture.train.images, arrays.JoinedImages)
         assert mixture.val.name.tolist() == ["1.png"]
 
     def test_mistakes(self, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.prepared import records
+from pipelines.prepared import arrays, records
 from pipelines.prepared.prepare import prepare
 from pipelines.prepared.records import StoreConfig
 from tests.made_faces import encode, made_sample, mean_face, smooth_image
@@ -194,31 +194,6 @@ class TestReadSamples:
             next(records.read_samples(prepared, "train"))
 
 
-class TestJoin:
-    def test_one_behind_the_other(self, prepared: Path) -> None:
-        faces = records.load(prepared)
-        joined = records.join([faces[:3], faces[3:4], faces[4:]])
-        assert isinstance(joined.images, records.JoinedImages)
-        assert len(joined) == len(joined.images) == 8
-        assert joined.images.shape == faces.images.shape
-        assert np.array_equal(np.asarray(joined.images), np.asarray(faces.images))
-        assert all(np.array_equal(joined.images[i], faces.images[i]) for i in np.arange(8))
-        assert np.array_equal(joined[2:5].images, faces.images[2:5])
-        assert joined[8:].images.shape == (0, 40, 40, 3)
-        for field in ("landmarks", "visibility", "pose", "name", "split", "group"):
-            assert np.array_equal(getattr(joined, field), getattr(faces, field)), field
-
-    def test_outside(self, prepared: Path) -> None:
-        faces = records.load(prepared)
-        for index in (-1, 16):
-            with pytest.raises(IndexError):
-                records.join([faces, faces]).images[index]
-
-    def test_one_part_is_itself(self, prepared: Path) -> None:
-        faces = records.load(prepared)
-        assert records.join([faces]) is faces
-
-
 class TestLoad:
     def test_faces_in_stored_order(self, prepared: Path) -> None:
         faces = records.load(prepared)
@@ -264,7 +239,7 @@ class TestLoad:
         for attempt in ("decoded", "found decoded"):
             mapped = records.load(prepared, "train", memory_bytes=1)
             assert isinstance(mapped.images, np.memmap), attempt
-            for field in dataclasses.fields(records.FaceArrays):
+            for field in dataclasses.fields(arrays.FaceArrays):
                 first, second = (getattr(faces, field.name) for faces in (in_memory, mapped))
                 np.testing.assert_array_equal(first, second, field.name)
         assert sorted(p.name for p in prepared.glob("decoded*")) == ["decoded-train.npy", "decoded-train.npz"]

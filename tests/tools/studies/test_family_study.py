@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -21,6 +20,7 @@ from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.training.presets import PRESETS, Preset
 from tools.studies import family_study
 from tools.studies.family_study import TWINS, Run, StudyConfig, study
+from tools.studies.family_tables import CONTRASTS
 
 DOCUMENT = """# Family
 <!-- family sizes -->
@@ -60,30 +60,9 @@ def finished(config: StudyConfig) -> StudyConfig:
     return config
 
 
-def table_of(rows: dict[str, list[float]], ms: float = np.nan) -> pd.DataFrame:
-    """Runs with these means of bins; those on `val` are lower by 1."""
-    return pd.DataFrame(
-        [
-            {
-                "preset": preset,
-                "seed": seed,
-                "faces_seen": 213312,
-                "machine": "a CPU",
-                "images": 1000,
-                **{f"test_nme_{name}": value for name in ("0_30", "30_60", "60_90", "mean_of_bins")},
-                "val_nme_mean_of_bins": value - 1.0,
-                "weight_bytes": 4096.0,
-                "ms": ms * (1 + list(rows).index(preset)),
-            }
-            for preset, values in rows.items()
-            for seed, value in enumerate(values, start=1)
-        ]
-    )
-
-
 def test_all_twins_are_studied_alike() -> None:
     assert sorted(TWINS) == sorted(name for name in PRESETS if name.endswith("_small"))
-    assert {name for _, *pair in family_study.CONTRASTS for name in pair} <= set(TWINS)
+    assert {name for _, *pair in CONTRASTS for name in pair} <= set(TWINS)
     config = StudyConfig()
     found = list(family_study.runs(config))
     assert [run.seed for run in found] == [1] * 6 + [2] * 6
@@ -166,26 +145,6 @@ def test_sizes(config: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "| `fast_dhm` | Fast DHM, under 0.95 MB of weights" in text
     assert "0.93 MB" in text
     assert "96 × 96" in text
-
-
-def test_text_by_hand() -> None:
-    table = table_of({"dhm_small": [4.0, 5.0], "cnn_3d_small": [6.0], "fast_dhm_small": [3.0]}, ms=2.0)
-    text = family_study.study_text(table, {"x": {"cpu": "a CPU", "inside": "all"}})
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
-    assert rows[2] == [
-        "`dhm_small`",
-        "4.50 / 4.50 / 4.50",
-        "4.50 ± 0.50",
-        "3.50",
-        "1, 2",
-        "2.00",
-        "4,096 bytes",
-    ]
-    assert rows[3][2:5] == ["6.00", "5.00", "1"]
-    # Only what the present runs tell.
-    assert rows[5][0] == "what it brings"
-    assert rows[7:] == [["the RNN", "`dhm_small`", "`cnn_3d_small`", "-1.50", "-1.50", "× 0.50"]]
-    assert family_study.contrast_text(table[table["preset"] == "dhm_small"]) == ""
 
 
 def test_mistakes(config: StudyConfig, tmp_path: Path) -> None:
