@@ -25,7 +25,7 @@ def write_image(path: Path, width: int = 90, height: int = 80) -> Path:
     return path
 
 
-def write_mat(path: Path, **fields: ArrayLike) -> Path:
+def write_mat(path: Path, **fields: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     scipy.io.savemat(path, fields)
     return path

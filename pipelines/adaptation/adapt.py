@@ -92,12 +92,12 @@ class Adapted:
     @property
     def before(self) -> Array:
         """(N,) NME in percent of held-out faces by the old output layer."""
-        return output_layer.nme(self.cross.before, self.truth)
+        return metrics.nme(self.cross.before, self.truth)
 
     @property
     def after(self) -> Array:
         """(N,) NME in percent of the same faces by layers that were not fitted to them."""
-        return output_layer.nme(self.cross.after, self.truth)
+        return metrics.nme(self.cross.after, self.truth)
 
 
 def look_at(model: OutputFeatures, faces: Sequence[AnnotatedFace], boxes: BoxKind) -> SeenFaces:
@@ -193,7 +193,7 @@ def adapt(
     if kind == "landmarks" and not is_68:
         raise InputError(f"kind: found landmarks with {count} points, expected {geometry.NUM_LANDMARKS}")
     if kind is None:
-        near = is_68 and float(np.median(output_layer.nme(old, seen.points[:, 0]))) < SAME_MEANING
+        near = is_68 and float(np.median(metrics.nme(old, seen.points[:, 0]))) < SAME_MEANING
         kind = "landmarks" if near else "points"
         if is_68 and not near:
             notes.append("The 68 points are not those of the model and become an output of their own.")
@@ -224,7 +224,7 @@ def adapt(
         )
     cross = output_layer.cross_fit(examples, make_prior, FOLDS)
     truth = seen.points[:, 0]
-    held_out = float(np.median(output_layer.nme(cross.after, truth)))
+    held_out = float(np.median(metrics.nme(cross.after, truth)))
     if held_out > UNRELATED:
         raise InputError(
             f"labels: found a median error of {held_out:.0f} % of the face on held-out faces, expected less "

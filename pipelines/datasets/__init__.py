@@ -6,7 +6,7 @@ __all__ = [
     "csv_landmarks",
     "folders",
     "ls3dw",
-    "matfiles",
+    "pose_para",
     "pts",
     "samples",
     "w300lp",

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from pipelines.datasets import ls3dw
 from pipelines.datasets.folders import Pair, names_in, pair_files, require_folder, require_pair
-from pipelines.datasets.matfiles import POSE, pose_degrees, read_mat
+from pipelines.datasets.pose_para import POSE, pose_degrees
 from pipelines.datasets.samples import FaceSample, Refusal, check_landmarks
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import NUM_LANDMARKS
+from tf_dhm.face.matfiles import read_mat
 
 ORIGINAL = "original"
 LABELS_FOLDER = "AFLW2000-3D-Reannotated"

@@ -30,10 +30,11 @@ from pipelines.datasets.folders import (
     require_pair,
     split_groups,
 )
-from pipelines.datasets.matfiles import POSE, pose_degrees, read_mat
+from pipelines.datasets.pose_para import POSE, pose_degrees
 from pipelines.datasets.samples import FaceSample, Refusal, Split, check_landmarks
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import NUM_LANDMARKS, mirror_landmarks
+from tf_dhm.face.matfiles import read_mat
 
 SETS = ("AFW", "HELEN", "IBUG", "LFPW")
 FLIP = "_Flip"

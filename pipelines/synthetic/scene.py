@@ -18,7 +18,7 @@ from pipelines.synthetic.meshes import Part, part_normals
 from pipelines.synthetic.rig import FaceRig
 from pipelines.synthetic.sampling import random_colour
 from pipelines.synthetic.vectors import dot, linear, mix, unit
-from tf_dhm.core.types import Floats
+from tf_dhm.core.types import Floats, Ints
 
 CONTACT = 0.3
 """cm: a landmark counts as visible unless a surface is farther than this in front of it."""
@@ -162,7 +162,7 @@ class Scene:
 
 
 def tint_lenses(
-    radiance: Floats, depth: Floats, lenses: tuple[Floats, NDArray[np.int32]], camera: Camera, size: int,
+    radiance: Floats, depth: Floats, lenses: tuple[Floats, Ints], camera: Camera, size: int,
     visibility: NDArray[np.uint8], landmarks: NDArray[np.float64], rng: np.random.Generator,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """Draw the lenses into `radiance` and `depth`; returns the visibility, reduced by dark ones."""

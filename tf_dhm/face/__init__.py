@@ -7,6 +7,7 @@ __all__ = [
     "fit",
     "geometry",
     "heatmap",
+    "matfiles",
     "mean_face",
     "mediapipe",
     "metrics",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat, whosmat
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.types import Array
+from tf_dhm.core.types import Array, Floats
 from tf_dhm.face.geometry import NUM_LANDMARKS
+from tf_dhm.face.matfiles import Shape, read_mat
 from tf_dhm.face.morphable import MorphableModel
 from tf_dhm.face.parameters import NUM_EXPRESSION, NUM_IDENTITY
 
@@ -21,6 +21,9 @@ EXPRESSION_STD = np.array(
 )
 """Standard deviations of `Exp_Para`, measured on 1,000 files of AFLW2000-3D. The field `sigma_exp` of the
 expression files is not used: no document states its unit, and programs that use it disagree on one."""
+
+
+INFO_FIELDS: dict[str, Shape] = {"tri": (None, None), "keypoints": (NUM_LANDMARKS,)}
 
 
 def read_bfm(folder: Path) -> MorphableModel:
@@ -56,10 +59,9 @@ def read_bfm(folder: Path) -> MorphableModel:
         return _read_face3d(single)
     generated = _find(folder, "Model_Shape.mat")
     if generated is not None:
-        data = _load_mat(generated, "mu_shape", "w", "sigma", "tri", "keypoints")
-        mean = _mean(generated, data, "mu_shape")
-        identity = _array(generated, data, "w", (mean.size, NUM_IDENTITY))
-        std = _array(generated, data, "sigma", (NUM_IDENTITY,))
+        names = ("mu_shape", "w", "sigma")
+        data = read_mat(generated, {**_shape_fields(*names), **INFO_FIELDS}, dtype=None)
+        mean, identity, std = _shape(generated, data, *names)
         info, info_data = generated, data
     else:
         original = _find(folder, "01_MorphableModel.mat")
@@ -68,14 +70,12 @@ def read_bfm(folder: Path) -> MorphableModel:
                 f"{folder}: found no BFM.mat, Model_Shape.mat or 01_MorphableModel.mat, "
                 "expected one of them (the Basel Face Model)"
             )
-        data = _load_mat(original, "shapeMU", "shapePC", "shapeEV")
-        mean = _mean(original, data, "shapeMU")
-        identity = _array(original, data, "shapePC", (mean.size, NUM_IDENTITY))
-        std = _array(original, data, "shapeEV", (NUM_IDENTITY,))
+        names = ("shapeMU", "shapePC", "shapeEV")
+        mean, identity, std = _shape(original, read_mat(original, _shape_fields(*names), dtype=None), *names)
         # 300W-LP cuts the inside of the mouth off the original 53,490 vertices.
         info = _need(folder, "for trimIndex and keypoints (it comes with 300W-LP)", "model_info.mat")
-        info_data = _load_mat(info, "trimIndex", "tri", "keypoints")
-        kept = _indices(info, info_data, "trimIndex")
+        info_data = read_mat(info, {"trimIndex": (None,), **INFO_FIELDS})
+        kept = _indices(info_data["trimIndex"])
         if kept.size == 0 or not 0 <= kept.min() <= kept.max() < mean.size // 3:
             raise InputError(f"{info}: found trimIndex outside of {mean.size // 3} vertices, expected within")
         rows = (3 * kept[:, None] + np.arange(3)).reshape(-1)
@@ -88,45 +88,32 @@ def read_bfm(folder: Path) -> MorphableModel:
         expression=expression,
         identity_std=std.astype(np.float64),
         expression_std=expression_std,
-        landmarks=_indices(info, info_data, "keypoints", NUM_LANDMARKS),
-        triangles=_triangles(info, info_data),
+        landmarks=_indices(info_data["keypoints"]),
+        triangles=_triangles(info, info_data["tri"]),
     )
 
 
-def _load_mat(path: Path, *keys: str) -> dict[str, Any]:
-    """Those of the fields `keys` that a `.mat` file has; the textures of a BFM are not read."""
-    try:
-        return loadmat(path, variable_names=list(keys))
-    except NotImplementedError as error:
-        raise InputError(f"{path}: found a MATLAB 7.3 file, expected one saved with -v7") from error
-    except Exception as error:  # scipy raises a dozen kinds on a damaged file
-        found = str(error) or type(error).__name__
-        raise InputError(f"{path}: found {found}, expected a readable .mat file") from error
+def _shape_fields(mean: str, identity: str, std: str) -> dict[str, Shape]:
+    """What `_shape` reads."""
+    return {mean: (None,), identity: (None, NUM_IDENTITY), std: (NUM_IDENTITY,)}
 
 
-def _array(path: Path, data: Any, key: str, shape: tuple[int | None, ...]) -> Array:
-    """A numeric field of a `.mat` file, checked against `shape` (None: any size).
+def _shape(
+    path: Path, data: Mapping[str, Floats], mean: str, identity: str, std: str
+) -> tuple[Floats, Floats, Floats]:
+    """Mean (3 V,), components (3 V, 199) and deviations (199,)."""
+    if data[mean].size % 3:
+        raise InputError(f"{path}: {mean}: found {data[mean].size} numbers, expected 3 per vertex")
+    return data[mean].astype(np.float64), _with_rows(path, data, identity, data[mean].size), data[std]
 
-    A shape of one number takes a row or a column and returns it flat.
-    """
-    record = isinstance(data, np.void)
-    if key not in (data.dtype.names if record else data):
-        found = data.dtype.names if record else [name for name, *_ in whosmat(path)]
-        raise InputError(f"{path}: found fields {', '.join(sorted(found))}, expected also {key}")
-    array = np.asarray(data[key])
-    if array.dtype.kind not in "iuf":
-        raise InputError(f"{path}: found {key} of type {array.dtype}, expected numbers")
-    if len(shape) == 1 and array.size == max(array.shape):
-        array = array.reshape(-1)
-    if len(array.shape) != len(shape) or any(
-        size is not None and size != found for size, found in zip(shape, array.shape, strict=True)
-    ):
-        wanted = tuple("any" if size is None else size for size in shape)
-        raise InputError(f"{path}: found {key} of shape {array.shape}, expected {wanted}")
-    array = array if array.dtype.kind == "f" else array.astype(np.float64)
-    if not np.isfinite(array).all():
-        raise InputError(f"{path}: found NaN or infinity in {key}, expected finite numbers")
-    return array
+
+def _with_rows(path: Path, data: Mapping[str, Floats], name: str, count: int) -> Floats:
+    """A field, checked to have a row for each coordinate of the mean shape."""
+    if len(data[name]) != count:
+        raise InputError(
+            f"{path}: {name}: found {len(data[name])} rows, expected {count} as of the mean shape"
+        )
+    return data[name]
 
 
 def _find(folder: Path, *names: str) -> Path | None:
@@ -146,52 +133,40 @@ def _need(folder: Path, why: str, *names: str) -> Path:
     return path
 
 
-def _mean(path: Path, data: Any, key: str) -> Array:
-    """A mean shape (3 V,) float64."""
-    mean = _array(path, data, key, (None,)).astype(np.float64)
-    if mean.size % 3:
-        raise InputError(f"{path}: found {key} of {mean.size} numbers, expected 3 per vertex")
-    return mean
-
-
 def _components(columns: Array) -> NDArray[np.float32]:
     """(3 V, K) columns of x y z x y z … to (K, V, 3)."""
     return np.ascontiguousarray(columns.T.reshape(columns.shape[1], -1, 3), np.float32)
 
 
-def _indices(path: Path, data: Any, key: str, size: int | None = None) -> NDArray[np.int32]:
-    """1-based indices of MATLAB as a flat 0-based array."""
-    return _array(path, data, key, (size,)).astype(np.int32) - 1
+def _indices(values: Floats) -> NDArray[np.int32]:
+    """1-based indices of MATLAB, 0-based."""
+    return values.astype(np.int32) - 1
 
 
-def _triangles(path: Path, data: Any) -> NDArray[np.int32]:
+def _triangles(path: Path, tri: Floats) -> NDArray[np.int32]:
     """`tri` (3, T) or (T, 3), 1-based -> (T, 3), 0-based."""
-    array = _array(path, data, "tri", (None, None))
-    if array.shape[0] == 3:
-        array = array.T
+    array = tri.T if tri.shape[0] == 3 else tri
     if array.shape[1] != 3:
-        raise InputError(f"{path}: found tri of shape {array.shape}, expected (3, T)")
-    return np.ascontiguousarray(array, np.int32) - 1
+        raise InputError(f"{path}: tri: found shape {tri.shape}, expected (3, T)")
+    return np.ascontiguousarray(_indices(array))
 
 
 def _read_face3d(path: Path) -> MorphableModel:
     """`BFM.mat` as face3d's `generate.m` writes it: a struct `model`."""
-    data = _load_mat(path, "model")
-    if "model" not in data or data["model"].dtype.names is None:
-        found = ", ".join(name for name, *_ in whosmat(path))
-        raise InputError(f"{path}: found fields {found}, expected a struct model (generate.m of face3d)")
-    model = data["model"].reshape(-1)[0]
-    mean = _mean(path, model, "shapeMU")
-    offset = _array(path, model, "expMU", (mean.size,))
+    names = ("shapeMU", "shapePC", "shapeEV")
+    fields = {**_shape_fields(*names), "expMU": (None,), "expPC": (None, NUM_EXPRESSION)}
+    fields |= {"tri": (None, None), "kpt_ind": (NUM_LANDMARKS,)}
+    data = read_mat(path, fields, "model", dtype=None)
+    mean, identity, std = _shape(path, data, *names)
     return MorphableModel(
         name=f"Basel Face Model in {path}",
-        mean=(mean + offset).reshape(-1, 3).astype(np.float32),
-        identity=_components(_array(path, model, "shapePC", (mean.size, NUM_IDENTITY))),
-        expression=_components(_array(path, model, "expPC", (mean.size, NUM_EXPRESSION))),
-        identity_std=_array(path, model, "shapeEV", (NUM_IDENTITY,)).astype(np.float64),
+        mean=(mean + _with_rows(path, data, "expMU", mean.size)).reshape(-1, 3).astype(np.float32),
+        identity=_components(identity),
+        expression=_components(_with_rows(path, data, "expPC", mean.size)),
+        identity_std=std.astype(np.float64),
         expression_std=EXPRESSION_STD,
-        landmarks=_indices(path, model, "kpt_ind", NUM_LANDMARKS),
-        triangles=_triangles(path, model),
+        landmarks=_indices(data["kpt_ind"]),
+        triangles=_triangles(path, data["tri"]),
     )
 
 
@@ -199,9 +174,9 @@ def _read_expressions(folder: Path, coordinates: int) -> tuple[Array, NDArray[np
     """Mean (3 V,), components (29, V, 3) and deviations (29,)."""
     matlab = _find(folder, "Model_Exp.mat", "Model_Expression.mat")
     if matlab is not None:
-        data = _load_mat(matlab, "mu_exp", "w_exp")
-        offset = _array(matlab, data, "mu_exp", (coordinates,))
-        basis = _array(matlab, data, "w_exp", (coordinates, NUM_EXPRESSION))
+        data = read_mat(matlab, {"mu_exp": (None,), "w_exp": (None, NUM_EXPRESSION)}, dtype=None)
+        offset = _with_rows(matlab, data, "mu_exp", coordinates)
+        basis = _with_rows(matlab, data, "w_exp", coordinates)
         return offset.astype(np.float64), _components(basis), EXPRESSION_STD
     binary = _need(folder, "for the expressions", "Model_Exp.mat", "Model_Expression.mat", "Exp_Pca.bin")
     deviations = _need(folder, f"beside {binary.name}", "std_exp.txt")

@@ -27,29 +27,36 @@ UNKNOWN_BIN = -1
 def nme(predicted: ArrayLike, truth: ArrayLike) -> Array:
     """Normalised mean error of each face in percent.
 
-    The mean over the landmarks of the plain distance in x and y, divided by sqrt(w h) of the box
-    of the true landmarks. z is left out.
+    The mean over the known landmarks of the plain distance in x and y, divided by sqrt(w h) of the box
+    of the known true landmarks. z is left out.
 
     Args:
         predicted: (..., N, 2 or 3) pixels.
-        truth: (..., N, 2 or 3) pixels of the same image.
+        truth: (..., N, 2 or 3) pixels of the same image; x and y are NaN where unknown.
 
     Returns:
-        (...) float64 percent; NaN if a predicted landmark is NaN.
+        (...) float64 percent; NaN if the prediction of a known landmark is NaN.
 
     Raises:
-        InputError: numbers of faces or landmarks differ, or a true box has no area.
+        InputError: numbers of faces or landmarks differ, or the box of the known landmarks of a face has
+            no area.
 
     >>> nme([[0, 0], [4, 3], [4, 4]], [[0, 0], [4, 0], [4, 4]]).item()
     25.0
+    >>> nme([[0, 0], [4, 3], [4, 4]], [[0, 0], [np.nan, np.nan], [4, 4]]).item()
+    0.0
     """
     p, t = np.asarray(predicted, np.float64)[..., :2], np.asarray(truth, np.float64)[..., :2]
     if p.shape != t.shape:
         raise InputError(
             f"landmarks: found {p.shape} predicted against {t.shape} true, expected equal shapes"
         )
-    distance = np.linalg.norm(p - t, axis=-1)
-    return 100.0 * distance.mean(-1) / box_size(landmark_box(t))
+    known = ~np.isnan(t).any(-1)  # (..., N)
+    distance = np.where(known, np.linalg.norm(p - t, axis=-1), 0.0)
+    if not known.all():  # an unknown landmark moves to a known one, which leaves the box as it is
+        first = np.take_along_axis(t, known.argmax(-1)[..., None, None], -2)  # (..., 1, 2)
+        t = np.where(known[..., None], t, first)
+    return 100.0 * distance.sum(-1) / np.maximum(known.sum(-1), 1) / box_size(landmark_box(t))
 
 
 def yaw_bins(yaw: ArrayLike) -> NDArray[np.intp]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
-from tf_dhm.face.geometry import box_size, landmark_box
+from tf_dhm.face.metrics import nme
 
 STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Strengths of the penalty among which cross-validation chooses, in faces."""
@@ -230,13 +230,3 @@ def combine_points(landmarks: Array, points: Array, strength: float = 0.03) -> A
         right = a.T @ np.append(y[known, point], 1e3)
         weights[:, point] = np.linalg.solve(a.T @ a + strength * known.sum() * np.eye(count), right)
     return weights / weights.sum(0)
-
-
-def nme(predicted: Array, truth: Array) -> Array:
-    """Mean error of each face in percent of sqrt(w h) of the box of its known points, (N,)."""
-    known = np.isfinite(truth[..., :2]).all(-1)  # (N, P)
-    distance = np.linalg.norm(predicted[..., :2] - truth[..., :2], axis=-1)
-    mean = np.where(known, distance, 0.0).sum(1) / known.sum(1)
-    low = np.where(known[..., None], truth[..., :2], np.inf).min(1)
-    high = np.where(known[..., None], truth[..., :2], -np.inf).max(1)
-    return 100.0 * mean / box_size(landmark_box(np.stack([low, high], 1)))

@@ -32,11 +32,11 @@ from tf_dhm.export.description import read_description
 from tf_dhm.export.saved_model import read_points, read_weights
 from tf_dhm.face.geometry import landmark_box, mirror_landmarks, rotation_matrix
 from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.metrics import nme
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.images import decode_raster
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.tflite import TFLitePredictor
-from tf_dhm.training.output_layer import nme
 
 ROOT = Path(__file__).resolve().parents[3]
 SYNTHETIC_MODEL = ROOT / "savedmodels" / "fast_dhm_synthetic"

@@ -137,25 +137,24 @@ def test_foreign_fields_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Model_Shape\.mat: found fields .*w, expected also sigma"):
         bfm.read_bfm(tmp_path)
     savemat(path, {**fields, "w": fields["w"][:, :80]})
-    with pytest.raises(InputError, match=r"w of shape \(225, 80\), expected \(225, 199\)"):
+    with pytest.raises(
+        InputError, match=r"w: found .* of shape \(225, 80\), expected numbers of \(any, 199\)"
+    ):
         bfm.read_bfm(tmp_path)
     savemat(path, {**fields, "mu_shape": fields["mu_shape"][:-1], "w": fields["w"][:-1]})
-    with pytest.raises(InputError, match="mu_shape of 224 numbers, expected 3 per vertex"):
+    with pytest.raises(InputError, match="mu_shape: found 224 numbers, expected 3 per vertex"):
         bfm.read_bfm(tmp_path)
     savemat(path, {**fields, "keypoints": fields["keypoints"] + 100})
     with pytest.raises(InputError, match="expected vertices from 0 to 74"):
         bfm.read_bfm(tmp_path)
     savemat(path, {**fields, "tri": np.ones((4, 5))})
-    with pytest.raises(InputError, match=r"tri of shape \(5, 4\)|tri of shape \(4, 5\)"):
+    with pytest.raises(InputError, match=r"tri: found shape \(4, 5\)"):
         bfm.read_bfm(tmp_path)
     savemat(path, {**fields, "w": "text"})
-    with pytest.raises(InputError, match="w of type"):
+    with pytest.raises(InputError, match="w: found <U4"):
         bfm.read_bfm(tmp_path)
     savemat(path, {**fields, "sigma": np.full(199, np.nan)})
-    with pytest.raises(InputError, match="NaN or infinity in sigma"):
-        bfm.read_bfm(tmp_path)
-    path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n")
-    with pytest.raises(InputError, match=r"found a MATLAB 7\.3 file, expected one saved with -v7"):
+    with pytest.raises(InputError, match="sigma: found NaN or infinity"):
         bfm.read_bfm(tmp_path)
 
 
@@ -163,7 +162,7 @@ def test_expressions_of_another_mesh_are_refused(tmp_path: Path) -> None:
     savemat(tmp_path / "Model_Shape.mat", shape_fields())
     foreign = {"mu_exp": np.zeros((30, 1)), "w_exp": np.zeros((30, 29))}
     savemat(tmp_path / "Model_Exp.mat", foreign)
-    with pytest.raises(InputError, match=r"mu_exp of shape \(30,\), expected \(225,\)"):
+    with pytest.raises(InputError, match=r"mu_exp: found 30 rows, expected 225"):
         bfm.read_bfm(tmp_path)
     (tmp_path / "Model_Exp.mat").unlink()
     write_exp_pca(tmp_path)
@@ -184,10 +183,11 @@ def test_foreign_face3d_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"BFM\.mat: found fields shapeMU, expected a struct model"):
         bfm.read_bfm(tmp_path)
     savemat(tmp_path / "BFM.mat", {"model": {"shapeMU": np.zeros((225, 1))}})
-    with pytest.raises(InputError, match=r"BFM\.mat: found fields shapeMU, expected also expMU"):
+    with pytest.raises(InputError, match=r"BFM\.mat: found fields shapeMU, expected also shapePC"):
         bfm.read_bfm(tmp_path)
     write_original(tmp_path)
     (tmp_path / "BFM.mat").unlink()
-    savemat(tmp_path / "model_info.mat", {"trimIndex": np.array([[0, 1]]), "tri": 1, "keypoints": 1})
+    info = {"trimIndex": np.array([[0, 1]]), "tri": np.ones((3, 1)), "keypoints": np.ones((1, 68))}
+    savemat(tmp_path / "model_info.mat", info)
     with pytest.raises(InputError, match="found trimIndex outside of 85 vertices"):
         bfm.read_bfm(tmp_path)

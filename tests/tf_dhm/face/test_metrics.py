@@ -37,6 +37,14 @@ def test_nme_of_a_nan_prediction_is_nan() -> None:
     assert np.isnan(metrics.nme([[np.nan, 0.0], [1.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]]))
 
 
+def test_nme_leaves_out_unknown_points() -> None:
+    truth = np.array([[[0.0, 0.0], [4.0, 0.0], [4.0, 4.0], [np.nan, np.nan]]])
+    predicted = np.array([[[0.0, 0.0], [4.0, 3.0], [4.0, 4.0], [9.0, 9.0]]])
+    assert metrics.nme(predicted, truth).tolist() == [25.0]
+    with pytest.raises(InputError, match="finite"):
+        metrics.nme(predicted, np.full_like(truth, np.nan))
+
+
 def test_nme_refuses_unequal_shapes_and_flat_truth() -> None:
     with pytest.raises(InputError, match="expected equal shapes"):
         metrics.nme(np.zeros((68, 3)), np.zeros((66, 2)))

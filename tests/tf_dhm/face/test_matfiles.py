@@ -1,16 +1,15 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipelines.datasets.matfiles import pose_degrees, read_mat
 from tests.builders import write_mat
 from tf_dhm.core.errors import InputError
+from tf_dhm.face.matfiles import read_mat
 
 
 def test_fields_are_read_as_float64_in_their_shape(tmp_path: Path) -> None:
@@ -86,15 +85,40 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_mat(tmp_path / "a.mat", {})
 
 
-def test_pose_goes_from_radians_to_degrees() -> None:
-    angles = [np.radians(30.0), np.radians(-351.0), np.radians(-180.0), 9.0, 9.0, 9.0, 9.0]
-    np.testing.assert_allclose(pose_degrees(angles), [30.0, 9.0, 180.0], atol=1e-4)
-    np.testing.assert_allclose(pose_degrees(angles, wrap=False), [30.0, -351.0, -180.0], atol=1e-4)
+def test_sizes_may_be_open_and_the_type_kept(tmp_path: Path) -> None:
+    path = write_mat(tmp_path / "a.mat", points=np.ones((2, 3), np.float32), index=[[1, 2, 3]])
+    content = read_mat(path, {"points": (None, 3), "index": (None,)}, dtype=None)
+    assert content["points"].shape == (2, 3)
+    assert content["points"].dtype == np.float32
+    assert content["index"].tolist() == [1, 2, 3]
+    assert content["index"].dtype == np.float64
+    with pytest.raises(InputError, match=r"points: found .* expected numbers of \(any, 4\)"):
+        read_mat(path, {"points": (None, 4)})
 
 
-@given(st.floats(-20.0, 20.0))
-def test_a_wrapped_angle_is_the_same_angle(angle: float) -> None:
-    degrees = float(pose_degrees([angle, 0.0, 0.0])[0])
-    assert -180.0 <= degrees <= 180.0
-    assert np.cos(np.radians(degrees)) == pytest.approx(np.cos(angle), abs=1e-5)
-    assert np.sin(np.radians(degrees)) == pytest.approx(np.sin(angle), abs=1e-5)
+def test_fields_of_a_struct(tmp_path: Path) -> None:
+    path = write_mat(tmp_path / "a.mat", model={"mean": [1.0, 2.0], "name": "x"}, other=[1.0])
+    assert read_mat(path, {"mean": (2,)}, "model")["mean"].tolist() == [1.0, 2.0]
+    with pytest.raises(InputError, match=r"a\.mat: found fields mean, name, expected also std"):
+        read_mat(path, {"std": (2,)}, "model")
+    for name in ("other", "none"):
+        with pytest.raises(InputError, match=f"found fields model, other, expected a struct {name}"):
+            read_mat(path, {"mean": (2,)}, name)
+
+
+def test_fields_of_a_struct_of_version_7_3(tmp_path: Path) -> None:
+    path = tmp_path / "b.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_group("model")["mean"] = np.array([[1.0], [2.0]])
+        file["other"] = np.ones(1)
+    assert read_mat(path, {"mean": (2,)}, "model")["mean"].tolist() == [1.0, 2.0]
+    with pytest.raises(InputError, match="expected a struct other"):
+        read_mat(path, {"mean": (2,)}, "other")
+
+
+def test_version_7_3_without_h5py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with h5py.File(tmp_path / "b.mat", "w") as file:
+        file["row"] = np.ones(2)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError, match=r"b\.mat: found a MATLAB 7\.3 file, .*h5py"):
+        read_mat(tmp_path / "b.mat", {"row": (2,)})
