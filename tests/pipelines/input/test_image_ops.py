@@ -9,6 +9,11 @@ from pipelines.input import image_ops
 from tests.made_faces import smooth_image
 from tf_dhm.face import geometry
 
+WITH_AND_WITHOUT = (True, False) if image_ops.HAS_ADDONS else (False,)
+needs_addons = pytest.mark.skipif(
+    not image_ops.HAS_ADDONS, reason="tensorflow-addons has no release for this TensorFlow"
+)
+
 
 @pytest.fixture(scope="module")
 def images() -> tf.Tensor:
@@ -21,11 +26,12 @@ MAPS = tf.constant(
 
 
 def test_rotations_by_hand() -> None:
-    for use_addons in (True, False):
+    for use_addons in WITH_AND_WITHOUT:
         found = image_ops.rotations(tf.constant([0.0, np.pi / 2], tf.float32), use_addons).numpy()
         assert found == pytest.approx(np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]]]), abs=1e-6)
 
 
+@needs_addons
 def test_rotations_with_and_without_addons() -> None:
     angles = tf.linspace(-3.0, 3.0, 13)
     assert np.array_equal(image_ops.rotations(angles), image_ops.rotations(angles, use_addons=False))
@@ -35,7 +41,7 @@ def test_affine_crop_by_hand() -> None:
     # Crop pixel (u, v) is image pixel (v + 1.5, u): the transposed image, half a pixel to the right.
     image = tf.reshape(tf.range(16, dtype=tf.float32), [1, 4, 4, 1])
     matrix = tf.constant([[[0.0, 1.0, 1.5], [1.0, 0.0, 0.0]]])
-    for use_addons in (True, False):
+    for use_addons in WITH_AND_WITHOUT:
         crop = image_ops.affine_crop(image, matrix, 2, use_addons)
         assert crop.numpy()[0, :, :, 0].tolist() == [[1.5, 5.5], [2.5, 6.5]]
 
@@ -43,11 +49,12 @@ def test_affine_crop_by_hand() -> None:
 def test_outside_of_the_image_it_is_mirrored() -> None:
     image = tf.tile(tf.range(4, dtype=tf.float32)[None, None, :, None], [1, 4, 1, 1])  # rows of 0 1 2 3
     matrix = tf.constant([[[1.0, 0.0, 2.0], [0.0, 1.0, -1.0]]])
-    for use_addons in (True, False):
+    for use_addons in WITH_AND_WITHOUT:
         crop = image_ops.affine_crop(image, matrix, 3, use_addons).numpy()[0, :, :, 0]
         assert crop.tolist() == [[2.0, 3.0, 3.0]] * 3
 
 
+@needs_addons
 def test_affine_crop_with_and_without_addons(images: tf.Tensor) -> None:
     with_addons = image_ops.affine_crop(images, MAPS, 24)
     assert np.array_equal(with_addons, image_ops.affine_crop(images, MAPS, 24, use_addons=False))
@@ -91,7 +98,7 @@ def test_smooth_crop_leaves_small_shrinking_alone(images: tf.Tensor) -> None:
 SIGMAS = (0.5, 1.0, 1.5)
 
 
-@pytest.mark.parametrize("use_addons", [True, False])
+@pytest.mark.parametrize("use_addons", WITH_AND_WITHOUT)
 @pytest.mark.parametrize("level", [[0, 1, 3], [2, 2, 2], [0, 0, 0]])
 def test_blur_is_opencv_s(images: tf.Tensor, level: list[int], use_addons: bool) -> None:
     blurred = image_ops.gaussian_blur(images, tf.constant(level), SIGMAS, use_addons).numpy()
@@ -106,13 +113,14 @@ def test_blur_by_hand() -> None:
     # A bright pixel becomes its Gaussian: beside it exp(-1/2) of the middle, for sigma 1.
     image = np.zeros((1, 21, 21, 1), np.float32)
     image[0, 10, 10] = 1.0
-    for use_addons in (True, False):
+    for use_addons in WITH_AND_WITHOUT:
         blurred = image_ops.gaussian_blur(tf.constant(image), tf.constant([1]), (1.0,), use_addons).numpy()
         assert blurred.sum() == pytest.approx(1.0, abs=1e-5)
         assert blurred[0, 10, 11, 0] / blurred[0, 10, 10, 0] == pytest.approx(np.exp(-0.5), abs=1e-5)
         assert blurred[0, 12, 13, 0] / blurred[0, 10, 10, 0] == pytest.approx(np.exp(-6.5), abs=1e-5)
 
 
+@needs_addons
 def test_blur_with_and_without_addons_in_a_graph(images: tf.Tensor) -> None:
     @tf.function
     def difference(level: tf.Tensor) -> tf.Tensor:
