@@ -1,3 +1,12 @@
 """The tf.data pipeline: order, augmentation, heat maps and batches."""
 
-__all__ = ["augmentation", "batches", "calibration", "data_service", "heat_maps", "image_ops", "order"]
+__all__ = [
+    "augmentation",
+    "batches",
+    "calibration",
+    "data_service",
+    "heat_maps",
+    "image_ops",
+    "order",
+    "targets",
+]

@@ -19,10 +19,12 @@ from pipelines.input.augmentation import (
     sample_crops,
     sample_initial_shape,
     sample_second_pass,
+    to_crop,
 )
 from pipelines.input.data_service import DataService
 from pipelines.input.heat_maps import heat_maps
 from pipelines.input.order import EpochOrder
+from pipelines.input.targets import NO_TARGETS, Targets, weight_in_crop
 from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.mean_face import mean_landmarks
@@ -44,6 +46,7 @@ def training_batches(
     rows: slice = ALL,
     service: DataService | None = None,
     heatmap_input: bool = True,
+    targets: Targets = NO_TARGETS,
 ) -> tf.data.Dataset:
     """Batches of steps first_step ... last_step - 1 (endless for None).
 
@@ -60,6 +63,8 @@ def training_batches(
       that step. K is B if the initial shape is disturbed (augment.map_noise > 0), else the number of
       faces shown as a second pass sees them (augment.second_pass). There is no `initial` if K is 0.
 
+    With `targets` it holds also `teacher` (B, 68, 3) float32 crop pixels, or `weight` (B, 68) float32.
+
     A face whose z is unknown has no second pass.
 
     Args:
@@ -71,10 +76,13 @@ def training_batches(
         rows: which faces of each batch to make.
         service: makes the batches in place of this process.
         heatmap_input: whether the network takes heat maps; if not, batches hold neither of the two.
+        targets: what the faces teach beside their labels.
     """
     # In host memory, where tf.data runs, not on a GPU.
     with tf.device("/CPU:0"):
         all_landmarks = tf.constant(faces.landmarks)
+        teacher = None if targets.teacher is None else tf.constant(targets.teacher)
+        weight = None if targets.weight is None else tf.constant(targets.weight)
         mean = tf.constant(mean_landmarks(size))
         stored = None
         if config.image_ops == "graph" and service is None:
@@ -137,6 +145,10 @@ def training_batches(
             "image": tf.ensure_shape(image, [own, size, size, 3]),
             "landmarks": tf.ensure_shape(cropped, [own, 68, 3]),
         }
+        if teacher is not None:
+            batch["teacher"] = to_crop(tf.gather(teacher, indices), matrix, size)
+        if weight is not None:
+            batch["weight"] = weight_in_crop(tf.gather(weight, indices), matrix)
         if not heatmap_input:
             return batch
         if config.map_source == "py_function":

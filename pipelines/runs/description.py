@@ -13,7 +13,7 @@ import tensorflow as tf
 from pipelines.prepared import catalogue
 from tf_dhm.core.machine import processor_name
 
-PATH_OPTIONS = ("data_dir", "cache_dir", "runs_dir", "init")
+PATH_OPTIONS = ("data_dir", "cache_dir", "runs_dir", "init", "teacher")
 
 
 def describe_datasets(

@@ -99,6 +99,9 @@ class Options:
     init: str | None = None
     """SavedModel whose weights training starts from. With --epochs 0 they are kept, and only visibility and
     confidence are fitted."""
+    teacher: tuple[str, ...] = ()
+    """SavedModels whose landmarks the network learns beside the labels (--teacher-share): the mean of what
+    all of them find in each face and in its mirror image."""
     quality_crops: Count = 40_000
     """Number of crops to which visibility and confidence are fitted after the training, at most 2 per face;
     0 fits neither."""

@@ -14,10 +14,11 @@ import tensorflow as tf
 from pipelines.input import batches, data_service, heat_maps
 from pipelines.input.data_service import DataService
 from pipelines.input.order import make_order
+from pipelines.input.targets import NO_TARGETS, Targets, landmark_weights
 from pipelines.prepared import catalogue, records
 from pipelines.prepared.arrays import FaceArrays
 from pipelines.prepared.catalogue import Mixture
-from pipelines.runs import quality_crops
+from pipelines.runs import quality_crops, teacher
 from pipelines.runs.description import describe_datasets, machine, portable_command, without_folders
 from pipelines.runs.faces import check_faces, count_faces, prepared_folders
 from pipelines.runs.options import (
@@ -51,6 +52,7 @@ EXPORT_FOLDER = "export"
 EVALUATION_FOLDER = "evaluation"
 FACES_FILE = "faces.json"
 INITIAL_FILE = "initialized_from.json"
+TEACHER_FILE = "teacher.npy"
 FREE_OPTIONS = ("recurrent_steps",)
 """Options of a network that do not change its weights (except whether there is a step at all)."""
 
@@ -79,7 +81,7 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
     version_dir = exported_version(options)
     if options.distribute == "multi_worker":
         resume = resume or was_begun(options)
-    if not resume and run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+    if not resume and run_dir.exists() and (not run_dir.is_dir() or begun_files(run_dir)):
         raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
     if resume and (version_dir.parent / CARD_FILE).exists():
         raise InputError(f"{run_dir}: found the exported model {version_dir}; the run is finished")
@@ -98,6 +100,8 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
         mixture = catalogue.load_mixture(folders)
     service = make_service(options.data_service, mixture.train, options.data.cache_dir)
     if strategy.chief:
+        if options.teacher and not resume:
+            teacher.write_landmarks(run_dir / TEACHER_FILE, options.teacher, mixture.train)
         strategy.wait_for_all()
     counts = np.bincount(mixture.sources, minlength=len(folders)).tolist()
     for name, folder, count in zip(options.data.dataset, folders, counts, strict=True):
@@ -111,6 +115,7 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
         options.data.dataset_weights,
         strategy,
         service,
+        targets=find_targets(options, mixture.train),
     )
     if resume:
         check_faces(run_dir / FACES_FILE, mixture.train, mixture.val)
@@ -129,6 +134,11 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
         write_card(options, version_dir, metrics.headline(val))
     strategy.wait_for_all()
     return version_dir
+
+
+def begun_files(run_dir: Path) -> list[Path]:
+    """The files of an earlier run. One that was stopped before its first step may have left TEACHER_FILE."""
+    return [path for path in run_dir.iterdir() if path.name != TEACHER_FILE]
 
 
 def check_options(options: Options) -> None:
@@ -219,6 +229,7 @@ def make_trainer(
     dataset_weights: tuple[float, ...] = (),
     strategy: Strategy | None = None,
     service: DataService | None = None,
+    targets: Targets = NO_TARGETS,
 ) -> Trainer:
     """The trainer of a run over faces in memory.
 
@@ -229,6 +240,7 @@ def make_trainer(
         dataset_weights: see `DataOptions`.
         strategy: devices to train on, by default one.
         service: makes the batches, by default this process does.
+        targets: what the faces teach beside their labels.
     """
     strategy = Strategy() if strategy is None else strategy
     faces, held_out = mixture.train, mixture.val
@@ -248,6 +260,7 @@ def make_trainer(
             rows,
             service,
             model.heatmap_input,
+            targets,
         )
 
     return Trainer(
@@ -261,6 +274,20 @@ def make_trainer(
         strategy,
         lambda first_step, end_step: source(first_step, end_step, strategy.rows),
     )
+
+
+def find_targets(options: Options, faces: FaceArrays) -> Targets:
+    """What the training faces of a run teach beside their labels.
+
+    Raises:
+        InputError: no file of the teacher's landmarks, or weights of landmarks without any sigma.
+    """
+    taught = weight = None
+    if options.teacher:
+        taught = teacher.read_landmarks(options.run_dir / TEACHER_FILE, len(faces))
+    if options.train.sigma_floor:
+        weight = landmark_weights(faces, options.train.sigma_floor)
+    return Targets(taught, weight)
 
 
 def begin_run(

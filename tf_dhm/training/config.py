@@ -86,6 +86,10 @@ class TrainConfig:
         weight_decay: of adamw.
         loss: "nme" (mean distance over the size of the box), "wing", "smooth_l1" or "squared".
         depth_weight: weight of the z axis in the loss.
+        teacher_share: share of the teacher's landmarks in the loss, if there is a teacher; that of the labels
+            is the rest.
+        sigma_floor: c of the weights 1 / (sigma² + c²) of landmarks in the loss, in percent of the size of
+            a face; 0: all landmarks weigh the same. Needs a dataset that says how uncertain its labels are.
         ema: decay of the running average of the weights that is validated and exported.
         keep: which of the running averages is exported: "best" on `val`, or the "last".
         balance: share of the training batches that is drawn evenly from the yaw bins 0-30,
@@ -116,6 +120,8 @@ class TrainConfig:
     weight_decay: NotNegative = 0.05
     loss: Literal["nme", "wing", "smooth_l1", "squared"] = "nme"
     depth_weight: NotNegative = 0.25
+    teacher_share: Share = 0.5
+    sigma_floor: NotNegative = 0.0
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.999
     keep: Literal["best", "last"] = "best"
     balance: Share = 0.5

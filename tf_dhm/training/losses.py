@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -20,41 +20,59 @@ def masked_error(truth: Tensor, predicted: Tensor) -> Tensor:
     return tf.where(known, predicted - tf.where(known, truth, 0.0), 0.0)
 
 
-def nme_loss(truth: Tensor, predicted: Tensor, depth_weight: float) -> Tensor:
+class Loss(Protocol):
+    """A loss of B faces: (B,)."""
+
+    def __call__(
+        self, truth: Tensor, predicted: Tensor, depth_weight: float, weight: Tensor | None = None
+    ) -> Tensor:
+        """Compare landmarks (B, 68, 3); `weight` (B, 68) of each landmark, None: all weigh 1."""
+
+
+def nme_loss(truth: Tensor, predicted: Tensor, depth_weight: float, weight: Tensor | None = None) -> Tensor:
     """The metric itself: mean distance in x and y over sqrt(w h) of the box, plus depth. (B,)."""
     error = masked_error(truth, predicted)
     extent = tf.reduce_max(truth[..., :2], 1) - tf.reduce_min(truth[..., :2], 1)
     size = tf.sqrt(extent[:, 0] * extent[:, 1])
     # The root has no gradient at 0.
     distance = tf.sqrt(tf.reduce_sum(error[..., :2] ** 2, -1) + 1e-8)
-    return tf.reduce_mean(distance + depth_weight * tf.abs(error[..., 2]), -1) / size
+    return _mean_of_points(distance + depth_weight * tf.abs(error[..., 2]), weight) / size
 
 
-def wing_loss(truth: Tensor, predicted: Tensor, depth_weight: float) -> Tensor:
+def wing_loss(truth: Tensor, predicted: Tensor, depth_weight: float, weight: Tensor | None = None) -> Tensor:
     """Wing loss per coordinate, mean over the points. (B,)."""
     size = tf.abs(masked_error(truth, predicted))
     offset = WING_WIDTH - WING_WIDTH * tf.math.log(1.0 + WING_WIDTH / WING_CURVATURE)
     near = WING_WIDTH * tf.math.log(1.0 + size / WING_CURVATURE)
-    return _mean(tf.where(size < WING_WIDTH, near, size - offset), depth_weight)
+    return _mean(tf.where(size < WING_WIDTH, near, size - offset), depth_weight, weight)
 
 
-def smooth_l1_loss(truth: Tensor, predicted: Tensor, depth_weight: float) -> Tensor:
+def smooth_l1_loss(
+    truth: Tensor, predicted: Tensor, depth_weight: float, weight: Tensor | None = None
+) -> Tensor:
     """Huber loss per coordinate with its bend at WING_CURVATURE, mean over the points. (B,)."""
     size = tf.abs(masked_error(truth, predicted))
     near = 0.5 * size**2 / WING_CURVATURE
-    return _mean(tf.where(size < WING_CURVATURE, near, size - 0.5 * WING_CURVATURE), depth_weight)
+    return _mean(tf.where(size < WING_CURVATURE, near, size - 0.5 * WING_CURVATURE), depth_weight, weight)
 
 
-def squared_loss(truth: Tensor, predicted: Tensor, depth_weight: float) -> Tensor:
+def squared_loss(
+    truth: Tensor, predicted: Tensor, depth_weight: float, weight: Tensor | None = None
+) -> Tensor:
     """||S - S*||^2 as the paper's, mean over the points. (B,)."""
-    return _mean(masked_error(truth, predicted) ** 2, depth_weight)
+    return _mean(masked_error(truth, predicted) ** 2, depth_weight, weight)
 
 
-def _mean(values: Tensor, depth_weight: float) -> Tensor:
-    return tf.reduce_mean(values[..., 0] + values[..., 1] + depth_weight * values[..., 2], -1)
+def _mean(values: Tensor, depth_weight: float, weight: Tensor | None) -> Tensor:
+    return _mean_of_points(values[..., 0] + values[..., 1] + depth_weight * values[..., 2], weight)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+def _mean_of_points(values: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean (B,) over the points of values (B, 68). Weights have mean 1 over all faces, not in each."""
+    return tf.reduce_mean(values if weight is None else weight * values, -1)
+
+
+LOSSES: dict[str, Loss] = {
     "nme": nme_loss,
     "wing": wing_loss,
     "smooth_l1": smooth_l1_loss,
@@ -62,8 +80,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 }
 
 
-def loss_function(name: str) -> Callable[[Tensor, Tensor, float], Tensor]:
-    """The loss of that name: (truth (B, 68, 3), predicted (B, 68, 3), depth_weight) -> (B,)."""
+def loss_function(name: str) -> Loss:
+    """The loss of that name."""
     if name not in LOSSES:
         raise InputError(f"loss: found {name!r}, expected one of {sorted(LOSSES)}")
     return LOSSES[name]

@@ -216,12 +216,11 @@ class Trainer:
         """Change the weights by the gradients of all devices; returns this one's share of the loss."""
         image = tf.cast(batch["image"], tf.float32)
         heatmap = self._heatmap_of(batch)
-        half = self.size / 2.0
-        truth = batch["landmarks"] / half + tf.constant([1.0 / self.size - 1.0] * 2 + [0.0])
+        truth = self._to_unit(batch["landmarks"])
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             predicted = self.model({"image": image, "heatmap": heatmap}, training=True)
-            loss = tf.reduce_mean(self.loss(truth, predicted, self.config.depth_weight))
+            loss = self._loss(truth, predicted, batch)
             if self.strategy.replicas > 1:
                 loss /= self.strategy.replicas  # what the devices find is added up
             scaled = loss
@@ -236,6 +235,20 @@ class Trainer:
             loss = tf.where(tf.math.is_finite(tf.linalg.global_norm(gradients)), loss, np.nan)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss
+
+    def _to_unit(self, landmarks: Tensor) -> Tensor:
+        """Landmarks (B, 68, 3) of crop pixels in the unit of the network."""
+        return landmarks / (self.size / 2.0) + tf.constant([1.0 / self.size - 1.0] * 2 + [0.0])
+
+    def _loss(self, truth: Tensor, predicted: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """The mean loss of a batch: to its labels, and in part to its teacher's landmarks."""
+        config, weight = self.config, batch.get("weight")
+        loss = tf.reduce_mean(self.loss(truth, predicted, config.depth_weight, weight))
+        if "teacher" not in batch:
+            return loss
+        # Not weighted: sigma is the doubt about the labels.
+        taught = self.loss(self._to_unit(batch["teacher"]), predicted, config.depth_weight)
+        return (1.0 - config.teacher_share) * loss + config.teacher_share * tf.reduce_mean(taught)
 
     def calibrate(self) -> None:
         """Measure the statistics of the average's batch normalisations over the last training batches.

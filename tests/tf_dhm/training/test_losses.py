@@ -32,6 +32,22 @@ def test_nme_is_the_metric() -> None:
     assert losses_of("nme", TRUTH, TRUTH + ERROR, 0.0) == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_of_landmarks(name: str) -> None:
+    function = loss_function(name)
+
+    def loss(weight: list[float] | None) -> float:
+        weights = None if weight is None else tf.constant([weight])
+        return function(tf.constant(TRUTH), tf.constant(TRUTH + ERROR), DEPTH, weights).numpy().item()
+
+    single = [loss(row) for row in np.eye(3, dtype=np.float32).tolist()]
+    assert sum(single) == pytest.approx(loss(None), rel=1e-5)
+    assert loss([1.0, 1.0, 1.0]) == pytest.approx(loss(None), rel=1e-6)
+    assert loss([2.0, 0.5, 0.0]) == pytest.approx(2.0 * single[0] + 0.5 * single[1], rel=1e-5)
+    if name == "nme":
+        assert single[1] == pytest.approx(0.2 / 3 / 0.4, rel=1e-3)
+
+
 def test_squared() -> None:
     # 0.0009 + 0.0016 + 0.5 * 0.0004, 0.04, 0.5 * 0.09
     assert losses_of("squared", TRUTH, TRUTH + ERROR) == pytest.approx(

@@ -73,6 +73,23 @@ def make_trainer(
     )
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_teacher_has_its_share_of_the_loss(tmp_path: Path, share: float) -> None:
+    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, teacher_share=share))
+    batch = fixed_batch(trainer)
+    moved = batch["landmarks"] + tf.constant([1.0, 0.0, 0.0])
+    weight = tf.fill([TINY_RECIPE.batch_size, 68], 0.5)
+    predicted = tf.zeros_like(moved)
+
+    def loss(truth: Any = batch["landmarks"], **others: Any) -> float:
+        return float(trainer._loss(trainer._to_unit(truth), predicted, {**batch, **others}))
+
+    labels, taught = loss(), loss(moved)
+    assert loss(teacher=batch["landmarks"]) == pytest.approx(labels, rel=1e-6)
+    assert loss(teacher=moved) == pytest.approx((1 - share) * labels + share * taught, rel=1e-5)
+    assert loss(weight=weight) == pytest.approx(0.5 * labels, rel=1e-6)
+
+
 def fixed_batch(trainer: Trainer) -> Batch:
     return next(iter(trainer.batches(0, 1)))
 
@@ -540,7 +557,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_spreads(tmp_path: Path) ->
         return tf.identity(x), lambda upstream: upstream * np.nan
 
     loss = trainer.loss
-    trainer.loss = lambda truth, predicted, weight: loss(truth, poison(predicted), weight)
+    trainer.loss = lambda truth, predicted, *others: loss(truth, poison(predicted), *others)
     with pytest.raises(InputError, match=r"gradient at step 1 \(epoch 1, batch 1 of 4"):
         trainer.fit(checkpoint_minutes=0.0)
     assert trainer.checkpoints.latest_checkpoint is None

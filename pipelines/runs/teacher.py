@@ -1,0 +1,72 @@
+"""The landmarks that other models find in the training faces, for a network to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.prepared.arrays import FaceArrays
+from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
+from tf_dhm.core.progress import Progress
+from tf_dhm.face.geometry import landmark_box
+from tf_dhm.runtime.mirror import MirrorAveraged
+from tf_dhm.runtime.predictor import LandmarkModel, predict_photos
+from tf_dhm.runtime.saved_model import SavedModelPredictor
+
+FACES_AT_ONCE = 256
+
+
+def find_landmarks(models: Sequence[LandmarkModel], faces: FaceArrays) -> NDArray[np.float32]:
+    """The mean of what models find in faces and in their mirror images, from the boxes of their labels.
+
+    Returns:
+        (N, 68, 3) float32 pixels of the stored images.
+    """
+    averaged = [MirrorAveraged(model) for model in models]
+    found = np.empty(faces.landmarks.shape, np.float32)
+    with Progress(total=len(faces), desc="asking the teacher", unit="face") as progress:
+        for start in range(0, len(faces), FACES_AT_ONCE):
+            rows = slice(start, min(start + FACES_AT_ONCE, len(faces)))
+            images = list(faces.images[rows])
+            boxes = list(landmark_box(faces.landmarks[rows])[:, None])
+            parts = [predict_photos(model, images, boxes) for model in averaged]
+            found[rows] = np.mean(
+                [[prediction.landmarks[0] for prediction in predictions] for predictions in parts], 0
+            )
+            progress.update(len(images))
+    return found
+
+
+def write_landmarks(file: Path, names: Sequence[str], faces: FaceArrays) -> None:
+    """Write `find_landmarks` of SavedModels, so that a resumed run needs the models no more.
+
+    Args:
+        file: to write.
+        names: model folders or version folders.
+        faces: to find the landmarks of.
+
+    Raises:
+        InputError: no such model.
+    """
+    found = find_landmarks([SavedModelPredictor(name) for name in names], faces)
+    with atomic_write(file) as path:
+        np.save(path, found)
+
+
+def read_landmarks(file: Path, count: int) -> NDArray[np.float32]:
+    """The landmarks that `write_landmarks` wrote, (count, 68, 3).
+
+    Raises:
+        InputError: no such file, or one of other faces.
+    """
+    try:
+        landmarks = np.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: found {error}, expected the landmarks of the teacher") from error
+    if landmarks.shape != (count, 68, 3):
+        raise InputError(f"{file}: found shape {landmarks.shape}, expected ({count}, 68, 3)")
+    return landmarks

@@ -1,0 +1,85 @@
+"""What a teacher finds in training faces, and a run that learns from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.prepared.catalogue import load_mixture
+from pipelines.runs import run as training_run
+from pipelines.runs import teacher
+from pipelines.runs.faces import prepared_folders
+from pipelines.runs.options import DataOptions, Options
+from pipelines.runs.run import run
+from tests.faces import TINY_MODEL, TINY_RECIPE, write_faces
+from tests.made_faces import made_faces
+from tests.shift_model import ShiftModel
+from tf_dhm.core.errors import InputError
+from tf_dhm.export.card import CARD_FILE
+from tf_dhm.export.description import read_description
+from tf_dhm.export.saved_model import read_weights
+
+
+def test_what_is_not_symmetric_cancels_in_the_mean() -> None:
+    # In the mirror image a shift goes the other way; both models find the mean face in the box.
+    faces = made_faces(5)
+    found = teacher.find_landmarks([ShiftModel(2.0), ShiftModel(-1.0)], faces)
+    without = teacher.find_landmarks([ShiftModel(0.0)], faces)
+    np.testing.assert_allclose(found, without, atol=1e-3)
+    np.testing.assert_allclose(found[..., :2], faces.landmarks[..., :2], atol=0.5)
+
+
+def test_landmarks_of_other_faces_are_rejected(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.npy"
+    with pytest.raises(InputError, match=r"teacher\.npy"):
+        teacher.read_landmarks(file, 3)
+    np.save(file, np.zeros((4, 68, 3), np.float32))
+    assert teacher.read_landmarks(file, 4).shape == (4, 68, 3)
+    with pytest.raises(InputError, match=r"\(4, 68, 3\)"):
+        teacher.read_landmarks(file, 3)
+
+
+def test_a_run_learns_from_a_teacher_and_resumes_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(
+        preset="tiny",
+        data=DataOptions(
+            dataset=("csv",),
+            data_dir=(write_faces(tmp_path / "faces", 48, 9),),
+            cache_dir=tmp_path / "prepared",
+        ),
+        runs_dir=tmp_path / "runs",
+        name="teacher",
+        model=TINY_MODEL,
+        quality_crops=0,
+        train=dataclasses.replace(TINY_RECIPE, epochs=1),
+    )
+    taught_by = run(options, False, "train.py")
+    pupil = dataclasses.replace(
+        options,
+        name="pupil",
+        teacher=(str(taught_by.parent),),
+        train=dataclasses.replace(options.train, teacher_share=1.0),
+    )
+    # A run that was stopped before its first step leaves the file, and can be started again.
+    pupil.run_dir.mkdir()
+    (pupil.run_dir / training_run.TEACHER_FILE).write_bytes(b"")
+    version_dir = run(pupil, False, "train.py")
+    (prepared,) = prepared_folders(options.data, TINY_MODEL.input_size, 1)
+    faces = load_mixture([prepared]).train
+    landmarks = teacher.read_landmarks(pupil.run_dir / training_run.TEACHER_FILE, len(faces))
+    assert np.isfinite(landmarks).all()
+    assert read_description(version_dir).options["teacher"] == [taught_by.parent.name]
+    pairs = zip(read_weights(version_dir), read_weights(taught_by), strict=True)
+    assert not all(np.array_equal(one, other) for one, other in pairs)  # the same run but for the teacher
+
+    def no_model(*_: object) -> None:
+        raise AssertionError("a resumed run asks no teacher")
+
+    monkeypatch.setattr(teacher, "write_landmarks", no_model)
+    (version_dir.parent / CARD_FILE).unlink()  # killed before the card was written
+    assert run(pupil, True, "train.py") == version_dir
