@@ -34,7 +34,7 @@ LiteRT's runtime for browsers needs a fixed batch."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DEFAULT_KIND: Kind = "float16"
-"""Half the bytes of "float32", and landmarks that differ by less than 0.05 pixels (docs/runtime.md)."""
+"""Half the bytes of "float32", and landmarks that differ by less than 0.06 pixels (docs/runtime.md)."""
 
 RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",

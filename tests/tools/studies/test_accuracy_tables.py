@@ -35,7 +35,7 @@ RESULTS = {
 
 def test_a_short_row_has_both_label_sets_and_the_detected_boxes() -> None:
     (found,) = short_rows(RESULTS, ("fast_dhm",))
-    assert found.pop("file") == "0.67 MB"
+    assert found.pop("file") == "0.59 MB"
     assert found == {
         "model": "`fast_dhm`",
         "true boxes": "3.54 / 2.96",
