@@ -34,6 +34,7 @@ INSTALLED = {
     "tf-dhm-align": "align.py",
     "tf-dhm-align-archive": "align_archive.py",
     "tf-dhm-demo": "-m tf_dhm.demo",
+    "tf-dhm": "-m tf_dhm.cli",
 }
 RUN_INPUTS = {"photo.jpg", "photos", "clip.mp4"}
 """Inputs that the test lays out; a command of align.py with one of them is run."""
@@ -59,7 +60,7 @@ def commands() -> Iterator[tuple[str, list[str]]]:
         yield from ((name, words) for words in split_commands(block))
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
-        for code in re.findall(r"`((?:python|pip|make|tf-dhm-align)[ -][^`]*)`", text):
+        for code in re.findall(r"`((?:python|pip|make|tf-dhm)[ -][^`]*)`", text):
             for words in split_commands(code.replace("\n", " ")):
                 # A script without options is named, not started.
                 if len(words) > 2 or words[0] == "make":
@@ -91,6 +92,8 @@ def split_commands(text: str) -> Iterator[list[str]]:
 
 def script_of(words: list[str]) -> tuple[str, list[str]] | None:
     """The script of ours (or module, after -m) that a command starts, and its arguments."""
+    if words[:2] == ["tf-dhm", "align"]:
+        return "align.py", words[2:]
     if words[0] in INSTALLED:
         return INSTALLED[words[0]], words[1:]
     if words[0] != "python":
@@ -164,8 +167,9 @@ def test_options(
     with pytest.raises((Parsed, SystemExit)) as ended:
         stop_after_parsing(script, arguments)
     if isinstance(ended.value, SystemExit):
-        assert ended.value.code == 0, f"{page}: python {script} {shlex.join(arguments)}"
-        assert "--help" in arguments or "--version" in arguments
+        assert ended.value.code in (0, None), f"{page}: python {script} {shlex.join(arguments)}"
+        listed = script == "-m tf_dhm.cli" and not arguments
+        assert listed or {"--help", "--version", "--tyro-print-completion"}.intersection(arguments)
 
 
 def test_an_unknown_option_fails(stop_after_parsing: Callable[[str, list[str]], None]) -> None:

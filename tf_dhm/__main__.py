@@ -11,13 +11,19 @@ from tf_dhm.core.cli import run_script
 
 import tyro
 
-from tf_dhm.commands.align import align_inputs
 from tf_dhm.commands.options import AlignConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run with `arguments` (None: those of the command line) and end the process with the exit code."""
-    run_script(lambda: align_inputs(tyro.cli(AlignConfig, args=arguments)))
+
+    def align() -> int:
+        config = tyro.cli(AlignConfig, args=arguments)
+        from tf_dhm.commands.align import align_inputs  # after the options, so that --help is quick
+
+        return align_inputs(config)
+
+    run_script(align)
 
 
 if __name__ == "__main__":

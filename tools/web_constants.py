@@ -24,7 +24,7 @@ import tf_dhm
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face import geometry, heatmap
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime import crops, detector, drawing, faces, finding, following, predictor, store, tracking
+from tf_dhm.runtime import crops, detector, drawing, finding, following, settings, store, tracking
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTANTS = ROOT / "web" / "src" / "constants.json"
@@ -45,8 +45,8 @@ def constants() -> dict[str, Any]:
         "about": "Written by tools/web_constants.py from the Python package. Do not edit.",
         "version": tf_dhm.__version__,
         "defaultModel": store.DEFAULT_MODEL,
-        "maxPasses": predictor.MAX_PASSES,
-        "minConfidence": faces.MIN_CONFIDENCE,
+        "maxPasses": settings.MAX_PASSES,
+        "minConfidence": settings.MIN_CONFIDENCE,
         "cropScale": geometry.CROP_SCALE,
         "sampling": {
             "maxShrink": crops.MAX_SHRINK,
@@ -72,7 +72,7 @@ def constants() -> dict[str, Any]:
             "face": detector.TILE_FACE,
             "edge": detector.TILE_EDGE,
         },
-        "tracking": camel_case(asdict(tracking.TrackingConfig()))
+        "tracking": camel_case(asdict(settings.TrackingConfig()))
         | {
             "matchOverlap": tracking.MATCH_OVERLAP,
             "driftOverlap": tracking.DRIFT_OVERLAP,

@@ -35,7 +35,8 @@ from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.finding import Found, merge
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.predictor import Prediction
-from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
+from tf_dhm.runtime.settings import SmoothingConfig
+from tf_dhm.runtime.smoothing import OneEuroFilter
 from tf_dhm.runtime.tflite import find_tflite
 from tf_dhm.runtime.tracking import Tracker
 

@@ -28,13 +28,11 @@ from tf_dhm.commands.sinks import (
 )
 from tf_dhm.commands.videos import align_frames, align_video
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import packages_of
 from tf_dhm.core.progress import Progress, print_beside
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.camera import CameraReader, check_display
 from tf_dhm.runtime.images import Photo, decode, read_photo
-
-SERVER_PACKAGES = frozenset(["grpc", "requests", "tenacity", "tensorflow", "tensorflow_serving"])
-"""Modules that the extra `server` of pyproject.toml installs."""
 
 
 @dataclass
@@ -109,7 +107,7 @@ def make_aligner(config: AlignConfig) -> Aligner:
     """The aligner of the options: a model in this process, or a server.
 
     Raises:
-        InputError: No such model, or the packages of the extra `server` are missing.
+        InputError: No such model, or packages of the extra `serving` are missing.
     """
     options: dict[str, Any] = {
         "mesh": config.fits_meshes,
@@ -122,19 +120,12 @@ def make_aligner(config: AlignConfig) -> Aligner:
     }
     if config.server is None:
         return Aligner(config.model, config.passes, config.backend, config.threads, **options)
-    try:
+    with packages_of("serving", "--server"):
         # Imported here: it needs packages that nothing else here does.
         from tf_dhm.runtime.server import Client
         from tf_dhm.runtime.transport import ServerConfig
 
         client = Client(ServerConfig(config.server, config.model))
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in SERVER_PACKAGES:
-            raise
-        raise InputError(
-            f"--server: found no package {error.name}, expected those of the extra `server`: "
-            "pip install 'tf_dhm[server]'"
-        ) from error
     return Aligner(client, config.passes, **options)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -29,16 +28,16 @@ import tyro
 
 from tf_dhm.core.configuration import check_fields, read_json, to_json
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import require_extra
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
-from tf_dhm.runtime.predictor import MAX_PASSES
+from tf_dhm.runtime.settings import MAX_PASSES
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tflite import find_tflite
 
 if TYPE_CHECKING:
     from tf_dhm.commands.archive_parts import Folder, Job
 
-PACKAGES = ("ray", "pyarrow", "pandas", "fsspec", "filelock")
 MAX_TASKS = 10_000
 """Limit of the tasks that the engine is given: its memory grows with their number."""
 NAMED_ERRORS = 3
@@ -109,7 +108,7 @@ def align_archive(config: ArchiveConfig) -> int:
             job or one that is running.
         OSError: A file cannot be written.
     """
-    require_engine()
+    require_extra("archive", "archive")
     from tf_dhm.commands.archive_parts import Counts, Folder, first_errors, read_counts
 
     if config.address is not None:
@@ -144,16 +143,6 @@ def align_archive(config: ArchiveConfig) -> int:
             f"and {counts.failed - NAMED_ERRORS} more: the rows of the parts with an `error`", file=sys.stderr
         )
     return 0
-
-
-def require_engine() -> None:
-    """Raise InputError if a package of the extra `archive` is missing."""
-    missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
-    if missing:
-        raise InputError(
-            f"packages: found no {', '.join(missing)}, expected Ray Data and pyarrow: "
-            "pip install 'tf_dhm[archive]', or requirements.txt"
-        )
 
 
 def require_cluster(address: str) -> None:

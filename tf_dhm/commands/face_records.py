@@ -22,7 +22,7 @@ from typing import Any, Protocol, TextIO
 from filelock import FileLock, Timeout
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.files import atomic_write, fit_name
+from tf_dhm.core.files import STDOUT, atomic_write, fit_name
 from tf_dhm.face.geometry import NUM_LANDMARKS
 
 Record = dict[str, Any]
@@ -34,9 +34,6 @@ BELOW_LIMIT = "below_limit"
 
 TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 """Options of `open` for these files: file names in them need not be valid UTF-8."""
-
-STDOUT = Path("-")
-"""In place of a file: standard output."""
 
 CSV_COLUMNS = (
     ["file", "frame", "time", "width", "height", "face", "id", "score", "confidence", "below_limit"]

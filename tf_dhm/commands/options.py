@@ -5,23 +5,19 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import tyro
 from msgspec import Meta
 
-from tf_dhm.commands.face_records import STDOUT
 from tf_dhm.core.configuration import AtLeastOne, Count, Share, check_fields
 from tf_dhm.core.errors import InputError
-from tf_dhm.face.camera import Camera
-from tf_dhm.runtime.aligner import Backend
-from tf_dhm.runtime.drawing import Part
-from tf_dhm.runtime.faces import MIN_CONFIDENCE, Face
-from tf_dhm.runtime.finding import Choice
-from tf_dhm.runtime.mesh import load_trimesh
-from tf_dhm.runtime.predictor import MAX_PASSES
+from tf_dhm.core.files import STDOUT
+from tf_dhm.runtime.settings import MAX_PASSES, MIN_CONFIDENCE, Backend, Choice, Part, TrackingConfig
 from tf_dhm.runtime.store import DEFAULT_MODEL
-from tf_dhm.runtime.tracking import TrackingConfig
+
+if TYPE_CHECKING:
+    from tf_dhm.runtime.faces import Face
 
 DEFAULT_OUTPUT = Path("aligned")
 """Folder of the drawn pictures if the command line names nothing to write."""
@@ -121,8 +117,12 @@ class AlignConfig:
         if self.field_of_view is not None:
             if not self.fits_meshes:
                 raise InputError("--field-of-view: found no --mesh and no --draw mesh, expected one of them")
+            from tf_dhm.face.camera import Camera  # here, so that --help does not load NumPy
+
             Camera.of_view(self.field_of_view, 1, 1)  # checks it
         if self.mesh is not None:
+            from tf_dhm.runtime.mesh import load_trimesh
+
             load_trimesh()
 
     @property

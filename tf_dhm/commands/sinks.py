@@ -23,11 +23,12 @@ from tf_dhm.commands.face_records import BELOW_LIMIT, Record
 from tf_dhm.core.files import atomic_write, fit_name
 from tf_dhm.core.types import Image
 from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
-from tf_dhm.runtime.drawing import Part, draw_faces
+from tf_dhm.runtime.drawing import draw_faces
 from tf_dhm.runtime.faces import Alignment, Face
 from tf_dhm.runtime.mesh import SUFFIXES as MESH_SUFFIXES
 from tf_dhm.runtime.mesh import sample_colours, write_mesh
 from tf_dhm.runtime.mesh_pictures import depth_map, pncc
+from tf_dhm.runtime.settings import Part
 from tf_dhm.runtime.video import Frame
 from tf_dhm.runtime.video_writer import VideoWriter
 

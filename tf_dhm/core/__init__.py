@@ -1,3 +1,14 @@
 """The base of all other packages: errors, scripts, type names, atomic files and configurations as JSON."""
 
-__all__ = ["cli", "configuration", "errors", "files", "machine", "markdown", "progress", "types", "version"]
+__all__ = [
+    "cli",
+    "configuration",
+    "errors",
+    "extras",
+    "files",
+    "machine",
+    "markdown",
+    "progress",
+    "types",
+    "version",
+]

@@ -80,10 +80,10 @@ def require_options(example: str) -> None:
     For scripts that cannot do anything useful without them.
     """
     if not sys.argv[1:]:
-        script = os.path.basename(sys.argv[0])
+        program = os.path.basename(sys.argv[0])
+        started = f"python {program}" if program.endswith(".py") else program
         raise InputError(
-            f"options: found none, expected some, for example: python {script} {example} "
-            "(--help lists all of them)"
+            f"options: found none, expected some, for example: {started} {example} (--help lists all of them)"
         )
 
 

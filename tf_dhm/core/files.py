@@ -12,6 +12,8 @@ from pathlib import Path
 
 MAX_NAME_BYTES = 255
 """Longest file name, in bytes, of the common file systems (ext4, XFS, APFS, NTFS)."""
+STDOUT = Path("-")
+"""In place of a file: standard output."""
 TEMPORARY_STEM_BYTES = 48
 TEMPORARY_SUFFIX_BYTES = 16
 

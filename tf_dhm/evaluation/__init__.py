@@ -1,4 +1,11 @@
-"""Accuracy and speed of models, beside those of other systems."""
+"""Accuracy and speed of models, beside those of other systems.
+
+It needs the extra `evaluate`: pip install 'tf_dhm[evaluate]'.
+"""
+
+from tf_dhm.core.extras import require_extra
+
+require_extra("evaluate", __name__)
 
 __all__ = [
     "benchmark",

@@ -1,4 +1,9 @@
-"""Speed of exported models and of systems of others, in one run: a table, and a JSON file."""
+"""Time exported models and systems of others alternately in one run: a table, and a JSON file.
+
+python benchmark.py --models fast_dhm fast_dhm_x2 --kinds float16 --threads 1
+python benchmark.py --photo PHOTO --peers mediapipe dlib facemesh=MEDIAPIPE_ENV/bin/python my_adapter.json
+python benchmark.py --reference mb05_120x120.tflite --output benchmark.json
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,16 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from tf_dhm.core.cli import run_script
+
 import cv2
+import tyro
 
 from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.errors import InputError
@@ -60,7 +68,7 @@ class BenchmarkConfig:
         output: JSON file to write.
     """
 
-    models: tuple[str, ...]
+    models: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned_x1", "fast_dhm_tuned", "fast_dhm_x2")
     photo: Path | None = None
     kinds: tuple[Precision, ...] = ()
     stages: tuple[Stage, ...] = ()
@@ -263,3 +271,8 @@ def format_table(results: list[Measurement]) -> str:
     lines = [markdown_table(rows), *(f"{stage}: {INSIDE[stage]}" for stage in stages)]
     lines.append("ratio: median (10–90 %) over the rounds of the time per face or frame over the reference's")
     return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run with `arguments` (None: those of the command line) and end the process with the exit code."""
+    run_script(lambda: print(run(tyro.cli(BenchmarkConfig, args=arguments, description=__doc__))))

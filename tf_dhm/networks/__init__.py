@@ -1,4 +1,11 @@
-"""Keras layers and the networks of the DHM family."""
+"""Keras layers and the networks of the DHM family.
+
+It needs the extra `train`: pip install 'tf_dhm[train]'.
+"""
+
+from tf_dhm.core.extras import require_extra
+
+require_extra("train", __name__)
 
 __all__ = [
     "backbones",

@@ -17,6 +17,7 @@ __all__ = [
     "raster",
     "saved_model",
     "server",
+    "settings",
     "smoothing",
     "store",
     "tflite",

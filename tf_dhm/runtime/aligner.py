@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,18 +15,16 @@ from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.camera import Camera
 from tf_dhm.runtime.detector import TILE_FACE, TILE_SHARE, TILES_ABOVE
-from tf_dhm.runtime.faces import MIN_CONFIDENCE, Alignment, Face, make_faces, with_meshes
-from tf_dhm.runtime.finding import Choice, FaceFinder, merge
+from tf_dhm.runtime.faces import Alignment, Face, make_faces, with_meshes
+from tf_dhm.runtime.finding import FaceFinder, merge
 from tf_dhm.runtime.images import Photo, Source, read_photo, type_name
 from tf_dhm.runtime.mirror import MirrorAveraged
-from tf_dhm.runtime.predictor import MAX_PASSES, LandmarkModel, Prediction, predict_photos
+from tf_dhm.runtime.predictor import LandmarkModel, Prediction, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.settings import MAX_PASSES, MIN_CONFIDENCE, Backend, Choice
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tflite import TFLitePredictor
 from tf_dhm.runtime.turning import boxes_back, prediction_back, turn_round
-
-Backend = Literal["tflite", "saved_model"]
-"""What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
 
 
 class Aligner:

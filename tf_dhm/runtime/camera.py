@@ -84,7 +84,7 @@ def check_display() -> None:
     if re.search(r"GUI: *NONE", cv2.getBuildInformation()):
         raise InputError(
             "--show: found opencv-python-headless, which has no windows, expected opencv-python: "
-            "pip uninstall opencv-python-headless, then pip install opencv-python"
+            "pip install --force-reinstall --no-deps opencv-python"
         )
     if sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
         raise InputError("--show: found no display, expected one (or write the video with --output)")

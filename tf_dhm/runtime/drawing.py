@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm.face import geometry
 from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.mesh_pictures import draw_mesh
+from tf_dhm.runtime.settings import Part
 
-Part = Literal["points", "contours", "axes", "ids", "mesh"]
 Colour = tuple[int, int, int]
 
 CONTOURS: tuple[tuple[range, bool], ...] = (

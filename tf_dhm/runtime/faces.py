@@ -14,15 +14,12 @@ from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.images import Photo
 from tf_dhm.runtime.predictor import Prediction
+from tf_dhm.runtime.settings import MIN_CONFIDENCE
 
 if TYPE_CHECKING:
     # Imported by the functions that fit: SciPy's optimisers take a second and 35 MB.
     from tf_dhm.face.camera import Camera
     from tf_dhm.face.fit import FaceFit
-
-MIN_CONFIDENCE = 0.5
-"""Confidence from which a face is convincing: 99.6 % of the faces of AFLW2000-3D have it, and 0.1 % of places
-without a face in the same photos (the ROC in docs/runtime.md)."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,11 +20,8 @@ from tf_dhm.face import geometry
 from tf_dhm.runtime.detector import Detection, FaceDetector, Range, distinct_faces, in_original
 from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.predictor import Prediction, join_predictions
+from tf_dhm.runtime.settings import Choice
 
-Choice = Literal["auto", "short", "full"]
-"""Which detector searches photos. full: the network that sees small faces. short: a network of a fifth of
-its time, for faces of at least 1/5 of the photo. auto: "short" first if only one face is wanted, and "full"
-if that finds none beyond doubt; else "full"."""
 Predict = Callable[[Sequence[Image], Sequence[Array]], list[Prediction]]
 """Photos, and of each the boxes (N, 4) -> of each what is in its boxes."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import linear_sum_assignment
 
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
@@ -74,6 +73,8 @@ def match(costs: Array, limit: float) -> dict[int, int]:
     >>> match(np.array([[0.1, 0.3], [0.2, 0.9]]), limit=0.5)
     {0: 1, 1: 0}
     """
+    from scipy.optimize import linear_sum_assignment  # takes a second to load, and photos do not need it
+
     # What may not be paired costs the same everywhere, so that it cannot push a good pair apart.
     rows, columns = linear_sum_assignment(np.where(costs <= limit, costs, limit + 1))
     return {int(i): int(j) for i, j in zip(rows, columns, strict=True) if costs[i, j] <= limit}

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import packages_of
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face.fit import FaceFit
@@ -149,12 +150,6 @@ def write_mesh(path: Path, fit: FaceFit, colours: Image | None = None) -> None:
 
 def load_trimesh() -> Any:
     """The package trimesh, or InputError that says how to get it."""
-    try:
+    with packages_of("mesh", "meshes"):
         import trimesh
-    except ModuleNotFoundError as error:
-        if error.name != "trimesh":
-            raise
-        raise InputError(
-            'meshes: found no package trimesh, which writes them; install it (pip install ".[mesh]")'
-        ) from error
     return trimesh

@@ -15,8 +15,6 @@ from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
 
-MAX_PASSES = 3
-"""Most passes of a model over a face: those after the second change little."""
 LARGEST_BATCH = 32
 """Most crops that a model is given at once; bounds its memory."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import packages_of
 from tf_dhm.core.types import Array, Image
 from tf_dhm.runtime.predictor import Prediction, check_crops, check_initial_landmarks, empty_prediction
 from tf_dhm.runtime.store import find_savedmodel, model_name
@@ -26,15 +27,8 @@ class SavedModelPredictor:
     def __init__(self, path: str | Path) -> None:
         self.version_dir = find_savedmodel(path)
         # Imported here, so that crops and boxes do not cost the seconds TensorFlow needs to load.
-        try:
+        with packages_of("tensorflow", f"SavedModel {self.version_dir}"):
             import tensorflow as tf
-        except ModuleNotFoundError as error:
-            if error.name != "tensorflow":
-                raise
-            raise InputError(
-                f"model {self.version_dir}: found no package tensorflow, which a SavedModel needs; install "
-                'it (pip install ".[tensorflow]"), or take the backend "tflite", which does without'
-            ) from error
 
         self.name = model_name(self.version_dir)
         try:

@@ -9,32 +9,12 @@ faces of any size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tf_dhm.core.configuration import NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
-
-
-@dataclass(frozen=True)
-class SmoothingConfig:
-    """How much landmarks are smoothed over time. docs/tracking.md says how it was chosen.
-
-    Attributes:
-        min_cutoff: Hz, the cutoff of a still landmark; smaller is steadier, and later.
-        beta: Hz of cutoff for each face size per second of speed; larger lags less in motion.
-        speed_cutoff: Hz, the cutoff of the filter of the speed itself (the paper's dcutoff).
-    """
-
-    min_cutoff: Positive = 0.5
-    beta: NotNegative = 40.0
-    speed_cutoff: Positive = 1.0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+from tf_dhm.runtime.settings import SmoothingConfig
 
 
 def smoothing_factor(cutoff: ArrayLike, interval: float) -> Array:

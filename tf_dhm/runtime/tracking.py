@@ -15,7 +15,6 @@ from time import monotonic
 
 import numpy as np
 
-from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Share, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
@@ -27,7 +26,8 @@ from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.faces import Face, with_meshes
 from tf_dhm.runtime.following import ahead, distances, follow_box, match, shape_residual, share_inside
 from tf_dhm.runtime.images import Photo, Source, frame_pixels
-from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
+from tf_dhm.runtime.settings import TrackingConfig
+from tf_dhm.runtime.smoothing import OneEuroFilter
 from tf_dhm.runtime.turning import face_back, turn_round
 
 MATCH_OVERLAP = 0.2
@@ -45,56 +45,6 @@ Detect = Callable[[Image], Sequence[Detection]]
 """(H, W, 3) uint8 RGB -> the faces in it."""
 Align = Callable[[Image, Array], Sequence[Face]]
 """(H, W, 3) uint8 RGB and boxes (N, 4) -> the face in each box."""
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """How faces are followed through a video.
-
-    Attributes:
-        detect_every: frames from one detection to the next while every face is sure, and from one search
-            of the frame upside down to the next while there is no face.
-        recheck_every: the same while a face is doubtful, was not seen by the last detection, or
-            was lost a short while ago.
-        max_misses: a face is lost when this many detections in a row did not see it.
-        doubtful_misses: the same for a face that is doubtful.
-        remember: frames for which a lost face keeps its id, should one turn up near its place.
-        min_agreement: below this overlap (IoU) of the searched box and the box of the landmarks
-            found there, a face is doubtful.
-        max_residual: above this distance from the mean face (`shape_residual`) a face is doubtful.
-        min_confidence: below this confidence, if the model gives one, a face becomes doubtful;
-        sure_confidence: and it stays so until its confidence is above this one. Faces of frames upside down
-            are followed from this confidence.
-        min_inside: a face is lost when less than this share of its box is in the picture.
-        min_side: a face is lost when the longer side of its box is less than this many pixels.
-        slack: the box stays where it is until the face has moved or grown by more than this share
-            of its size, so that a still face is seen in the very same crop.
-        smooth: whether landmarks are smoothed over time.
-        smoothing: strength of the smoothing.
-    """
-
-    detect_every: AtLeastOne = 10
-    recheck_every: AtLeastOne = 3
-    max_misses: AtLeastOne = 3
-    doubtful_misses: AtLeastOne = 2
-    remember: Count = 60
-    min_agreement: Share = 0.4
-    max_residual: NotNegative = 0.25
-    min_confidence: Share = 0.3
-    sure_confidence: Share = 0.6
-    min_inside: Share = 0.4
-    min_side: NotNegative = 12.0
-    slack: NotNegative = 0.02
-    smooth: bool = True
-    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if not 0 <= self.min_confidence <= self.sure_confidence <= 1:
-            raise InputError(
-                f"tracking: min_confidence, sure_confidence: found {self.min_confidence}, "
-                f"{self.sure_confidence}, expected the first in [0, 1] and the second from there to 1"
-            )
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
 from tf_dhm.runtime.aligner import Aligner, Alignment
 from tf_dhm.runtime.detector import Detection, FaceDetector, Range, box_features
-from tf_dhm.runtime.finding import Choice
 from tf_dhm.runtime.images import decode_raster
+from tf_dhm.runtime.settings import Choice
 
 NEAR = 0.6
 """Longer sides of the true landmark box within which the centre of a detection is one of that face."""

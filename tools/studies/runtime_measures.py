@@ -32,12 +32,12 @@ from tf_dhm.face import geometry, metrics
 from tf_dhm.face.geometry import overlaps
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.face.metrics import balanced_accuracy, roc_auc
-from tf_dhm.runtime.aligner import Backend
 from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.images import decode_raster
 from tf_dhm.runtime.predictor import Prediction, join_predictions
 from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.settings import Backend
 from tf_dhm.runtime.store import DEFAULT_MODEL, find_savedmodel, model_name
 from tf_dhm.runtime.tflite import DEFAULT_KIND, KINDS, TFLitePredictor, tflite_name
 from tools.studies.photo import PHOTO

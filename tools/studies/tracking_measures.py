@@ -30,11 +30,12 @@ from tf_dhm.core.markdown import markdown_table
 from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
-from tf_dhm.runtime.aligner import Aligner, Backend
+from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.images import read_photo
-from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig
+from tf_dhm.runtime.settings import Backend, SmoothingConfig, TrackingConfig
+from tf_dhm.runtime.smoothing import OneEuroFilter
 from tf_dhm.runtime.store import DEFAULT_MODEL
-from tf_dhm.runtime.tracking import Tracker, TrackingConfig
+from tf_dhm.runtime.tracking import Tracker
 from tf_dhm.runtime.video import Frame
 from tools.studies.photo import PHOTO
 

@@ -366,5 +366,5 @@ def test_a_server_without_its_packages(
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "tf_dhm.runtime.server", raising=False)
     config = AlignConfig((str(album),), server="localhost:1", json=tmp_path / "f.jsonl")
-    with pytest.raises(InputError, match=rf"--server: .*{package}.*tf_dhm\[server\]"):
+    with pytest.raises(InputError, match=rf"--server: .*{package}.*tf_dhm\[serving\]"):
         align_inputs(config)

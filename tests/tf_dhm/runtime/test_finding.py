@@ -12,8 +12,9 @@ from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import finding
 from tf_dhm.runtime.detector import Detection
-from tf_dhm.runtime.finding import LOOKS, Choice, FaceFinder, same_place
+from tf_dhm.runtime.finding import LOOKS, FaceFinder, same_place
 from tf_dhm.runtime.predictor import Prediction
+from tf_dhm.runtime.settings import Choice
 
 PHOTO = np.zeros((100, 100, 3), np.uint8)
 HEAD, EYE, OTHER = [20.0, 20, 80, 80], [30.0, 30, 45, 45], [82.0, 2, 98, 18]

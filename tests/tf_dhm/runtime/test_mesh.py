@@ -18,7 +18,7 @@ from tf_dhm.face.fit import NOT_CONFIDENT, NOT_FINITE, FaceFit, open_face_fitter
 from tf_dhm.face.geometry import rotation_matrix
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.runtime.aligner import Aligner
-from tf_dhm.runtime.drawing import Part, draw_faces
+from tf_dhm.runtime.drawing import draw_faces
 from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.mesh import (
     face_vertices,
@@ -30,7 +30,8 @@ from tf_dhm.runtime.mesh import (
     write_mesh,
 )
 from tf_dhm.runtime.mesh_pictures import depth_map, draw_mesh, pncc
-from tf_dhm.runtime.tracking import Tracker, TrackingConfig
+from tf_dhm.runtime.settings import Part, TrackingConfig
+from tf_dhm.runtime.tracking import Tracker
 
 PHOTO = Path(__file__).parents[2] / "data" / "astronaut.jpg"
 SIZE = 200

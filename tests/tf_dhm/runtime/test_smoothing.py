@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.smoothing import OneEuroFilter, SmoothingConfig, smoothing_factor
+from tf_dhm.runtime.settings import SmoothingConfig
+from tf_dhm.runtime.smoothing import OneEuroFilter, smoothing_factor
 
 UNIT_CUTOFF = 1 / (2 * math.pi)  # tau = 1 s
 

@@ -20,8 +20,8 @@ from tf_dhm.runtime import following, tracking
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.following import follow_box
-from tf_dhm.runtime.smoothing import SmoothingConfig
-from tf_dhm.runtime.tracking import Evidence, Tracker, TrackingConfig
+from tf_dhm.runtime.settings import SmoothingConfig, TrackingConfig
+from tf_dhm.runtime.tracking import Evidence, Tracker
 
 FRAME = np.zeros((480, 640, 3), np.uint8)
 RAW = TrackingConfig(smooth=False)

@@ -14,7 +14,7 @@ from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
-from tf_dhm.runtime.smoothing import SmoothingConfig
+from tf_dhm.runtime.settings import SmoothingConfig
 from tf_dhm.runtime.video import Frame
 from tools.studies import tracking_measures
 from tools.studies.tracking_measures import (

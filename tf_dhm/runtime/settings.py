@@ -1,0 +1,91 @@
+"""What a user chooses when faces are found and followed; it loads quickly, for the help of commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Share, check_fields
+from tf_dhm.core.errors import InputError
+
+Backend = Literal["tflite", "saved_model"]
+"""What runs a model: the TFLite file in its version folder, which needs no TensorFlow, or the SavedModel."""
+Choice = Literal["auto", "short", "full"]
+"""Which detector searches photos. full: the network that sees small faces. short: a network of a fifth of
+its time, for faces of at least 1/5 of the photo. auto: "short" first if only one face is wanted, and "full"
+if that finds none beyond doubt; else "full"."""
+Part = Literal["points", "contours", "axes", "ids", "mesh"]
+"""What can be drawn of a face."""
+MIN_CONFIDENCE = 0.5
+"""Confidence from which a face is convincing: 99.6 % of the faces of AFLW2000-3D have it, and 0.1 % of places
+without a face in the same photos (the ROC in docs/runtime.md)."""
+MAX_PASSES = 3
+"""Most passes of a model over a face: those after the second change little."""
+
+
+@dataclass(frozen=True)
+class SmoothingConfig:
+    """How much landmarks are smoothed over time. docs/tracking.md says how it was chosen.
+
+    Attributes:
+        min_cutoff: Hz, the cutoff of a still landmark; smaller is steadier, and later.
+        beta: Hz of cutoff for each face size per second of speed; larger lags less in motion.
+        speed_cutoff: Hz, the cutoff of the filter of the speed itself (the paper's dcutoff).
+    """
+
+    min_cutoff: Positive = 0.5
+    beta: NotNegative = 40.0
+    speed_cutoff: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """How faces are followed through a video.
+
+    Attributes:
+        detect_every: frames from one detection to the next while every face is sure, and from one search
+            of the frame upside down to the next while there is no face.
+        recheck_every: the same while a face is doubtful, was not seen by the last detection, or
+            was lost a short while ago.
+        max_misses: a face is lost when this many detections in a row did not see it.
+        doubtful_misses: the same for a face that is doubtful.
+        remember: frames for which a lost face keeps its id, should one turn up near its place.
+        min_agreement: below this overlap (IoU) of the searched box and the box of the landmarks
+            found there, a face is doubtful.
+        max_residual: above this distance from the mean face (`shape_residual`) a face is doubtful.
+        min_confidence: below this confidence, if the model gives one, a face becomes doubtful;
+        sure_confidence: and it stays so until its confidence is above this one. Faces of frames upside down
+            are followed from this confidence.
+        min_inside: a face is lost when less than this share of its box is in the picture.
+        min_side: a face is lost when the longer side of its box is less than this many pixels.
+        slack: the box stays where it is until the face has moved or grown by more than this share
+            of its size, so that a still face is seen in the very same crop.
+        smooth: whether landmarks are smoothed over time.
+        smoothing: strength of the smoothing.
+    """
+
+    detect_every: AtLeastOne = 10
+    recheck_every: AtLeastOne = 3
+    max_misses: AtLeastOne = 3
+    doubtful_misses: AtLeastOne = 2
+    remember: Count = 60
+    min_agreement: Share = 0.4
+    max_residual: NotNegative = 0.25
+    min_confidence: Share = 0.3
+    sure_confidence: Share = 0.6
+    min_inside: Share = 0.4
+    min_side: NotNegative = 12.0
+    slack: NotNegative = 0.02
+    smooth: bool = True
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0 <= self.min_confidence <= self.sure_confidence <= 1:
+            raise InputError(
+                f"tracking: min_confidence, sure_confidence: found {self.min_confidence}, "
+                f"{self.sure_confidence}, expected the first in [0, 1] and the second from there to 1"
+            )
