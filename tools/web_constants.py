@@ -18,13 +18,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tf_dhm.core.cli import run_script
 
-from scipy.spatial import Delaunay
-
 import tf_dhm
 from tf_dhm.core.files import atomic_write
-from tf_dhm.face import geometry, heatmap
+from tf_dhm.face import expression, fit, geometry, heatmap
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime import crops, detector, drawing, finding, following, settings, store, tracking
+from tf_dhm.runtime import (
+    crops,
+    detector,
+    drawing,
+    finding,
+    following,
+    mesh_pictures,
+    settings,
+    store,
+    tracking,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTANTS = ROOT / "web" / "src" / "constants.json"
@@ -80,6 +88,22 @@ def constants() -> dict[str, Any]:
             "returnReach": tracking.RETURN_REACH,
             "fast": following.FAST,
         },
+        "fit": camel_case(asdict(fit.FitConfig()))
+        | {
+            "minConfidence": fit.MIN_CONFIDENCE,
+            "notFinite": fit.NOT_FINITE,
+            "notConfident": fit.NOT_CONFIDENT,
+            "toCamera": fit.TO_CAMERA.tolist(),
+            "units": list(expression.face_units().names),
+            "offeredUnits": list(expression.OFFERED),
+        },
+        "meshPicture": {
+            "opacity": mesh_pictures.OPACITY,
+            "light": [round(float(value), 6) for value in mesh_pictures.LIGHT],
+            "tone": mesh_pictures.TONE.tolist(),
+            "darkest": mesh_pictures.DARKEST,
+            "farthest": mesh_pictures.FARTHEST,
+        },
         "colours": {
             "points": list(drawing.POINT_COLOUR),
             "contours": list(drawing.CONTOUR_COLOUR),
@@ -87,7 +111,6 @@ def constants() -> dict[str, Any]:
             "ids": list(drawing.ID_COLOUR),
         },
         "contours": [{"points": list(line), "closed": closed} for line, closed in drawing.CONTOURS],
-        "triangles": sorted(sorted(map(int, corners)) for corners in Delaunay(shape[:, :2]).simplices),
         "mirror": geometry.MIRROR_68.tolist(),
         "meanShape": shape.tolist(),
     }

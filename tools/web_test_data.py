@@ -27,6 +27,8 @@ import cv2
 from tf_dhm import Aligner
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
+from tf_dhm.face.expression import expressions, face_units
+from tf_dhm.face.fit import FaceFit, open_face_fitter
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import crops, detector, store, tracking
@@ -87,8 +89,9 @@ def write(folder: Path) -> None:
         "detection": expected_detection(),
         "finding": expected_finding(folder),
         "merging": expected_merging(),
+        "fits": expected_fits(),
         "smoothing": expected_smoothing(),
-        "tracking": expected_tracking(),
+        "tracking": [expected_tracking(turned) for turned in (False, True)],
     }
     (folder / "expected.json").write_text(json.dumps(expected, default=to_list), encoding="utf-8")
 
@@ -200,6 +203,7 @@ def exact(face: Face) -> dict[str, Any]:
         "landmarks": face.landmarks,
         "visibility": face.visibility,
         "confidence": face.confidence,
+        **({} if face.mesh is None else {"mesh": exact_fit(face.mesh)}),
     }
 
 
@@ -304,11 +308,8 @@ def expected_finding(folder: Path) -> list[dict[str, Any]]:
         ("two_faces.png", {"detector": "short"}, {"detector": "short"}),
         ("two_faces.png", {"max_faces": 1}, {"maxFaces": 1}),
         ("upside_down.png", {"detector": "short"}, {"detector": "short"}),
-        (
-            "portrait.jpg",
-            {"detector": "full", "min_confidence": 1.0},
-            {"detector": "full", "minConfidence": 1},
-        ),
+        ("portrait.jpg", {"min_confidence": 1.0}, {"minConfidence": 1}),
+        ("portrait.jpg", {"mesh": True}, {"mesh": True}),
     )
     model = str(find_tflite(store.DEFAULT_MODEL, "web"))
     return [
@@ -340,6 +341,38 @@ def expected_merging() -> list[dict[str, Any]]:
     return cases
 
 
+def expected_fits() -> list[dict[str, Any]]:
+    """Faces with visibility, their fits, and the fits of the next frame, which start from these."""
+    rng = np.random.default_rng(10)
+    faces = np.array(random_faces(6, seed=11)) + rng.normal(0, 0.5, (6, 68, 3))
+    visibility = rng.uniform(0, 1, (6, 68))
+    fitter = open_face_fitter()
+    first = fitter.fit(faces, visibility, image_height=480.0)
+    moved = faces + rng.normal(0, 2, (6, 1, 3))
+    second = fitter.fit(moved, visibility, image_height=480.0, start=first)
+    weights = face_units().weights(np.stack([fit.landmarks for fit in first]))
+    return [
+        {
+            "visibility": visibility[row],
+            "frames": [
+                {"landmarks": landmarks[row], "fit": exact_fit(fits[row])}
+                for landmarks, fits in ((faces, first), (moved, second))
+            ],
+            "weights": weights[row],
+        }
+        for row in range(len(faces))
+    ]
+
+
+def exact_fit(fit: FaceFit) -> dict[str, Any]:
+    """A fit as JSON types, not rounded."""
+    (expression,) = expressions([fit])
+    return {
+        "p": fit.p, "vertices": fit.vertices, "head": fit.head, "landmarks": fit.landmarks,
+        "matrix": fit.matrix, "pose": fit.pose, "residual": fit.residual, "expression": expression,
+    }  # fmt: skip
+
+
 def expected_smoothing() -> list[dict[str, Any]]:
     rng = np.random.default_rng(4)
     smooth = OneEuroFilter(SmoothingConfig())
@@ -357,16 +390,20 @@ def expected_smoothing() -> list[dict[str, Any]]:
 
 
 class Recording:
-    """Faces that move, a detector that misses some, and a model; every call is recorded."""
+    """Faces that move, a detector that misses some, and a model; every call is recorded.
 
-    def __init__(self, seed: int) -> None:
+    The upper left pixel of a frame is white, which tells a frame upside down. Faces are seen one way up only.
+    """
+
+    def __init__(self, seed: int, turned: bool) -> None:
         self.rng = np.random.default_rng(seed)
+        self.turned = turned
         self.faces: list[Array] = []  # (68, 3) of the current frame
         self.calls: list[dict[str, Any]] = []
 
     def detect(self, image: Image) -> list[Detection]:
         found = []
-        for landmarks in self.faces:
+        for landmarks in self.visible(image):
             if self.rng.uniform() < 0.85:
                 box = geometry.landmark_box(landmarks) + self.rng.normal(0, 6, 4)
                 found.append(Detection(box, float(self.rng.uniform(0.5, 1)), np.zeros((6, 2))))
@@ -374,31 +411,40 @@ class Recording:
             x, y = self.rng.uniform([0, 0], [500, 350])
             found.append(Detection(np.array([x, y, x + 90, y + 80]), 0.6, np.zeros((6, 2))))
         detections = [{"box": detection.box, "score": detection.score} for detection in found]
-        self.calls.append({"detections": detections})
+        self.calls.append({"turned": is_turned(image), "detections": detections})
         return found
+
+    def visible(self, image: Image) -> list[Array]:
+        return self.faces if is_turned(image) == self.turned else []
 
     def align(self, image: Image, boxes: Array) -> list[Face]:
         faces = []
         for box in boxes:
             landmarks, confidence = self.rng.normal(0, 1, (68, 3)) * 20 + [*box[:2], 0], 0.05
-            for truth in self.faces:
+            for truth in self.visible(image):
                 if detector.overlaps([box], [geometry.landmark_box(truth)])[0, 0] > 0.3:
                     landmarks = truth + self.rng.normal(0, 0.5, truth.shape)
                     confidence = float(self.rng.uniform(0.2, 1.0))
             points = landmarks.astype(np.float32)
             pose = np.degrees(geometry.pose_from_landmarks(points, mean_shape())).astype(np.float32)
             faces.append(Face(points, np.array(box), None, pose, confidence=confidence))
-        self.calls.append({"boxes": boxes, "faces": [exact(face) for face in faces]})
+        faces_found = [exact(face) for face in faces]
+        self.calls.append({"turned": is_turned(image), "boxes": boxes, "faces": faces_found})
         return faces
 
 
-def expected_tracking() -> list[dict[str, Any]]:
-    """Frames of a world with three faces, and the calls and results of a `Tracker` in each."""
+def is_turned(image: Image) -> bool:
+    return bool(image[0, 0, 0] == 0)
+
+
+def expected_tracking(turned: bool) -> list[dict[str, Any]]:
+    """Frames of a world with three faces, upside down or not, and the calls and results of a `Tracker`."""
     shapes = [face - face.mean(0) for face in random_faces(3, seed=6)]
     shapes = [shape * 120 / np.ptp(shape[:, :2], axis=0).max() for shape in shapes]
-    recording, frames = Recording(seed=7), []
+    recording, frames = Recording(7, turned), []
     tracker = Tracker(recording.detect, recording.align)
     image: NDArray[np.uint8] = np.zeros((480, 640, 3), np.uint8)
+    image[0, 0] = 255
     for number in range(150):
         centres = [
             [150 + 60 * np.sin(number / 9), 160, 0],

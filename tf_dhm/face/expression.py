@@ -59,6 +59,8 @@ class FaceUnits:
         names: of the M units that the landmarks show.
         unseen: names of the others.
         displacement: (M, V, 3) float32 centimetres, of all vertices.
+        weighted: (204, M) U^T S^-1.
+        root: (M, M), the Cholesky factor of U^T S^-1 U + 1 / SPREAD^2.
     """
 
     def __init__(self, noise: float = NOISE, depth_noise: float = DEPTH_NOISE) -> None:
@@ -83,10 +85,10 @@ class FaceUnits:
         missed = np.concatenate([identity.reshape(len(identity), -1), _missed_pose(self._mean)])
         deviation = np.tile([noise, noise, depth_noise], NUM_LANDMARKS)
         covariance = cho_factor(np.diag(deviation**2) + missed.T @ missed)
-        self._weighted = cho_solve(covariance, self._units.T)  # (204, M)
-        normal = self._units @ self._weighted + np.eye(len(self._units)) / SPREAD**2
+        self.weighted = cho_solve(covariance, self._units.T)  # (204, M)
+        normal = self._units @ self.weighted + np.eye(len(self._units)) / SPREAD**2
         # |L^T w - L^-1 b|^2 has the minimum of w^T A w - 2 b^T w with A = L L^T.
-        self._root = np.linalg.cholesky(normal)
+        self.root = np.linalg.cholesky(normal)
 
     def weights(self, landmarks: Array) -> Array:
         """Weights (N, M) in [0, 1] of landmarks (N, 68, 3) in the head's frame (`FaceFit.landmarks`); NaN
@@ -94,14 +96,14 @@ class FaceUnits:
         points = np.asarray(landmarks, np.float64)
         if points.shape[1:] != (NUM_LANDMARKS, 3):
             raise InputError(f"landmarks: found shape {points.shape}, expected (N, {NUM_LANDMARKS}, 3)")
-        right = (points - self._mean).reshape(len(points), -1) @ self._weighted  # (N, M)
+        right = (points - self._mean).reshape(len(points), -1) @ self.weighted  # (N, M)
         weights = np.full(right.shape, np.nan)
         for row in np.flatnonzero(np.isfinite(right).all(1)):
-            target = np.linalg.solve(self._root, right[row])
-            weights[row], _ = nnls(self._root.T, target)
+            target = np.linalg.solve(self.root, right[row])
+            weights[row], _ = nnls(self.root.T, target)
             if weights[row].max() > 1:  # rare, and slower
                 # Rounding leaves some of them just outside.
-                weights[row] = np.clip(lsq_linear(self._root.T, target, (0, 1), method="bvls").x, 0, 1)
+                weights[row] = np.clip(lsq_linear(self.root.T, target, (0, 1), method="bvls").x, 0, 1)
         return weights
 
 

@@ -141,6 +141,12 @@ class FaceFitter:
     Args:
         model: what is fitted; the open face if None. Its lengths are centimetres.
         config: how closely.
+
+    Attributes:
+        basis: how the model moves in the K directions of the reduced shape.
+        first: (204, K) from landmarks in the head's frame, less the mean face, to the first reduced shape.
+        style: (3, 68) centimetres from the vertices to the landmarks of real faces.
+        to_pose: (3, 3) from the axes of `Pose_Para` to those of the head.
     """
 
     def __init__(self, model: MorphableModel | None = None, config: FitConfig | None = None) -> None:
@@ -151,7 +157,7 @@ class FaceFitter:
         moves = self.basis.landmarks - self.basis.landmarks.mean(1, keepdims=True)
         moves = moves.reshape(-1, self.config.size)  # (204, K)
         normal = moves.T @ moves + np.eye(self.config.size) * self.config.noise**2
-        self._first = np.linalg.solve(normal, moves.T).T
+        self.first = np.linalg.solve(normal, moves.T).T
         # The landmarks of real faces are not quite the vertices chosen by anatomy. What no shape of the
         # open face explains of the real mean face is this difference of style.
         real = np.ascontiguousarray((mean_shape() * FLIP).T)[None]  # (1, 3, 68)
@@ -257,7 +263,7 @@ class FaceFitter:
             shape[row] = fit.state
         face = self.basis.mean + style
         if known.any():
-            face = face + _times(self.basis.landmarks.reshape(3, -1), shape)
+            face = face + self.basis.moves(shape)
         face = face - face.mean(-1, keepdims=True)
         centred = flat - flat.mean(-1, keepdims=True)
         u, values, vt = np.linalg.svd(centred @ np.swapaxes(face, -1, -2))
@@ -268,7 +274,7 @@ class FaceFitter:
             values[:, 2] *= sign
             scale = values.sum(-1) / (face**2).sum((-1, -2))
             residual = np.swapaxes(rotation, 1, 2) @ centred / scale[:, None, None] - face
-            shape[~known] = (residual.reshape(len(flat), -1) @ self._first)[~known]
+            shape[~known] = (residual.reshape(len(flat), -1) @ self.first)[~known]
         return _State(rotation, np.zeros((len(flat), 3)), np.zeros(len(flat)), shape)
 
     def _solve(
@@ -291,7 +297,6 @@ class FaceFitter:
         flat_basis = basis.reshape(3, -1)
         root = np.sqrt(weight)
         rotation, shift, extra, shape = state.rotation, state.shift, state.extra, state.shape
-        offset = mean + style
         spread = np.sqrt(((mean - mean.mean(-1, keepdims=True)) ** 2).sum())
         unit = np.sqrt(((flat - flat.mean(-1, keepdims=True)) ** 2).sum((1, 2))) / spread  # pixels per cm
         target = flat / unit[:, None, None]
@@ -303,7 +308,7 @@ class FaceFitter:
         jacobian = np.zeros((*flat.shape, 7 + size))
         prior = np.concatenate([np.zeros(7), np.ones(size)])
         for _ in range(iterations):
-            face = rotation @ (offset + _times(flat_basis, shape))
+            face = rotation @ (mean + style + self.basis.moves(shape))
             moved = (rotation @ flat_basis).reshape(*flat.shape, size)
             predicted = linearise(jacobian, face, moved, shift, extra, distance)
             weighted = (jacobian * root[..., None]).reshape(len(flat), -1, 7 + size)
@@ -327,7 +332,7 @@ class FaceFitter:
         """The fits of N faces; `flat` (N, 3, 68) are their pixels, y up, less `middle` (N, 3)."""
         count = len(points)
         head = (self._dense_mean + state.shape.astype(np.float32) @ self.basis.dense).reshape(count, -1, 3)
-        face = self.basis.mean + _times(self.basis.landmarks.reshape(3, -1), state.shape)  # (N, 3, 68)
+        face = self.basis.mean + self.basis.moves(state.shape)  # (N, 3, 68)
         centre = _apply(state.rotation, face.mean(-1))  # (N, 3)
         stretch = np.abs(view[:, 2, 2]) ** -1.5  # of the photo at the face, off the axis of the camera
         rotation = view @ state.rotation
@@ -387,11 +392,6 @@ class FaceFitter:
 def _apply(matrices: Array, vectors: Array) -> Array:
     """(N, 3, 3) times (N, 3)."""
     return (matrices @ vectors[..., None])[..., 0]
-
-
-def _times(flat_basis: Array, shape: Array) -> Array:
-    """(3, 68 K) times (N, K) -> (N, 3, 68)."""
-    return (shape @ flat_basis.reshape(-1, shape.shape[-1]).T).reshape(len(shape), 3, -1)
 
 
 @lru_cache(maxsize=1)

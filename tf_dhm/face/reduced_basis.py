@@ -49,3 +49,8 @@ class ReducedBasis:
             dense=dense,
             components=components,
         )
+
+    def moves(self, shape: Array) -> Array:
+        """How far reduced shapes (N, K) move the landmarks: (N, 3, 68)."""
+        flat = self.landmarks.reshape(-1, shape.shape[-1])  # (204, K)
+        return (shape @ flat.T).reshape(len(shape), 3, -1)

@@ -20,6 +20,8 @@ LIGHT = np.array([0.3, 0.5, 0.81], np.float32)
 TONE = np.array([255, 226, 196], np.float32)
 DARKEST = 0.35
 """Brightness of what the light does not reach, of 1."""
+FARTHEST = 0.6
+"""The same of the farthest point."""
 
 
 def draw_mesh(image: Image, fits: Iterable[FaceFit]) -> Image:
@@ -34,7 +36,7 @@ def draw_mesh(image: Image, fits: Iterable[FaceFit]) -> Image:
         shown = _show(fit, image)
         normals = vertex_normals(fit.vertices * np.array([1, -1, 1], np.float32), fit.triangles)
         light = np.clip(shown.interpolate(normals @ LIGHT[:, None])[:, 0], 0, 1)
-        shade = (DARKEST + (1 - DARKEST) * light) * (0.6 + 0.4 * _nearness(shown.depth))
+        shade = (DARKEST + (1 - DARKEST) * light) * (FARTHEST + (1 - FARTHEST) * _nearness(shown.depth))
         below = drawn[shown.rows, shown.columns].astype(np.float32)
         mixed = below + OPACITY * (shade[:, None] * TONE - below)
         drawn[shown.rows, shown.columns] = np.rint(mixed).astype(np.uint8)

@@ -74,6 +74,11 @@ function chosenParts(): Part[] {
   return ["ids", ...Array.from(boxes, (box) => box.value as Part)];
 }
 
+/** Whether the whole face is fitted. */
+function wantsMesh(): boolean {
+  return chosenParts().includes("mesh");
+}
+
 function draw(picture: CanvasImageSource, width: number, height: number): void {
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width;
@@ -149,11 +154,16 @@ async function openPhoto(file: Blob, name: string): Promise<void> {
     async refresh(search) {
       if (search) {
         const before = performance.now();
-        const found = await requireAligner().align(shown);
+        const found = await requireAligner().align(shown, { mesh: wantsMesh() });
         if (source !== photo) return;
         faces = found.filter((face) => isConvincing(face));
         const took = performance.now() - before;
         status.textContent = `${name}: ${plural(faces.length, "face")} in ${took.toFixed(0)} ms`;
+        showFaces();
+      } else if (wantsMesh() && faces.some(({ mesh }) => !mesh)) {
+        const fitted = await requireAligner().withMeshes(faces, height);
+        if (source !== photo) return;
+        faces = fitted;
         showFaces();
       }
       draw(shown, width, height);
@@ -213,6 +223,7 @@ class Player implements Source {
     this.lastTime = time;
     const before = performance.now();
     const bitmap = await createImageBitmap(this.video);
+    this.tracker.mesh = wantsMesh();
     const found = await this.tracker.update(bitmap, time);
     if (this.stopped) {
       bitmap.close();
@@ -399,7 +410,7 @@ pauseButton.addEventListener("click", () => {
 });
 
 for (const box of document.querySelectorAll('input[name="part"]')) {
-  box.addEventListener("change", () => void source?.refresh(false));
+  box.addEventListener("change", () => void attempt(async () => source?.refresh(false)));
 }
 
 smallFaces.addEventListener("change", () => {

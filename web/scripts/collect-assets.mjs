@@ -48,6 +48,9 @@ for (const { file } of Object.values(constants.detectors)) {
 
 copy(join(repository, "tf_dhm", "assets", "FACE_DETECTION.md"), "FACE_DETECTION.md");
 
+copy(join(web, "face", "open_face.safetensors"), "face", "open_face.safetensors");
+copy(join(repository, "tf_dhm", "assets", "OPEN_FACE.md"), "face", "OPEN_FACE.md");
+
 // The newest version of each model with a web file.
 const models = [];
 const savedmodels = join(repository, "savedmodels");

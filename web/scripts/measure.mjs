@@ -1,7 +1,8 @@
 /**
- * Measures the built library in Chromium and prints milliseconds as JSON. Used by tools/measure_web.py.
+ * Measures the built library and page in Chromium and prints JSON. Used by tools/measure_web.py.
  *
- * node scripts/measure.mjs FRAMES: number of files test/data/frames/N.png.
+ * node scripts/measure.mjs FRAMES: number of files test/data/frames/N.png; the camera shows
+ * test/data/camera.mjpeg.
  */
 
 import { dirname } from "node:path";
@@ -26,7 +27,14 @@ const server = await preview({
 });
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--use-fake-device-for-media-stream",
+    `--use-file-for-fake-video-capture=${web}/test/data/camera.mjpeg`,
+  ],
 });
 const url = `http://127.0.0.1:${server.httpServer.address().port}/`;
 
@@ -41,7 +49,7 @@ async function inPage(run, argument) {
 
 /** The library: whole calls, and the networks alone. */
 async function library(frames) {
-  const { Aligner, Tracker } = window.library;
+  const { Aligner, drawFaces, Tracker } = window.library;
   const load = async (name) => createImageBitmap(await (await fetch(`/test/data/${name}`)).blob());
   const photo = await load("portrait.jpg");
   const bitmaps = [];
@@ -66,6 +74,11 @@ async function library(frames) {
   await measure("full_detector", 20, () => aligner.finder("full").detect(pixels));
   await measure("photo", 20, () => aligner.align(photo));
   await measure("photo_with_box", 50, () => aligner.align(photo, { boxes: [face.box] }));
+  const fitter = await aligner.fitter();
+  await measure("fit", 100, () => fitter.fit(face, photo.height));
+  const [whole] = await aligner.align(photo, { mesh: true });
+  const context = new OffscreenCanvas(photo.width, photo.height).getContext("2d");
+  await measure("draw_mesh", 50, () => drawFaces(context, [whole], ["mesh"]));
   const tracker = new Tracker(aligner);
   let time = 0;
   await measure("video_frame", 2 * frames, (index) =>
@@ -106,13 +119,34 @@ async function build([file, threads]) {
   return times;
 }
 
+/** What the page shows after some seconds of the camera: milliseconds a frame and frames a second. */
+async function camera(parts) {
+  const context = await browser.newContext({ permissions: ["camera"] });
+  const page = await context.newPage();
+  await page.goto(`${url}dist-page/`);
+  await page.getByText("Ready.").waitFor();
+  for (const part of parts) await page.check(`input[value=${part}]`);
+  await page.click("#camera");
+  await page.getByText("Camera: 1 face").waitFor();
+  await page.waitForTimeout(8000);
+  const shown = await page.textContent("#speed");
+  await context.close();
+  const [, milliseconds, rate] = shown.match(/^([\d.]+) ms · (\d+) frames\/s$/);
+  return { milliseconds: Number(milliseconds), rate: Number(rate) };
+}
+
 const folder = "/node_modules/@litertjs/core/wasm/";
 const builds = {
   compat: [`${folder}litert_wasm_compat_internal.js`, false],
   "relaxed SIMD": [`${folder}litert_wasm_internal.js`, false],
   "relaxed SIMD, threads": [folder, true],
 };
-const result = { browser: browser.version(), library: await inPage(library, frames), builds: {} };
+const result = {
+  browser: browser.version(),
+  library: await inPage(library, frames),
+  camera: { "points and contours": await camera([]), "and the whole face": await camera(["mesh"]) },
+  builds: {},
+};
 for (const [name, options] of Object.entries(builds)) result.builds[name] = await inPage(build, options);
 console.log(JSON.stringify(result));
 await browser.close();

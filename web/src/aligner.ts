@@ -7,6 +7,8 @@ import type { Detection } from "./detector.js";
 import { InputError } from "./errors.js";
 import { isConvincing } from "./face.js";
 import type { Face, Pose } from "./face.js";
+import { FaceFitter, fitProblem } from "./fit.js";
+import type { FaceFit } from "./fit.js";
 import { FaceFinder, merge } from "./finding.js";
 import {
   checkBox,
@@ -55,11 +57,14 @@ export interface AlignOptions {
    * side and takes ten times as long to detect; by default if the longer side is above 2,000 pixels.
    */
   tiles?: boolean;
+  /** Whether the whole face is fitted, too: `Face.mesh`. */
+  mesh?: boolean;
 }
 
 export class Aligner {
   private readonly reader = new PixelReader();
   private readonly detectors = new Map<Range, Promise<FaceDetector>>();
+  private fitting: Promise<FaceFitter> | null = null;
 
   private constructor(
     /** The landmark model. */
@@ -96,7 +101,34 @@ export class Aligner {
           options.passes,
         )
       : await this.alignDetected(picture.pixels, options);
-    return scale === 1 ? faces : faces.map((face) => scaleFace(face, 1 / scale));
+    const found = scale === 1 ? faces : faces.map((face) => scaleFace(face, 1 / scale));
+    return options.mesh ? this.withMeshes(found, picture.height) : found;
+  }
+
+  /**
+   * Fits the whole face to the landmarks of each face; `pose` is then that of the fit.
+   *
+   * @param height of the picture in pixels, on which the translation in `p` depends.
+   * @param starts of each face the fit of the last frame, if there is one.
+   */
+  async withMeshes(faces: readonly Face[], height: number, starts: readonly (FaceFit | undefined)[] = []) {
+    const fitter = await this.fitter();
+    return faces.map((face, index): Face => {
+      const problem = fitProblem(face);
+      if (problem !== null) return { ...face, fitProblem: problem };
+      const mesh = fitter.fit(face, height, starts[index]);
+      return { ...face, mesh, pose: mesh.pose };
+    });
+  }
+
+  /** Loads what fits the whole face, before its first use. */
+  fitter(): Promise<FaceFitter> {
+    if (!this.fitting) {
+      this.fitting = FaceFitter.load(new URL("face/open_face.safetensors", this.assets).href);
+      // A failed download can be repeated.
+      this.fitting.catch(() => (this.fitting = null));
+    }
+    return this.fitting;
   }
 
   /** The faces that are detected; a picture without a convincing one is searched upside down, too. */
@@ -248,7 +280,7 @@ function scaleBox(box: Box, scale: number): Box {
 }
 
 /** A face that was found upside down, in the picture as it is. */
-function turnBack(face: Face, { width, height }: Pixels): Face {
+export function turnBack(face: Face, { width, height }: Pixels): Face {
   const [x0, y0, x1, y1] = face.box;
   const landmarks = face.landmarks.map(([x, y, z]): Point => [width - 1 - x, height - 1 - y, z]);
   const box: Box = [width - 1 - x1, height - 1 - y1, width - 1 - x0, height - 1 - y0];

@@ -41,7 +41,10 @@ export interface SmoothingConfig {
 
 /** Rules by which faces are followed through a video; see `Tracker`. */
 export interface TrackingConfig {
-  /** Frames from one detection to the next while every face is certain. */
+  /**
+   * Frames from one detection to the next while every face is certain, and from one search of the frame upside
+   * down to the next while there is no face.
+   */
   detectEvery: number;
   /** The same while a face is doubtful, was missed by the last detection, or was lost recently. */
   recheckEvery: number;
@@ -57,7 +60,7 @@ export interface TrackingConfig {
   maxResidual: number;
   /** Below this confidence a face becomes doubtful ... */
   minConfidence: number;
-  /** ... and stays doubtful until its confidence is above this one. */
+  /** ... and stays doubtful until its confidence is above this one. Faces upside down are followed from it. */
   sureConfidence: number;
   /** A face is lost when less than this share of its box is inside the picture. */
   minInside: number;
@@ -98,8 +101,28 @@ interface Constants {
     returnReach: number;
     fast: number;
   };
+  fit: {
+    noise: number;
+    depthNoise: number;
+    hiddenNoise: number;
+    rotationNoise: number;
+    iterations: number;
+    minConfidence: number;
+    notFinite: string;
+    notConfident: string;
+    toCamera: readonly number[];
+    /** Names of the face units, and those that the landmarks of a network show. */
+    units: readonly string[];
+    offeredUnits: readonly string[];
+  };
+  meshPicture: {
+    opacity: number;
+    light: readonly [number, number, number];
+    tone: Rgb;
+    darkest: number;
+    farthest: number;
+  };
   contours: readonly { points: readonly number[]; closed: boolean }[];
-  triangles: readonly (readonly [number, number, number])[];
   colours: { points: Rgb; contours: Rgb; axes: readonly [Rgb, Rgb, Rgb]; ids: Rgb };
 }
 
@@ -116,9 +139,6 @@ export const MIN_CONFIDENCE = CONSTANTS.minConfidence;
 
 /** Lines through the 68 landmarks: jaw, brows, nose, eyes and lips. */
 export const CONTOURS = CONSTANTS.contours;
-
-/** Triangles between the 68 landmarks: the Delaunay triangulation of the mean face seen from the front. */
-export const TRIANGLES = CONSTANTS.triangles;
 
 /** Landmark i of a mirrored face is landmark `MIRROR[i]` of the face. */
 export const MIRROR = CONSTANTS.mirror;

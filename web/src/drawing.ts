@@ -1,11 +1,15 @@
-/** Landmarks, contours, a mesh and pose axes on a canvas. */
+/** Landmarks, contours, the fitted face and pose axes on a canvas. */
 
-import { CONSTANTS, CONTOURS, TRIANGLES } from "./constants.js";
+import { CONSTANTS, CONTOURS } from "./constants.js";
 import type { Face, Pose } from "./face.js";
 import { landmarkBox, rotationMatrix } from "./geometry.js";
 import type { Point } from "./geometry.js";
+import { drawSurface } from "./surface.js";
 
-/** What is drawn of a face. "visibility" fades hidden points and needs "points". */
+/**
+ * What is drawn of a face. "visibility" fades hidden points and needs "points"; "mesh" is drawn of faces that
+ * were fitted.
+ */
 export type Part = "points" | "contours" | "mesh" | "axes" | "ids" | "visibility" | "box";
 
 type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
@@ -13,8 +17,6 @@ type Context = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 const { colours } = CONSTANTS;
 /** Opacity of a point that is certainly hidden. */
 const HIDDEN_OPACITY = 0.15;
-/** Opacity of the lines of the mesh. */
-const MESH_OPACITY = 0.45;
 
 function css([red, green, blue]: readonly number[], opacity = 1): string {
   return `rgb(${red} ${green} ${blue} / ${opacity})`;
@@ -28,13 +30,13 @@ export function drawFaces(
 ): void {
   const chosen = new Set(parts);
   context.save();
+  if (chosen.has("mesh")) drawMeshes(context, faces);
   // Pixel centres are at integers in landmarks and at halves on a canvas.
   context.translate(0.5, 0.5);
   context.lineJoin = "round";
   context.lineCap = "round";
   for (const face of faces) {
     if (chosen.has("box")) drawBox(context, face);
-    if (chosen.has("mesh")) drawMesh(context, face.landmarks);
     if (chosen.has("contours")) drawContours(context, face.landmarks);
     if (chosen.has("points"))
       drawPoints(context, face.landmarks, chosen.has("visibility") ? face.visibility : null);
@@ -82,16 +84,18 @@ function drawContours(context: Context, landmarks: readonly Point[]): void {
   }
 }
 
-function drawMesh(context: Context, landmarks: readonly Point[]): void {
-  context.strokeStyle = css(colours.ids, MESH_OPACITY);
-  context.lineWidth = lineWidth(landmarks) / 2;
-  for (const triangle of TRIANGLES) {
-    tracePath(
-      context,
-      triangle.map((index) => landmarks[index]),
-      true,
-    );
-    context.stroke();
+/** The fitted faces, shaded, over the picture; the smallest, which are the farthest, first. */
+function drawMeshes(context: Context, faces: readonly Face[]): void {
+  const fits = faces.flatMap(({ mesh }) => mesh ?? []).sort((a, b) => a.scale - b.scale);
+  for (const fit of fits) {
+    const surface = drawSurface(fit, context.canvas.width, context.canvas.height);
+    if (!surface) continue;
+    const { data, width, height, x, y } = surface;
+    const layer = new OffscreenCanvas(width, height);
+    layer.getContext("2d")!.putImageData(new ImageData(data, width, height), 0, 0);
+    context.globalAlpha = CONSTANTS.meshPicture.opacity;
+    context.drawImage(layer, x, y);
+    context.globalAlpha = 1;
   }
 }
 

@@ -1,6 +1,7 @@
 /** A face of a picture, and its form as JSON. */
 
 import { MIN_CONFIDENCE } from "./constants.js";
+import type { FaceFit } from "./fit.js";
 import type { Box, Point } from "./geometry.js";
 
 /** Head rotation in degrees; roll is positive if the head is turned clockwise in the picture. */
@@ -24,6 +25,10 @@ export interface Face {
   visibility: number[] | null;
   /** 0 to 1: how likely the landmarks are right; null for a model without this output. */
   confidence: number | null;
+  /** The whole face, if it was asked for and could be fitted; `pose` is then that of the fit. */
+  mesh?: FaceFit;
+  /** Why there is no whole face, if it was asked for. */
+  fitProblem?: string;
 }
 
 /** Whether the confidence of a face is high enough; a face without one is convincing. */
@@ -40,9 +45,14 @@ export interface FaceRecord {
   confidence?: number;
   landmarks: number[][];
   visibility?: number[];
+  p?: number[];
+  matrix?: number[][];
+  residual?: number;
+  expression?: Record<string, number>;
+  fit_problem?: string;
 }
 
-/** Pixels to 1/1000, angles to 1/100; `id`, `visibility` and `confidence` only if the face has them. */
+/** Pixels to 1/1000, angles to 1/100; `id`, `visibility`, `confidence` and the fit only if the face has them. */
 export function faceRecord(face: Face): FaceRecord {
   const { pitch, yaw, roll } = face.pose;
   return {
@@ -53,6 +63,18 @@ export function faceRecord(face: Face): FaceRecord {
     ...(face.confidence === null ? {} : { confidence: rounded(face.confidence, 4) }),
     landmarks: face.landmarks.map((point) => point.map((value) => rounded(value, 3))),
     ...(face.visibility === null ? {} : { visibility: face.visibility.map((value) => rounded(value, 3)) }),
+    ...(face.fitProblem === undefined ? {} : { fit_problem: face.fitProblem }),
+    ...(face.mesh === undefined ? {} : fitRecord(face.mesh)),
+  };
+}
+
+function fitRecord({ p, matrix, residual, expression }: FaceFit): Partial<FaceRecord> {
+  const weights = Object.entries(expression).map(([name, weight]) => [name, rounded(weight, 3)]);
+  return {
+    p: Array.from(p, (value) => Number(value.toPrecision(6))),
+    matrix: matrix.map((row) => row.map((value) => rounded(value, 6))),
+    residual: rounded(residual, 3),
+    expression: Object.fromEntries(weights),
   };
 }
 

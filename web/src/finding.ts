@@ -41,13 +41,18 @@ export class FaceFinder {
     this.looks = looks[choice === "auto" && maxFaces !== 1 ? "full" : choice];
   }
 
-  /** Finds the boxes of the faces: all those of the first look that sees one, by falling score. */
-  async detect(pixels: Pixels): Promise<Detection[]> {
+  /**
+   * Finds the boxes of the faces: all those of the first look that sees one, by falling score.
+   *
+   * @param tiles whether small faces are found, too.
+   */
+  async detect(pixels: Pixels, tiles = false): Promise<Detection[]> {
+    const small = tiles ? await this.detectInTiles(pixels) : [];
     for (const [range, margin] of this.looks) {
       const detections = await this.look(range, pixels, margin);
-      if (detections.length > 0) return detections;
+      if (detections.length > 0) return distinctFaces([...detections, ...small]);
     }
-    return [];
+    return small;
   }
 
   /** Finds the faces and their landmarks, by falling score of their detection. */
@@ -61,8 +66,13 @@ export class FaceFinder {
     return found;
   }
 
-  /** Finds small faces and their landmarks: searches overlapping tiles, each as if it were a picture. */
+  /** Finds small faces and their landmarks; see `detectInTiles`. */
   async findInTiles(pixels: Pixels, predict: Predict): Promise<Face[]> {
+    return merge(await predict(pixels, await this.detectInTiles(pixels)));
+  }
+
+  /** Finds small faces: searches overlapping tiles, each as if it were a picture. */
+  private async detectInTiles(pixels: Pixels): Promise<Detection[]> {
     const found: Detection[] = [];
     for (const tile of tileBoxes(pixels.width, pixels.height)) {
       const [x0, y0, x1, y1] = tile;
@@ -76,7 +86,7 @@ export class FaceFinder {
         });
       }
     }
-    return merge(await predict(pixels, distinctFaces(found)));
+    return distinctFaces(found);
   }
 }
 

@@ -152,26 +152,38 @@ function centred(landmarks: readonly Point[]): { points: Point[]; norm: number }
   return { points, norm };
 }
 
-/** Procrustes alignment of the mean face to landmarks (68 points). */
-export function alignMeanFace(landmarks: readonly Point[]): Alignment {
-  const target = centred(landmarks);
+/**
+ * The rotation of points that brings them nearest to others, both about their centroids.
+ *
+ * @returns it, and the sum of the products of the turned points and the others.
+ */
+export function procrustes(
+  target: readonly Point[],
+  points: readonly Point[],
+): { rotation: Matrix3; sum: number } {
   const covariance = Matrix.zeros(3, 3);
-  target.points.forEach((point, index) => {
+  target.forEach((point, index) => {
     for (let row = 0; row < 3; row++) {
       for (let column = 0; column < 3; column++) {
-        const value = covariance.get(row, column) + point[row] * REFERENCE.points[index][column];
-        covariance.set(row, column, value);
+        covariance.set(row, column, covariance.get(row, column) + point[row] * points[index][column]);
       }
     }
   });
   const { leftSingularVectors: u, rightSingularVectors: v, diagonal } = new SVD(covariance);
   const sign = Math.sign(determinant3(u) * determinant3(v));
   const rotation = u.mmul(Matrix.diag([1, 1, sign])).mmul(v.transpose());
-  const cosine = (diagonal[0] + diagonal[1] + sign * diagonal[2]) / (target.norm * REFERENCE.norm);
   return {
     rotation: rotation.to2DArray() as Matrix3,
-    residual: Math.sqrt(Math.max(0, 1 - cosine * cosine)),
+    sum: diagonal[0] + diagonal[1] + sign * diagonal[2],
   };
+}
+
+/** Procrustes alignment of the mean face to landmarks (68 points). */
+export function alignMeanFace(landmarks: readonly Point[]): Alignment {
+  const target = centred(landmarks);
+  const { rotation, sum } = procrustes(target.points, REFERENCE.points);
+  const cosine = sum / (target.norm * REFERENCE.norm);
+  return { rotation, residual: Math.sqrt(Math.max(0, 1 - cosine * cosine)) };
 }
 
 function determinant3(matrix: Matrix): number {

@@ -12,7 +12,7 @@
 
 export { Aligner } from "./aligner.js";
 export type { AlignerOptions, AlignOptions } from "./aligner.js";
-export { CONTOURS, MIN_CONFIDENCE, MIRROR, NUM_LANDMARKS, TRIANGLES, VERSION } from "./constants.js";
+export { CONTOURS, MIN_CONFIDENCE, MIRROR, NUM_LANDMARKS, VERSION } from "./constants.js";
 export type { DetectorChoice, SmoothingConfig, TrackingConfig } from "./constants.js";
 export type { Detection } from "./detector.js";
 export { drawFaces } from "./drawing.js";
@@ -20,6 +20,8 @@ export type { Part } from "./drawing.js";
 export { InputError } from "./errors.js";
 export { faceRecord, isConvincing } from "./face.js";
 export type { Face, FaceRecord, Pose } from "./face.js";
+export { FaceFitter } from "./fit.js";
+export type { FaceFit } from "./fit.js";
 export type { Box, Point } from "./geometry.js";
 export type { ImageInput } from "./image.js";
 export { DEFAULT_TRACKING, Tracker } from "./tracking.js";

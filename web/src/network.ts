@@ -77,7 +77,7 @@ export async function loadRuntime(folder: string): Promise<void> {
 }
 
 /** Downloads a file. */
-export async function fetchBytes(url: string): Promise<Uint8Array> {
+export async function fetchBytes(url: string): Promise<Uint8Array<ArrayBuffer>> {
   let response: Response;
   try {
     response = await fetch(url);

@@ -9,15 +9,17 @@
 import { linearSumAssignment } from "linear-sum-assignment";
 import { Matrix } from "ml-matrix";
 
-import { poseInDegrees, scaleFace } from "./aligner.js";
+import { poseInDegrees, scaleFace, turnBack } from "./aligner.js";
 import type { Aligner } from "./aligner.js";
 import { CONSTANTS } from "./constants.js";
 import type { DetectorChoice, TrackingConfig } from "./constants.js";
 import { InputError } from "./errors.js";
 import type { Face } from "./face.js";
+import type { FaceFit } from "./fit.js";
 import { boxSize, clamp, landmarkBox, longerSide, overlap, shapeResidual } from "./geometry.js";
 import type { Box, Point2 } from "./geometry.js";
 import type { ImageInput } from "./image.js";
+import { turnRound } from "./pixels.js";
 import type { Pixels } from "./pixels.js";
 import { OneEuroFilter } from "./smoothing.js";
 
@@ -124,6 +126,8 @@ export class FaceTracker {
   private nextId = 0;
   private size: [number, number] = [0, 0];
   private time = -Infinity;
+  /** Whether the faces that are followed are those of the frames upside down. */
+  private turned = false;
 
   constructor(
     private readonly detect: Detect,
@@ -161,11 +165,28 @@ export class FaceTracker {
       this.lost = [];
     }
     this.lost = this.lost.filter((track) => this.frame - track.lostAt <= this.config.remember);
-    await this.follow(pixels);
+    const seen = this.turned ? turnRound(pixels) : pixels;
+    await this.follow(seen);
     this.drop(this.tracks.filter((track) => this.isTwin(track)));
-    if (this.detectionIsDue()) await this.confirm(pixels);
+    if (this.detectionIsDue()) await this.confirm(seen);
+    if (this.tracks.length === 0 && this.frame % this.config.detectEvery === 0) {
+      await this.tryOtherWayUp(pixels);
+    }
     this.tracks.sort((a, b) => a.id - b.id);
-    return this.tracks.map((track) => track.report(time));
+    const faces = this.tracks.map((track) => track.report(time));
+    return this.turned ? faces.map((face) => turnBack(face, pixels)) : faces;
+  }
+
+  /** Searches the frame the other way up, and continues that way if a face is found. */
+  private async tryOtherWayUp(pixels: Pixels): Promise<void> {
+    const { turned, lost } = this;
+    this.turned = !turned;
+    this.lost = []; // The places of lost faces are of the other way.
+    await this.confirm(this.turned ? turnRound(pixels) : pixels);
+    if (this.tracks.length === 0) {
+      this.turned = turned;
+      this.lost = lost;
+    }
   }
 
   /** Finds the landmarks again, each face where it was. */
@@ -250,7 +271,7 @@ export class FaceTracker {
       .filter(({ face, evidence }) => {
         const box = landmarkBox(face.landmarks);
         return (
-          !isDoubtful(evidence, this.config, false) &&
+          !isDoubtful(evidence, this.config, this.turned) &&
           !known.some((other) => overlap(box, other) > twinOverlap)
         );
       })
@@ -285,6 +306,10 @@ export interface TrackerOptions {
   detector?: DetectorChoice;
   /** Most faces that are followed at a time; by default all. */
   maxFaces?: number;
+  /** Whether frames are also searched in overlapping tiles for small faces; by default not. */
+  tiles?: boolean;
+  /** Whether the whole face is fitted to the smoothed landmarks, too: `Face.mesh`. */
+  mesh?: boolean;
 }
 
 /**
@@ -298,15 +323,19 @@ export interface TrackerOptions {
 export class Tracker {
   private tracker: FaceTracker;
   private readonly start: () => FaceTracker;
+  private fits = new Map<number, FaceFit | undefined>();
+  /** Whether the whole face is fitted; it may change between two frames. */
+  mesh: boolean;
 
   constructor(
     private readonly aligner: Aligner,
     options: TrackerOptions = {},
   ) {
+    this.mesh = options.mesh ?? false;
     const finder = aligner.finder(options.detector ?? "short", options.maxFaces);
     this.start = () =>
       new FaceTracker(
-        (pixels) => finder.detect(pixels),
+        (pixels) => finder.detect(pixels, options.tiles),
         (pixels, boxes) =>
           aligner.alignBoxes(
             pixels,
@@ -327,12 +356,18 @@ export class Tracker {
     const picture = await this.aligner.read(image);
     const faces = await this.tracker.update(picture.pixels, time);
     const scale = picture.width / picture.pixels.width;
-    return scale === 1 ? faces : faces.map((face) => scaleFace(face, scale));
+    const found = scale === 1 ? faces : faces.map((face) => scaleFace(face, scale));
+    if (!this.mesh) return found;
+    const starts = found.map(({ id }) => this.fits.get(id!));
+    const fitted = await this.aligner.withMeshes(found, picture.height, starts);
+    this.fits = new Map(fitted.map(({ id, mesh }) => [id!, mesh]));
+    return fitted;
   }
 
   /** Forgets all faces, for example after a jump in the video. */
   reset(): void {
     this.tracker = this.start();
+    this.fits.clear();
   }
 }
 

@@ -77,7 +77,7 @@ def test_the_weights_are_the_minimum(units: FaceUnits, model: MorphableModel) ->
     weights = np.random.default_rng(0).uniform(0, 0.5, (4, len(units.names)))
     points = faces(units, model, weights, seed=3)
     found = units.weights(points)
-    inverse_times_units = units._weighted
+    inverse_times_units = units.weighted
     residual = (points - model.landmark_mean).reshape(4, -1)
     slope = found @ (units._units @ inverse_times_units) + found / SPREAD**2 - residual @ inverse_times_units
     free = (found > 1e-9) & (found < 1 - 1e-9)

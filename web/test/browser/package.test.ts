@@ -194,6 +194,17 @@ describe("the search", () => {
         expect(difference(name, face, truth[row])).toBeLessThan(1);
         expect(largestDifference(face.box, truth[row].box)).toBeLessThan(1);
         expect(largestDifference(face.score, truth[row].score)).toBeLessThan(0.02);
+        expect(Boolean(face.mesh)).toBe(Boolean(options.mesh));
+        if (!face.mesh) return;
+        const fit = truth[row].mesh;
+        // Typed arrays leave the page as objects.
+        expect(largestDifference(Object.values(face.mesh.vertices), fit.vertices)).toBeLessThan(0.1);
+        expect(largestDifference(Object.values(face.mesh.p).slice(0, 4), fit.p.slice(0, 4))).toBeLessThan(
+          0.01,
+        );
+        expect(largestDifference(face.mesh.matrix, fit.matrix)).toBeLessThan(0.01);
+        expect(largestDifference(face.mesh.expression.jawOpen, fit.expression.jawOpen)).toBeLessThan(0.01);
+        expect(face.pose).toEqual(face.mesh.pose);
       });
     },
     60_000,

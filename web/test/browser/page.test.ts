@@ -120,7 +120,7 @@ describe("a photo", () => {
   test("two faces, all parts drawn", async () => {
     const page = await open();
     await openPhoto(page, "two_faces.png");
-    for (const part of ["Mesh", "Pose axes", "Box"]) await page.getByLabel(part).check();
+    for (const part of ["Whole face", "Pose axes", "Box"]) await page.getByLabel(part).check();
     await shoot(page, "two_faces");
     expect(await page.locator("#faces tr").count()).toBe(2);
     const { faces } = await savedFaces(page);
@@ -128,6 +128,36 @@ describe("a photo", () => {
     faces.forEach((face, index) => {
       expect(largestDifference(face.landmarks, truth[index].landmarks)).toBeLessThan(1);
     });
+    expectQuiet();
+  });
+
+  test("the whole face is fitted, drawn and saved", async () => {
+    const page = await open();
+    await openPhoto(page, "portrait.jpg");
+    const before = (await savedFaces(page)).faces[0];
+    expect(before.p).toBeUndefined();
+    for (const part of ["Points", "Contours"]) await page.getByLabel(part, { exact: true }).uncheck();
+    // Cheeks, chin and the bridge of the nose.
+    const skin = [...before.landmarks.slice(28, 30), before.landmarks[33], before.landmarks[51]];
+    const photo = await coloursAt(page, skin);
+    await page.getByLabel("Whole face").check();
+    await expect.poll(() => coloursAt(page, skin)).not.toEqual(photo);
+    await shoot(page, "whole_face");
+    const { faces } = await savedFaces(page);
+    expect(faces[0].p).toHaveLength(234);
+    expect(faces[0].matrix![3]).toEqual([0, 0, 0, 1]);
+    expect(faces[0].residual).toBeGreaterThan(0);
+    expect(faces[0].residual).toBeLessThan(5);
+    expect(faces[0].expression!.jawOpen).toBeGreaterThanOrEqual(0);
+    const { mesh } = expected.finding.find(({ options }: any) => options.mesh).faces[0];
+    expect(largestDifference(faces[0].p!.slice(1, 4), mesh.p.slice(1, 4))).toBeLessThan(0.01);
+    await page.getByLabel("Whole face").uncheck();
+    expect(await coloursAt(page, skin)).toEqual(photo);
+    // A photo that is opened with the setting.
+    await page.getByLabel("Whole face").check();
+    await openPhoto(page, "two_faces.png");
+    await shoot(page, "whole_faces");
+    for (const face of (await savedFaces(page)).faces) expect(face.p).toHaveLength(234);
     expectQuiet();
   });
 
@@ -230,6 +260,21 @@ describe("the camera", () => {
     await openPhoto(page, "portrait.jpg");
     await page.getByRole("button", { name: "Use camera" }).click();
     await page.locator("#status").filter({ hasText: "Camera: 1 face" }).waitFor();
+    expectQuiet();
+  });
+
+  test("the whole face is followed", async () => {
+    const page = await open({ permissions: ["camera"] });
+    await page.getByLabel("Whole face").check();
+    await page.getByRole("button", { name: "Use camera" }).click();
+    await page.locator("#status").filter({ hasText: "Camera: 1 face" }).waitFor();
+    const faces = await follow(page, 3);
+    for (const { p, matrix, residual } of faces) {
+      expect(p).toHaveLength(234);
+      expect(matrix).toHaveLength(4);
+      expect(residual).toBeLessThan(5);
+    }
+    await shoot(page, "camera_whole_face");
     expectQuiet();
   });
 

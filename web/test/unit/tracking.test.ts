@@ -8,29 +8,36 @@ import type { Pixels } from "../../src/pixels.js";
 import { distance, FaceTracker, match, shareInside } from "../../src/tracking.js";
 import { expected, largestDifference } from "../data.js";
 
-const FRAME: Pixels = { data: new Uint8ClampedArray(), width: 640, height: 480 };
+const FRAME: Pixels = { data: new Uint8ClampedArray(4 * 640 * 480), width: 640, height: 480 };
+// A frame upside down has this pixel elsewhere.
+FRAME.data[0] = 255;
 
 function toFace(record: any): Face {
   return { id: null, ...record };
 }
 
-test("a recorded video", async () => {
+test.each([
+  ["a recorded video", 0],
+  ["a recorded video upside down", 1],
+])("%s", async (_, recording) => {
   let calls: any[] = [];
   const tracker = new FaceTracker(
-    async () => {
+    async (pixels) => {
       const call = calls.shift();
       expect(call).toHaveProperty("detections");
+      expect(pixels.data[0] === 0).toBe(call.turned);
       return call.detections;
     },
-    async (_, boxes) => {
+    async (pixels, boxes) => {
       const call = calls.shift();
       expect(call).toHaveProperty("faces");
+      expect(pixels.data[0] === 0).toBe(call.turned);
       expect(largestDifference(boxes, call.boxes)).toBeLessThan(1e-4);
       return call.faces.map(toFace);
     },
   );
   const ids = new Set<number>();
-  for (const frame of expected.tracking) {
+  for (const frame of expected.tracking[recording]) {
     calls = [...frame.calls];
     const faces = await tracker.update(FRAME, frame.time);
     expect(calls).toEqual([]);
