@@ -19,6 +19,7 @@ PYTHON ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
+BEGAN := $(shell date +%s)
 # Written after the requirements were installed, so that they are not installed at every call.
 STAMP := $(VENV)/.requirements-installed
 ifeq ($(LANE),)
@@ -107,3 +108,4 @@ else
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 endif
 	@touch $@
+	@echo "Set-up took $$(($$(date +%s) - $(BEGAN))) s"

@@ -1,8 +1,9 @@
 """Train a network of the DHM family and export it.
 
-Without a dataset it renders faces, trains on them for a short while, and reports the result:
+Without a dataset it renders faces, trains on them, and reports the result, in 10 minutes:
 
     python train.py
+    python train.py --minutes 30
     python train.py --preset fast_dhm --dataset wild68 --data-dir wild68 --name my_run
     python train.py --resume runs/my_run
 """
@@ -23,14 +24,25 @@ import tyro
 
 from pipelines.prepared.catalogue import SYNTHETIC
 from pipelines.runs.failures import describe_lost_worker
-from pipelines.runs.options import MOVABLE_OPTIONS, OPTIONS_FILE, Options, differences, read_options
+from pipelines.runs.options import (
+    MOVABLE_OPTIONS,
+    OPTIONS_FILE,
+    DataOptions,
+    Options,
+    differences,
+    read_options,
+)
 from pipelines.runs.run import run
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT, find_preset
 
+TRIAL_MINUTES = 10.0
+"""--minutes without --dataset, --epochs and --faces."""
+TRIAL_FACES = 26_400
+"""Largest number of faces that a run with --minutes renders, unless --faces is given."""
 TRIAL_EPOCHS = 36
-"""Epochs without --dataset: 288,000 faces seen of the 8,000 rendered, minutes on two cores."""
+"""Epochs without --dataset and --minutes."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,9 @@ class Start:
     preset: str = Options.preset
     dataset: tuple[str, ...] = ()
     resume: Path | None = None
+    minutes: float | None = None
+    epochs: int | None = None
+    faces: int | None = None
 
 
 def parse(arguments: list[str]) -> tuple[Options, bool]:
@@ -59,7 +74,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     """
     others = [argument for argument in arguments if argument not in ("-h", "--help")]
     start, _ = tyro.cli(Start, args=others, return_unknown_args=True)
-    default = default_options(start.preset, start.dataset) if start.resume is None else read_run(start.resume)
+    default = default_options(start) if start.resume is None else read_run(start.resume)
     summaries = "\n".join(f"  {name}: {preset.summary}" for name, preset in PRESETS.items())
     parsed = tyro.cli(
         Arguments,
@@ -81,15 +96,23 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     return options, True
 
 
-def default_options(preset_name: str, dataset: tuple[str, ...]) -> Options:
-    """Options of a preset: fewer epochs without a named dataset, stronger changes of rendered faces."""
-    preset = find_preset(preset_name)
-    train, augment = preset.train, preset.augment
-    if not dataset:
+def default_options(start: Start) -> Options:
+    """Options of a preset: a short run without a named dataset, stronger changes of rendered faces."""
+    preset = find_preset(start.preset)
+    train, augment, data = preset.train, preset.augment, DataOptions()
+    minutes = start.minutes
+    if minutes is None:
+        chosen = bool(start.dataset) or start.epochs is not None or start.faces is not None
+        minutes = 0.0 if chosen else TRIAL_MINUTES
+    if minutes and not start.dataset:
+        data = dataclasses.replace(data, faces=TRIAL_FACES)
+    elif not start.dataset:
         train = dataclasses.replace(train, epochs=min(train.epochs, TRIAL_EPOCHS))
-    if dataset in ((), (SYNTHETIC,)) and augment == AugmentConfig():
+    if start.dataset in ((), (SYNTHETIC,)) and augment == AugmentConfig():
         augment = SYNTHETIC_AUGMENT
-    return Options(preset=preset_name, model=preset.model, train=train, augment=augment)
+    return Options(
+        preset=start.preset, minutes=minutes, data=data, model=preset.model, train=train, augment=augment
+    )
 
 
 def read_run(folder: Path) -> Options:

@@ -112,6 +112,7 @@ def test_tflite_files_alone(
         assert line == f"{path}: {path.stat().st_size:,} bytes"
 
 
+@pytest.mark.slow
 def test_other_families_have_no_tflite_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     described = dataclasses.replace(
         DESCRIPTION,

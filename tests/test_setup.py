@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHELL_TOOLS = ("sh", "touch", "mkdir", "sed")
+SHELL_TOOLS = ("sh", "touch", "mkdir", "sed", "date")
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -155,6 +155,7 @@ def test_make_installs_requirements_once_and_again_when_they_change(tmp_path: Pa
         log.write_text("")
         result = run_make(target, tmp_path)
         assert result.returncode == 0, result.stderr
+        assert bool(re.search(r"^Set-up took \d+ s$", result.stdout, re.M)) == (install in log.read_text())
         return log.read_text().splitlines()
 
     fast_tests = "-m pytest -n auto --maxprocesses 4 --dist loadfile -m not slow"

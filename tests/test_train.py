@@ -93,13 +93,23 @@ def test_options_stand_over_those_of_the_preset() -> None:
 
 
 def test_without_a_dataset_faces_are_rendered_and_the_run_is_short() -> None:
-    options, _ = train.parse([])
-    assert (options.data.dataset, options.data.data_dir, options.train.epochs) == (("synthetic",), (), 36)
-    assert (options.data.faces, options.data.faces_seed, options.data.test_faces) == (8800, 0, 1000)
-    assert train.parse(["--epochs", "3"])[0].train.epochs == 3
-    assert train.parse(["--preset", "tiny"])[0].train.epochs == PRESETS["tiny"].train.epochs < 40
     full = PRESETS["fast_dhm"].train.epochs
-    assert train.parse(["--dataset", "synthetic"])[0].train.epochs == full > 40
+    options, _ = train.parse([])
+    assert (options.data.dataset, options.data.data_dir, options.minutes) == (("synthetic",), (), 10.0)
+    # The largest numbers that the time may allow.
+    assert (options.data.faces, options.data.test_faces, options.train.epochs) == (26_400, 1000, full)
+    assert train.parse(["--minutes", "30", "--faces", "500"])[0].data.faces == 500
+    for given in (["--faces", "500"], ["--minutes", "0"]):
+        options, _ = train.parse(given)
+        assert (options.minutes, options.train.epochs) == (0.0, 36)
+    options, _ = train.parse(["--epochs", "3"])
+    assert (options.minutes, options.data.faces, options.train.epochs) == (0.0, 8800, 3)
+    few = train.parse(["--preset", "tiny", "--minutes", "0"])[0]
+    assert few.train.epochs == PRESETS["tiny"].train.epochs < 36
+    named = train.parse(["--dataset", "synthetic"])[0]
+    assert (named.minutes, named.train.epochs) == (0.0, full)
+    assert full > 40
+    assert train.parse(["--dataset", "synthetic", "--minutes", "5"])[0].minutes == 5.0
     options, _ = train.parse(
         ["--dataset", "csv", "synthetic", "--dataset-weights", "2", "1", "--data-dir", "a"]
     )
@@ -187,8 +197,10 @@ def test_options_of_a_run_are_read_where_the_run_lies(tmp_path: Path) -> None:
     anywhere, resume = train.parse(["--threads", "2", f"--resume={folder}", "--cache-dir", "there"])
     assert resume
     assert (anywhere.run_dir, anywhere.threads) == (folder, 2)
-    with pytest.raises(InputError, match=r"found epochs 3, expected 36: .* --data-dir, --cache-dir"):
+    with pytest.raises(InputError, match=r"found epochs 3, expected 200: .* --data-dir, --cache-dir"):
         train.parse(["--resume", str(folder), "--epochs", "3"])
+    with pytest.raises(InputError, match=r"found minutes 3\.0, expected 10\.0"):
+        train.parse(["--resume", str(folder), "--minutes", "3"])
     (folder / train.OPTIONS_FILE).write_text('{"epochs": 3}')
     with pytest.raises(InputError, match=r"options.json: found unknown options \['epochs'\]"):
         train.parse(["--resume", str(folder)])

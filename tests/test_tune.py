@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tf_dhm.core.cli import run_script
+
 import pandas as pd
 import pytest
 
+import tune
 from tests.faces import write_faces
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,31 +72,31 @@ def kill_when(condition: object, folder: Path, *options: str, number: signal.Sig
         return process.wait()
 
 
-def test_mistakes_end_with_a_message(tmp_path: Path) -> None:
-    found = subprocess.run(
-        command(tmp_path, "--trials", "0"), cwd=tmp_path, env=environment(), capture_output=True, text=True
-    )
-    assert found.returncode == 2
-    assert "trials: found 0" in found.stderr
-    found = subprocess.run(
-        command(tmp_path, "--trails", "2"), cwd=tmp_path, env=environment(), capture_output=True, text=True
-    )
-    assert found.returncode == 2
-    assert "--trails" in found.stderr
-    found = subprocess.run(
-        command(tmp_path, "--output-dir", "tune"),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 2
-    assert f"data-dir: found no {tmp_path / 'faces'}, expected the folder of csv" in found.stderr
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--trials", "0"], "trials: found 0"),
+        (["--trails", "2"], "--trails"),
+        (["--output-dir", "tune"], "faces, expected the folder of csv"),
+        (["--resume", "tune"], "tune: found no tune.json, expected the folder of a search"),
+    ],
+)
+def test_mistakes_end_with_a_message(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["tune.py", *options] if "--resume" in options else command(tmp_path, *options)[1:]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as caught:
+        run_script(tune.main)
+    assert caught.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err + printed.out
     assert not (tmp_path / "tune").exists()
-    resume = [sys.executable, str(ROOT / "tune.py"), "--trials", "2", "--resume", "tune"]
-    found = subprocess.run(resume, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert found.returncode == 2
-    assert "tune: found no tune.json, expected the folder of a search" in found.stderr
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from pipelines.adaptation.annotations import AnnotatedFace
 from pipelines.adaptation.views import OutputFeatures, Views, mirror_unit, to_unit
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.machine import processor_name
+from tf_dhm.core.machine import processor_name, software_versions
 from tf_dhm.core.types import Array, Image
 from tf_dhm.export.card import model_card
 from tf_dhm.export.description import Description
@@ -357,6 +357,7 @@ def export(
         initialized_from=dataclasses.asdict(old),
         quality=old.quality,
         adapted=what,
+        software=software_versions(),
     )
     version_dir = folder / "1"
     save_model(model.network.get_weights(), old.model, description, version_dir, read_head(source), points)

@@ -138,8 +138,7 @@ def prepared_folder(
     find_dataset(name)
     if data_dir is None:
         series = make_series(name, faces, workers)
-        identity = f"{store} {limit} {json.dumps(series.source)}"
-        folder = cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        folder = _series_folder(name, series, cache_dir, store, limit)
         prepare.prepare(name, series, folder, store, limit)
         return folder
     data_dir = Path(data_dir)
@@ -158,6 +157,22 @@ def prepared_folder(
     folder = cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
     prepare_dataset(name, data_dir, folder, store, limit)
     return folder
+
+
+def _series_folder(
+    name: str, series: Series, cache_dir: Path, store: records.StoreConfig, limit: int | None
+) -> Path:
+    identity = f"{store} {limit} {json.dumps(series.source)}"
+    return cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def faces_to_render(
+    cache_dir: Path, store: records.StoreConfig, faces: synthetic.SyntheticConfig, limit: int | None = None
+) -> int:
+    """The number of synthetic faces that `prepared_folder` would render: 0 if all are in `cache_dir`."""
+    series = make_series(SYNTHETIC, faces, workers=0)
+    folder = _series_folder(SYNTHETIC, series, cache_dir, store, limit)
+    return prepare.samples_left(folder, min(series.count, limit or series.count), store.shard_size)
 
 
 def evaluation_folder(cache_dir: Path, count: int = synthetic.TEST_FACES, workers: int = 0) -> Path:
@@ -220,7 +235,8 @@ def load_splits(
     for split in ("train", "val"):
         if not counts.get(split, 0):
             raise InputError(
-                f"{folder}: found splits {dict(counts)}, expected faces of both train and val to train with"
+                f"{folder}: found splits {counts.to_dict()}, expected faces of both train and val to train "
+                "with"
             )
     return records.load(folder, "train", memory_bytes), records.load(folder, "val", memory_bytes)
 
@@ -262,7 +278,7 @@ def load_mixture(folders: Sequence[Path], memory_bytes: int = records.MEMORY_BYT
     counts = [records.read_index(folder)["split"].value_counts() for folder in folders]
     for folder, found in zip(folders, counts, strict=True):
         if not found.get("train", 0):
-            raise InputError(f"{folder}: found splits {dict(found)}, expected some faces of train")
+            raise InputError(f"{folder}: found splits {found.to_dict()}, expected some faces of train")
     with_val = [folder for folder, found in zip(folders, counts, strict=True) if found.get("val", 0)]
     if not with_val:
         raise InputError(

@@ -69,6 +69,19 @@ def prepare(
     return records.read_index(output_dir)
 
 
+def samples_left(folder: Path, count: int, shard_size: int) -> int:
+    """The number of `count` samples of a `Series` that `prepare` has still to read for `folder`.
+
+    `shard_size` is that of its `StoreConfig`.
+    """
+    if (folder / records.DATASET_FILE).is_file():
+        return 0
+    shards = 0
+    while all(file.is_file() for file in _shard_files(folder, shards)):
+        shards += 1
+    return max(0, count - shards * shard_size)
+
+
 def _is_finished(folder: Path, plan: dict[str, Any]) -> bool:
     """Whether `folder` is prepared; InputError if it was prepared with another plan."""
     path = folder / records.DATASET_FILE

@@ -33,6 +33,7 @@ from tf_dhm.core import configuration
 from tf_dhm.core.configuration import AtLeastOne, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
+from tf_dhm.core.machine import software_versions
 from tf_dhm.core.progress import Progress
 from tf_dhm.face.geometry import box_size, crop_square, landmark_box
 from tf_dhm.runtime.images import decode_raster
@@ -169,7 +170,8 @@ def write_settings(
     source: dict[str, Any] | None = None,
 ) -> None:
     """Write the settings that `read_settings` reads. `counts`: faces of each split and "refused"."""
-    settings = {"name": name, "store": asdict(config), "limit": limit, "counts": counts}
+    settings: dict[str, Any] = {"name": name, "store": asdict(config), "limit": limit, "counts": counts}
+    settings["software"] = software_versions()
     if source is not None:
         settings["source"] = source
     path.write_text(json.dumps(settings, indent=2) + "\n")
@@ -204,7 +206,7 @@ def read_samples(folder: Path, split: Split) -> Iterator[FaceSample]:
     index = read_index(folder)
     counts = index["split"].value_counts()
     if not counts.get(split, 0):
-        raise InputError(f"{folder}: found splits {dict(counts)}, expected some faces of {split}")
+        raise InputError(f"{folder}: found splits {counts.to_dict()}, expected some faces of {split}")
     chosen = index[index["split"] == split]
     for shard, part in chosen.groupby("shard", sort=True):
         with _open_shard(folder / str(shard), len(part)) as file:

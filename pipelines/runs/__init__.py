@@ -1,3 +1,13 @@
 """A training run from its options to an exported model."""
 
-__all__ = ["description", "faces", "failures", "options", "quality_crops", "run", "teacher"]
+__all__ = [
+    "budget",
+    "description",
+    "faces",
+    "failures",
+    "options",
+    "quality_crops",
+    "results",
+    "run",
+    "teacher",
+]

@@ -26,13 +26,31 @@ def prepared_folders(data: DataOptions, input_size: int, threads: int = 0) -> li
     Raises:
         InputError: see `DataOptions.folders` and `catalogue.prepared_folder`.
     """
-    side = max(StoreConfig.crop_side, round(input_size * 4 / 3))
-    rendered = series.training_series(data.faces, data.faces_seed, side)
-    store = StoreConfig(crop_side=side)
+    store = face_store(input_size)
+    rendered = series.training_series(data.faces, data.faces_seed, store.crop_side)
     return [
         catalogue.prepared_folder(name, folder, data.cache_dir, store, data.limit, rendered, threads)
         for name, folder in data.folders()
     ]
+
+
+def face_store(input_size: int) -> StoreConfig:
+    """How faces are stored for a network of `input_size` pixels."""
+    return StoreConfig(crop_side=max(StoreConfig.crop_side, round(input_size * 4 / 3)))
+
+
+def faces_to_render(data: DataOptions, input_size: int) -> int:
+    """The number of synthetic faces that `prepared_folders` would render."""
+    store = face_store(input_size)
+    faces = series.training_series(data.faces, data.faces_seed, store.crop_side)
+    return catalogue.faces_to_render(data.cache_dir, store, faces, data.limit)
+
+
+def test_faces_to_render(data: DataOptions) -> int:
+    """The number of test faces that `catalogue.evaluation_folder` would render."""
+    if not data.test_faces:
+        return 0
+    return catalogue.faces_to_render(data.cache_dir, StoreConfig(), series.evaluation_series(data.test_faces))
 
 
 def count_faces(faces: FaceArrays, held_out: FaceArrays) -> dict[str, Any]:

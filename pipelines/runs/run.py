@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +17,33 @@ from pipelines.input import batches, data_service, heat_maps
 from pipelines.input.data_service import DataService
 from pipelines.input.order import make_order
 from pipelines.input.targets import NO_TARGETS, Targets, landmark_weights
-from pipelines.prepared import catalogue, records
+from pipelines.prepared import catalogue
 from pipelines.prepared.arrays import FaceArrays
 from pipelines.prepared.catalogue import Mixture
 from pipelines.runs import quality_crops, teacher
+from pipelines.runs.budget import (
+    Budget,
+    choose_faces,
+    choose_passes,
+    chooses_faces,
+    rendering_rate,
+    training_times,
+)
 from pipelines.runs.description import describe_datasets, machine, portable_command, without_folders
 from pipelines.runs.faces import check_faces, count_faces, prepared_folders
 from pipelines.runs.options import (
     MOVABLE_OPTIONS,
     OPTIONS_FILE,
-    DataOptions,
     Options,
     differences,
     read_options,
 )
+from pipelines.runs.results import test_folder, write_card
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.evaluation.entries import load_entries
-from tf_dhm.evaluation.evaluate import evaluate, summarize
-from tf_dhm.evaluation.report import write_report
-from tf_dhm.export.card import CARD_FILE, model_card
+from tf_dhm.core.machine import software_versions
+from tf_dhm.export.card import CARD_FILE
 from tf_dhm.export.description import Description, read_description
 from tf_dhm.export.saved_model import read_weights, save_model
 from tf_dhm.face import metrics
@@ -49,7 +57,6 @@ from tf_dhm.training.validation import Validation
 
 COMMAND_FILE = "command.txt"
 EXPORT_FOLDER = "export"
-EVALUATION_FOLDER = "evaluation"
 FACES_FILE = "faces.json"
 INITIAL_FILE = "initialized_from.json"
 TEACHER_FILE = "teacher.npy"
@@ -93,6 +100,12 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
     strategy = find_strategy(options.distribute)
     initial, weights = (None, None) if resume else read_initial(options.init, options.model)
 
+    wanted, rate = options, None
+    budget = Budget(options.minutes) if options.minutes and not resume else None
+    if budget is not None and chooses_faces(options):
+        rate = rendering_rate(options.threads, budget.clock)
+        options = choose_faces(options, budget, rate)
+        test_folder(options)  # now, so that the passes are chosen for the time that is left after it
     if not strategy.chief:
         strategy.wait_for_all()  # the chief prepares the datasets for all
     folders = prepared_folders(options.data, options.model.input_size, options.threads)
@@ -106,17 +119,22 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
     counts = np.bincount(mixture.sources, minlength=len(folders)).tolist()
     for name, folder, count in zip(options.data.dataset, folders, counts, strict=True):
         print(f"{name}: {count:,} faces to train with, from {folder}")
-    trainer = make_trainer(
+    make = partial(
+        make_trainer,
         options.model,
-        options.train,
-        options.augment,
-        run_dir,
-        mixture,
-        options.data.dataset_weights,
-        strategy,
-        service,
+        augment=options.augment,
+        mixture=mixture,
+        dataset_weights=options.data.dataset_weights,
+        strategy=strategy,
+        service=service,
         targets=find_targets(options, mixture.train),
     )
+    if budget is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            times = training_times(lambda: make(train=options.train, run_dir=Path(scratch)), budget.clock)
+        tf.keras.backend.clear_session()
+        options = choose_passes(options, wanted, budget, len(mixture.train), times, rate)
+    trainer = make(train=options.train, run_dir=run_dir)
     if resume:
         check_faces(run_dir / FACES_FILE, mixture.train, mixture.val)
         print(f"resuming {run_dir} at step {trainer.resume()} of {trainer.total_steps}")
@@ -132,6 +150,8 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
         if not version_dir.exists():  # a run that was killed before it wrote the card has it
             export(options, trainer, mixture, counts, val, initial, version_dir)
         write_card(options, version_dir, metrics.headline(val))
+        if budget is not None:
+            print(f"took {budget.seconds_spent() / 60.0:.1f} of {budget.minutes:g} minutes")
     strategy.wait_for_all()
     return version_dir
 
@@ -151,6 +171,13 @@ def check_options(options: Options) -> None:
     data_service.check_options(options.data_service, options.train)
     if not options.train.epochs and options.init is None:
         raise InputError("epochs: found 0, expected more than 0, or the --init that is to be kept")
+    if options.minutes and (options.data_service or options.distribute == "multi_worker"):
+        raise InputError(
+            f"minutes: found {options.minutes:g}, expected 0 with --distribute multi_worker or with "
+            "--data-service, whose processes must agree on the passes: give --epochs"
+        )
+    if options.minutes and not options.train.epochs:
+        raise InputError(f"minutes: found {options.minutes:g}, expected 0 with --epochs 0")
 
 
 def exported_version(options: Options) -> Path:
@@ -346,6 +373,7 @@ def export(
         val=val,
         initialized_from=None if initial is None else dataclasses.asdict(initial),
         quality=quality,
+        software=software_versions(),
     )
     save_model(weights, options.model, description, version_dir, head)
 
@@ -360,37 +388,3 @@ def fit_head(
         network = build_model(model)
     network.set_weights(weights)
     return quality_crops.fit_quality(network, model.input_size, mixture.train, mixture.val, crops)
-
-
-def write_card(options: Options, version_dir: Path, val_nme: float) -> None:
-    """Measure an exported model on the synthetic test faces, if it was trained on such, and write its card.
-
-    Args:
-        options: of the run.
-        version_dir: the model.
-        val_nme: `metrics.headline` on `val`, percent.
-    """
-    rows: dict[str, Any] = {}
-    report = options.run_dir / EVALUATION_FOLDER
-    test_faces = options.data.test_faces
-    if catalogue.SYNTHETIC in options.data.dataset and test_faces:
-        rows = {"synthetic test faces": measure(version_dir, options.data, options.threads, report)}
-    description = read_description(version_dir)
-    with atomic_write(version_dir.parent / CARD_FILE) as path:
-        path.write_text(model_card(options.preset, version_dir, description, rows, version_dir.name))
-    print(f"NME on val {val_nme:.3f} % (mean of bins where poses are known)")
-    if rows:
-        print(f"results on {test_faces:,} synthetic test faces: {report / 'table.md'}")
-        print(f"CED plots: {report / 'ced.png'}, {report / 'ced_by_yaw.png'}")
-        print(f"sample pictures: {report / 'best_and_worst.png'}")
-    print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {options.run_dir}")
-
-
-def measure(version_dir: Path, data: DataOptions, threads: int, report: Path) -> dict[str, Any]:
-    """The metrics of an exported model on the synthetic test faces; writes a report into a folder."""
-    folder = catalogue.evaluation_folder(data.cache_dir, data.test_faces, threads)
-    entries = load_entries([version_dir])
-    result = evaluate(entries, {"original": records.read_samples(folder, "test")})
-    print(write_report(result, catalogue.SYNTHETIC, report))
-    (by_labels,) = summarize(result.table).values()
-    return by_labels["original"]

@@ -1,13 +1,16 @@
-"""The machine that a measurement was taken on."""
+"""The machine and the software that a measurement, a model or a dataset was made with."""
 
 from __future__ import annotations
 
 import os
 import platform
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 CPU_INFO = Path("/proc/cpuinfo")
+PACKAGES = ("tensorflow", "keras", "numpy")
+"""Packages whose versions are recorded with what they made."""
 
 
 def processor_name() -> str:
@@ -27,3 +30,14 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of Python and of those `PACKAGES` that are installed, to record with what they made."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions

@@ -155,6 +155,9 @@ def training_lines(description: Description, head: QualityHead | None) -> list[s
             f"({description.machine})."
         )
         lines.append(f"- Command: `{description.command}`")
+    if description.software:
+        versions = (f"{name} {version}" for name, version in description.software.items())
+        lines.append(f"- Exported with {', '.join(versions)}.")
     return lines + [
         f"- Began with the weights of an earlier run of preset `{run['preset']}`: {amount(run)}, "
         f"`{run['command']}`."

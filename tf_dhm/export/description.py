@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Description:
         quality: measures of visibility and confidence on held-out faces; None if it gives neither.
         adapted: the faces that its output layer was fitted to in closed form, in words; "" for a model
             that was trained. `val` is then measured on faces of theirs that were held out.
+        software: versions of Python, TensorFlow, Keras and NumPy that exported it; empty for models that
+            were exported before it was recorded.
     """
 
     preset: str
@@ -47,6 +49,7 @@ class Description:
     initialized_from: dict[str, Any] | None = None
     quality: dict[str, Any] | None = None
     adapted: str = ""
+    software: dict[str, str] = field(default_factory=dict)
 
 
 def read_description(model_dir: Path) -> Description:

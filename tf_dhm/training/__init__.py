@@ -15,6 +15,7 @@ __all__ = [
     "optimizers",
     "output_layer",
     "presets",
+    "software",
     "trainer",
     "validation",
 ]

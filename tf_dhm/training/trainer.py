@@ -29,6 +29,7 @@ from tf_dhm.training.distribution import Strategy, batch_normalizations
 from tf_dhm.training.history import HISTORY_FILE, append_row, forget_later_epochs
 from tf_dhm.training.losses import loss_function
 from tf_dhm.training.optimizers import make_optimizer, precision
+from tf_dhm.training.software import check_software, record_software
 from tf_dhm.training.validation import Validation, prediction_function
 
 BatchSource = Callable[[int, int], tf.data.Dataset]
@@ -166,10 +167,11 @@ class Trainer:
         self.average.set_weights(weights)
 
     def resume(self) -> int:
-        """Restore the last checkpoint; returns its step. InputError if there is none."""
+        """Restore the last checkpoint; returns its step. InputError if there is none that can be read."""
         latest = self.checkpoints.latest_checkpoint
         if latest is None:
             raise InputError(f"{self.run_dir / CHECKPOINT_FOLDER}: found no checkpoint, expected one")
+        check_software(self.run_dir / CHECKPOINT_FOLDER)
         try:
             self.checkpoints.checkpoint.restore(latest).assert_consumed()
         except (tf.errors.OpError, AssertionError, ValueError) as error:
@@ -188,6 +190,7 @@ class Trainer:
             return
         try:
             self.checkpoints.save(checkpoint_number=step)
+            record_software(path.parent)
         except tf.errors.OpError as error:  # a full disk
             raise InputError(f"{path}: cannot be written: {error.message}") from error
 

@@ -5,6 +5,7 @@ __all__ = [
     "detector_measures",
     "family_study",
     "family_tables",
+    "lanes",
     "mesh",
     "paper_figures",
     "photo",

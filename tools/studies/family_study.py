@@ -28,6 +28,7 @@ import tyro
 from pipelines.datasets import aflw2000_3d
 from pipelines.runs import run as training_run
 from pipelines.runs.options import OPTIONS_FILE, DataOptions, Options, read_options
+from pipelines.runs.results import EVALUATION_FOLDER
 from tf_dhm.core.configuration import AtLeastOne, Count, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -121,7 +122,7 @@ class Run:
 
     @property
     def metrics_file(self) -> Path:
-        return self.folder / training_run.EVALUATION_FOLDER / "metrics.json"
+        return self.folder / EVALUATION_FOLDER / "metrics.json"
 
 
 def study(config: StudyConfig) -> None:

@@ -98,13 +98,22 @@ def test_mirrored_features_are_those_of_the_mirrored_photo(tiny: Path) -> None:
     np.testing.assert_allclose(views.mirrored[0, 0], mirrored.features[0, 0], atol=2e-2)
 
 
-def test_points_of_another_number_are_exported_beside_the_landmarks(tiny: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def five(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Adapted, Path]:
+    """The tiny model with five further points, fitted and exported."""
     model = OutputFeatures(tiny)
-    faces = made_faces(24, points=5)
-    adapted = adapt(model, look_at(model, faces, "labels"), mirror="none")
+    adapted = adapt(model, look_at(model, made_faces(24, points=5), "labels"), mirror="none")
+    folder = tmp_path_factory.mktemp("points") / "five"
+    return adapted, export(model, tiny, adapted, "csv", "made faces.", folder, "python adapt.py")
+
+
+def test_points_of_another_number_are_exported_beside_the_landmarks(
+    tiny: Path, five: tuple[Adapted, Path]
+) -> None:
+    model = OutputFeatures(tiny)
+    adapted, version = five
     assert adapted.kind == "points"
     before = read_weights(tiny)
-    version = export(model, tiny, adapted, "csv", "made faces.", tmp_path / "five", "python adapt.py")
     for old, new in zip(before, read_weights(version), strict=True):
         np.testing.assert_array_equal(old, new)
     layer = read_points(version)
@@ -121,18 +130,17 @@ def test_points_of_another_number_are_exported_beside_the_landmarks(tiny: Path, 
         np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.3)
     description = read_description(version)
     assert "24 faces of csv" in description.adapted
-    assert "24 faces of csv" in (tmp_path / "five" / "README.md").read_text()
+    assert "24 faces of csv" in (version.parent / "README.md").read_text()
 
 
-def test_an_aligner_gives_the_points_in_the_photo(tiny: Path, tmp_path: Path) -> None:
+def test_an_aligner_gives_the_points_in_the_photo(tiny: Path, five: tuple[Adapted, Path]) -> None:
     model = OutputFeatures(tiny)
+    adapted, version = five
     faces = made_faces(24, points=5)
-    seen = look_at(model, faces, "labels")
-    adapted = adapt(model, seen, mirror="none")
-    export(model, tiny, adapted, "csv", "made faces.", tmp_path / "five", "python adapt.py")
+    seen = look_at(model, faces[:1], "labels")
     image = decode_raster(faces[0].read_image(), "face")
     box = landmark_box(faces[0].points)
-    (face,) = Aligner(tmp_path / "five", passes=1).align(image, boxes=[box])
+    (face,) = Aligner(version.parent, passes=1).align(image, boxes=[box])
     assert face.points is not None
     expected = from_unit(adapted.layer(seen.views.features[:1, 0]), seen.views.matrices[:1, 0], model.size)[0]
     np.testing.assert_allclose(face.points, expected, atol=0.5)

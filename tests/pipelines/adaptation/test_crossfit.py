@@ -32,6 +32,7 @@ def face(number: int) -> FaceSample:
     )
 
 
+@pytest.mark.slow
 def test_the_raw_row_stays_and_the_fitted_one_says_so(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "tiny")
     entries = load_entries([model])

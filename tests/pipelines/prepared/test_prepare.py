@@ -52,6 +52,7 @@ def test_what_a_finished_folder_holds(whole: dict[str, bytes]) -> None:
     shards = [f"shard-{i:05d}.tfrecord" for i in range(4)]
     assert sorted(whole) == [".lock", "dataset.json", "index.parquet", "refused.csv", *shards]
     settings = json.loads(whole["dataset.json"])
+    assert settings.pop("software")["tensorflow"] == tf.__version__
     assert settings["name"] == "made"
     assert settings["store"] == dataclasses.asdict(STORE)
     assert settings["counts"] == {"train": 5, "val": 1, "refused": 4}

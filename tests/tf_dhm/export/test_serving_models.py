@@ -132,6 +132,7 @@ def test_photos_are_aligned_as_by_python(served: Path) -> None:
     assert predictor.can_refine
 
 
+@pytest.mark.slow
 def test_the_command_line_of_tensorflow_runs_it(served: Path, tmp_path: Path) -> None:
     """In a fresh process, through the C++ loader and session."""
     photos = np.array([ASTRONAUT.read_bytes(), b"no photo"], object)
@@ -237,6 +238,7 @@ def test_the_canary_of_the_documentation() -> None:
 # New versions
 
 
+@pytest.mark.slow
 def test_a_model_of_before_is_renewed(tiny: Path, tmp_path: Path) -> None:
     """With other signatures and no warm-up it becomes one of today with the same weights."""
     loaded = tf.saved_model.load(str(tiny))

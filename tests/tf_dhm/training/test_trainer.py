@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from tf_dhm.training.distribution import Strategy
 from tf_dhm.training.history import HISTORY_FILE
 from tf_dhm.training.optimizers import WarmupCosine, make_optimizer
 from tf_dhm.training.presets import find_preset
+from tf_dhm.training.software import SOFTWARE_FILE
 from tf_dhm.training.trainer import Trainer
 from tf_dhm.training.validation import Validation, prediction_function
 
@@ -512,6 +514,16 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_resume_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"checkpoints: found no checkpoint, expected one"):
+        make_trainer(tmp_path).resume()
+
+
+def test_resume_of_a_run_of_the_other_keras_generation(tmp_path: Path) -> None:
+    make_trainer(tmp_path).save()
+    file = tmp_path / training.CHECKPOINT_FOLDER / SOFTWARE_FILE
+    versions = json.loads(file.read_text())
+    other = {"2": "3.15.1", "3": "2.15.0"}[versions["keras"][0]]
+    file.write_text(json.dumps({**versions, "keras": other}))
+    with pytest.raises(InputError, match=rf"found checkpoints of Keras {other} .*--init SAVEDMODEL"):
         make_trainer(tmp_path).resume()
 
 

@@ -83,6 +83,7 @@ def test_the_command_is_that_of_the_options(config: StudyConfig, changes: dict[s
     assert parsed == expected
 
 
+@pytest.mark.slow
 def test_runs_and_table(finished: StudyConfig) -> None:
     runs = list(family_study.runs(finished))
     assert [run.folder.name for run in runs] == ["tiny_seed3"]
@@ -103,12 +104,14 @@ def test_runs_and_table(finished: StudyConfig) -> None:
     assert "Not timed yet." in text
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(finished: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_run, "run", lambda *_: pytest.fail("trained again"))
     monkeypatch.setattr(family_study, "evaluate", lambda *_: pytest.fail("measured again"))
     study(finished)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_resumed(finished: StudyConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     (run, *_) = family_study.runs(finished)
     card = run.version_dir.parent / "README.md"
@@ -128,6 +131,7 @@ def test_a_stopped_run_is_resumed(finished: StudyConfig, monkeypatch: pytest.Mon
     assert not empty.folder.exists()
 
 
+@pytest.mark.slow
 def test_latency(finished: StudyConfig) -> None:
     config = dataclasses.replace(finished, steps=("latency", "table"))
     study(config)

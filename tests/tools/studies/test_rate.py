@@ -15,6 +15,7 @@ from tools.studies import rate
 from tools.studies.rate import Rate, Rates, describe, measure, median
 
 
+@pytest.mark.slow
 def test_three_rates_of_a_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate, "WARM_UP", 1)
     preset = find_preset("tiny")

@@ -32,6 +32,7 @@ def test_a_call_that_takes_longer_is_measured_all_the_same() -> None:
     assert length >= 0.2
 
 
+@pytest.mark.slow
 def test_a_server_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_tiny_model(tmp_path / "tiny", quality=True)
     double = ServingDouble({"tiny": folder}).start()

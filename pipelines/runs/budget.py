@@ -1,0 +1,243 @@
+"""A time budget for a run: the rates of its first seconds decide on the faces to render and the passes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pipelines.prepared import catalogue, records
+from pipelines.runs import faces
+from pipelines.runs.options import Options
+from pipelines.runs.quality_crops import CROPS_PER_FACE
+from pipelines.synthetic import series
+from tf_dhm.training.trainer import CALIBRATION_STEPS, Trainer
+
+Clock = Callable[[], float]
+"""Seconds from any fixed moment."""
+
+PROBE_SECONDS = 4.0
+"""Time for which each rate is measured."""
+PROBE_STEPS = 2
+"""Steps before that and at least: the first ones build the graph and fill the queues."""
+RESERVE = 0.1
+"""Share of the budget that is kept for what goes slower than measured."""
+RENDERING_SHARE = 0.3
+"""Largest share of the time left in which the training faces are rendered."""
+TESTING_SHARE = 0.06
+"""Largest share of the time left in which the test faces are rendered."""
+FACES_STEP = 1100
+"""Numbers of faces are multiples of it, so that runs on one machine share their rendered faces."""
+FEWEST_FACES = (275, 550)
+"""Numbers of faces below it. A series of 275 has 250 faces to train and 25 to validate with."""
+FEWEST_TEST_FACES = 60
+QUALITY_RATE = 0.5
+"""Crops per second to which visibility and confidence are fitted, over training images per second."""
+EXPORT_STARTS = 2.0
+"""Time of export and evaluation over that in which a trainer is built and takes its first steps."""
+MOST_PROBE_STEPS = 1000
+WARMUP_SHARE = 0.1
+"""Largest share of the passes in which the learning rate rises."""
+LONGER = 3
+"""The choice for a budget this many times as long is reported too."""
+
+
+class Budget:
+    """The time that a run may take, counted from the creation of this object.
+
+    >>> seconds = iter([0.0, 30.0])
+    >>> Budget(1.0, lambda: next(seconds)).seconds_left()
+    24.0
+    """
+
+    def __init__(self, minutes: float, clock: Clock = time.monotonic) -> None:
+        self.minutes, self.clock = minutes, clock
+        self._began = clock()
+
+    def seconds_spent(self) -> float:
+        return self.clock() - self._began
+
+    def seconds_left(self, times: float = 1.0) -> float:
+        """Seconds to plan with, of a budget that is `times` as long; not below 0."""
+        return max(0.0, times * 60.0 * self.minutes * (1.0 - RESERVE) - self.seconds_spent())
+
+
+@dataclass(frozen=True)
+class TrainingTimes:
+    """Measured times of a training, in seconds.
+
+    Attributes:
+        start: to build a trainer and take its first steps.
+        step: for a step.
+        epoch_end: for calibration and validation at the end of an epoch.
+    """
+
+    start: float
+    step: float
+    epoch_end: float
+
+
+def choose_faces(options: Options, budget: Budget, rate: float) -> Options:
+    """Options with the numbers of faces to render within a budget; the given numbers are the largest.
+
+    Args:
+        options: of a run for which `chooses_faces` holds.
+        budget: the time of the run.
+        rate: faces rendered per second.
+    """
+    data = options.data
+    count, tests = affordable_faces(options, rate * budget.seconds_left())
+    print(
+        f"minutes: {rate:.1f} faces/s, so {count:,} faces are rendered to train and validate with, and "
+        f"{tests:,} to test with",
+        flush=True,
+    )
+    return dataclasses.replace(options, data=dataclasses.replace(data, faces=count, test_faces=tests))
+
+
+def chooses_faces(options: Options) -> bool:
+    """Whether a budget decides on the faces of a run: on those of no other dataset than rendered ones."""
+    data = options.data
+    return data.dataset == (catalogue.SYNTHETIC,) and not data.data_dir and data.limit is None
+
+
+def affordable_faces(options: Options, could_render: float) -> tuple[int, int]:
+    """The faces to train and to test with, if `could_render` faces can be rendered in the time left."""
+    data = options.data
+
+    def to_render(count: int) -> int:
+        return faces.faces_to_render(dataclasses.replace(data, faces=count), options.model.input_size)
+
+    def to_test(count: int) -> int:
+        return faces.test_faces_to_render(dataclasses.replace(data, test_faces=count))
+
+    multiples = range(FACES_STEP, data.faces, FACES_STEP)
+    numbers = [*(n for n in FEWEST_FACES if n < data.faces), *multiples, data.faces]
+    test_numbers = [data.test_faces]
+    while test_numbers[0] // 2 >= FEWEST_TEST_FACES:
+        test_numbers.insert(0, test_numbers[0] // 2)
+    return (
+        largest_within(numbers, to_render, RENDERING_SHARE * could_render),
+        largest_within(test_numbers, to_test, TESTING_SHARE * could_render),
+    )
+
+
+def largest_within(numbers: Sequence[int], cost: Callable[[int], float], limit: float) -> int:
+    """The largest of rising numbers whose cost is at most `limit`; the first if none is.
+
+    >>> largest_within([1, 2, 4], lambda number: 10 * number, 25), largest_within([1, 2], float, 0)
+    (2, 1)
+    """
+    return next((number for number in reversed(numbers) if cost(number) <= limit), numbers[0])
+
+
+def choose_passes(
+    options: Options,
+    wanted: Options,
+    budget: Budget,
+    train_faces: int,
+    times: TrainingTimes,
+    rate: float | None,
+) -> Options:
+    """Options with the passes for which a budget leaves time; the given number is the largest.
+
+    Args:
+        options: of the run, whose faces are chosen and prepared.
+        wanted: its options before that, with the largest numbers.
+        budget: the time of the run.
+        train_faces: number of faces to train with.
+        times: measured.
+        rate: faces rendered per second; None if the budget did not decide on the faces.
+    """
+    train = options.train
+    left = budget.seconds_left()
+    epochs = affordable_passes(options, left, train_faces, times)
+    longer = describe_longer(wanted, budget, train_faces, times, rate)
+    print(
+        f"minutes: {train.batch_size / times.step:.0f} images/s, so {epochs} passes over {train_faces:,} "
+        f"faces are made in the {left / 60.0:.1f} of {budget.minutes:g} minutes left; --minutes "
+        f"{LONGER * budget.minutes:g} would allow {longer}",
+        flush=True,
+    )
+    warmup = min(train.warmup_epochs, WARMUP_SHARE * epochs)
+    return dataclasses.replace(options, train=dataclasses.replace(train, epochs=epochs, warmup_epochs=warmup))
+
+
+def affordable_passes(options: Options, seconds: float, train_faces: int, times: TrainingTimes) -> int:
+    """The passes for which `seconds` suffice beside what follows the training; at least 1."""
+    steps = train_faces // options.train.batch_size
+    crops = min(options.quality_crops, CROPS_PER_FACE * train_faces)
+    quality = crops * times.step / options.train.batch_size / QUALITY_RATE
+    training = seconds - (1.0 + EXPORT_STARTS) * times.start - quality
+    passes = int(training / (steps * times.step + times.epoch_end))
+    return min(max(passes, 1), options.train.epochs)
+
+
+def describe_longer(
+    wanted: Options, budget: Budget, train_faces: int, times: TrainingTimes, rate: float | None
+) -> str:
+    """The faces and passes that a budget LONGER times as long would allow."""
+    if rate is None:
+        return f"{affordable_passes(wanted, budget.seconds_left(LONGER), train_faces, times)}"
+    seconds = 60.0 * LONGER * budget.minutes * (1.0 - RESERVE)
+    count, _ = affordable_faces(wanted, rate * seconds)
+    trained = count - count // series.VAL_EVERY
+    passes = affordable_passes(wanted, seconds - count / rate, trained, times)
+    return f"{passes} over {trained:,}"
+
+
+def rendering_rate(threads: int, clock: Clock, seconds: float = PROBE_SECONDS) -> float:
+    """Faces that all processes render and store per second.
+
+    Args:
+        threads: processes that render; 0 for one per core.
+        clock: measures the time.
+        seconds: length of the measurement.
+    """
+    store = records.StoreConfig()
+    rendered = series.read(series.SyntheticConfig.count, workers=threads)
+    with contextlib.closing(rendered):  # type: ignore[type-var]
+        next(rendered)  # the processes have started
+        began = clock()
+        for count, sample in enumerate(rendered, 1):
+            records.encode_record(sample, store)
+            if (spent := clock() - began) >= seconds:
+                return count / spent
+    raise AssertionError("the series ended before the measurement")
+
+
+def training_times(
+    make: Callable[[], Trainer], clock: Clock, seconds: float = PROBE_SECONDS
+) -> TrainingTimes:
+    """Measure a trainer, which is of no use afterwards.
+
+    Args:
+        make: builds the trainer.
+        clock: measures the time.
+        seconds: length of the measurement of steps.
+    """
+    began = clock()
+    trainer = make()
+    batches = iter(trainer.own_batches(0, MOST_PROBE_STEPS))
+
+    def step() -> None:
+        float(trainer.train_step(trainer.strategy.split(next(batches))))
+
+    for _ in range(PROBE_STEPS):
+        step()
+    stepping = clock()
+    steps = 0
+    while steps < MOST_PROBE_STEPS - PROBE_STEPS and (steps < PROBE_STEPS or clock() - stepping < seconds):
+        step()
+        steps += 1
+    stepped = clock()
+    for _ in range(2):  # the first builds the graphs
+        ending = clock()
+        trainer.calibrate()
+        calibrated = clock()
+        trainer.validation.summarize(trainer.predict)
+        ended = clock()
+    calibration = (calibrated - ending) * CALIBRATION_STEPS / min(CALIBRATION_STEPS, int(trainer.step))
+    return TrainingTimes(stepping - began, (stepped - stepping) / steps, calibration + ended - calibrated)

@@ -1,0 +1,58 @@
+"""The model card of a run, with the results on the synthetic test faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.prepared import catalogue, records
+from pipelines.runs.options import Options
+from tf_dhm.core.files import atomic_write
+from tf_dhm.evaluation.entries import load_entries
+from tf_dhm.evaluation.evaluate import evaluate, summarize
+from tf_dhm.evaluation.report import write_report
+from tf_dhm.export.card import CARD_FILE, model_card
+from tf_dhm.export.description import read_description
+
+EVALUATION_FOLDER = "evaluation"
+
+
+def write_card(options: Options, version_dir: Path, val_nme: float) -> None:
+    """Measure an exported model on the synthetic test faces, if it was trained on such, and write its card.
+
+    Args:
+        options: of the run.
+        version_dir: the model.
+        val_nme: `metrics.headline` on `val`, percent.
+    """
+    rows: dict[str, Any] = {}
+    report = options.run_dir / EVALUATION_FOLDER
+    test_faces = options.data.test_faces
+    if (folder := test_folder(options)) is not None:
+        rows = {"synthetic test faces": measure(version_dir, folder, report)}
+    description = read_description(version_dir)
+    with atomic_write(version_dir.parent / CARD_FILE) as path:
+        path.write_text(model_card(options.preset, version_dir, description, rows, version_dir.name))
+    print(f"NME on val {val_nme:.3f} % (mean of bins where poses are known)")
+    if rows:
+        print(f"results on {test_faces:,} synthetic test faces: {report / 'table.md'}")
+        print(f"CED plots: {report / 'ced.png'}, {report / 'ced_by_yaw.png'}")
+        print(f"sample pictures: {report / 'best_and_worst.png'}")
+    print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {options.run_dir}")
+
+
+def test_folder(options: Options) -> Path | None:
+    """The rendered test faces of a run, prepared; None for a run that is not measured on such."""
+    data = options.data
+    if catalogue.SYNTHETIC not in data.dataset or not data.test_faces:
+        return None
+    return catalogue.evaluation_folder(data.cache_dir, data.test_faces, options.threads)
+
+
+def measure(version_dir: Path, folder: Path, report: Path) -> dict[str, Any]:
+    """The metrics of an exported model on the synthetic test faces in a folder; writes a report."""
+    entries = load_entries([version_dir])
+    result = evaluate(entries, {"original": records.read_samples(folder, "test")})
+    print(write_report(result, catalogue.SYNTHETIC, report))
+    (by_labels,) = summarize(result.table).values()
+    return by_labels["original"]
