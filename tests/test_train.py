@@ -236,12 +236,9 @@ def test_without_a_dataset_from_end_to_end(tmp_path: Path) -> None:
     card = (run / "export" / "tiny" / "README.md").read_text()
     assert "50 faces; faces rendered from the open face" in card
     assert "| synthetic test faces |" in card
-    # They are rendered once.
-    again = start(tmp_path, *SMALL, *options, "--threads", "2", "--name", "second")
-    assert again.returncode == 0, again.stderr
-    assert "preparing" not in again.stderr
 
 
+@pytest.mark.slow
 def test_from_end_to_end(prepared: Path, tmp_path: Path) -> None:
     data: list[str | Path] = ["--dataset", "csv", "--data-dir", prepared]
     done = start(tmp_path, *SMALL, *data, "--epochs", "2", "--name", "first")

@@ -89,8 +89,9 @@ def test_mistakes_end_with_a_message(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ["tune.py", *options] if "--resume" in options else command(tmp_path, *options)[1:]
-    monkeypatch.setattr(sys, "argv", arguments)
+    arguments = options if "--resume" in options else command(tmp_path, *options)[2:]
+    # This process has threads already.
+    monkeypatch.setattr(sys, "argv", ["tune.py", *arguments, "--threads", "0"])
     with pytest.raises(SystemExit) as caught:
         run_script(tune.main)
     assert caught.value.code == 2

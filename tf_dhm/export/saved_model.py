@@ -18,6 +18,7 @@ from tf_dhm.export.description import DESCRIPTION_FILE, Description, read_descri
 from tf_dhm.export.warmup import write_warmup
 from tf_dhm.face import geometry
 from tf_dhm.networks.config import ModelConfig
+from tf_dhm.networks.keras_compat import tf_variables
 from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.networks.quality import QualityHead, network_with_features
@@ -36,7 +37,7 @@ class LandmarkModule(tf.Module):
         points: OutputLayer | None = None,
     ) -> None:
         super().__init__()
-        self.network_weights = list(network.weights)
+        self.network_weights = tf_variables(network)
         quality = None
         if head is not None:
             quality = QualityHead.of([tf.Variable(weight) for weight in head.weights])

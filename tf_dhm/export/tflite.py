@@ -37,6 +37,7 @@ from tf_dhm.export.saved_model import read_head, read_points, read_weights
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.networks.config import ModelConfig
+from tf_dhm.networks.keras_compat import tf_variables
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.networks.quality import QualityHead
 from tf_dhm.runtime.saved_model import SavedModelPredictor
@@ -95,7 +96,7 @@ class InferenceModule(tf.Module):
         zero = 128.0 if for_int8 else 0.0
         stem = fold_stem(network, size, zero)
         body = tf.keras.Model(network.get_layer("stem_relu").input, network.get_layer("flatten").input)
-        self.network_weights = list(body.weights)
+        self.network_weights = tf_variables(body)
         hidden = network.get_layer("hidden").get_weights() if config.hidden_units else None
         last = last_layer(network, size)
         further = None if points is None else points_layer(points, size)

@@ -34,3 +34,12 @@ def all_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
     """The layers of a model, those inside other layers too."""
     found = model._flatten_layers() if KERAS_3 else model.submodules
     return [layer for layer in found if isinstance(layer, tf.keras.layers.Layer)]
+
+
+def tf_variables(model: tf.keras.Model) -> list[tf.Variable]:
+    """The weights of a model as TensorFlow's own variables.
+
+    A SavedModel that holds the variables of Keras 3 instead is restored by `tf.saved_model.load`, but not by
+    TF Serving and the TFLite converter.
+    """
+    return [weight.value if KERAS_3 else weight for weight in model.weights]

@@ -127,7 +127,7 @@ def test_landmarks_are_float32_under_mixed_precision(policy: str) -> None:
     # bfloat16 landmarks would be multiples of 2**-9 or coarser; the bias alone is finer.
     np.testing.assert_allclose(outputs[0], mean_shape(), atol=0.02)
     assert np.any(outputs.numpy() != tf.cast(tf.cast(outputs, tf.bfloat16), tf.float32).numpy())
-    assert {weight.dtype for weight in model.weights} == {tf.float32}
+    assert {tf.as_dtype(weight.dtype) for weight in model.weights} == {tf.float32}
 
 
 def test_the_policy_is_put_back_after_an_error() -> None:

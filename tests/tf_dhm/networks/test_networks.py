@@ -211,7 +211,7 @@ def test_the_mean_face_alone_is_far_from_them(eight_faces: FaceArrays) -> None:
     validation = Validation(crops, landmarks, eight_faces.pose[:, 1])
     model: ModelConfig = find_preset("fast_dhm_small").model
     network = build_model(model)
-    heatmap = constant_heatmap(size)
+    heatmap = tf.constant(constant_heatmap(size))
     summary = validation.summarize(lambda x: network({"image": tf.cast(x, tf.float32), "heatmap": heatmap}))
     assert summary["nme_mean"] is not None
     assert summary["nme_mean"] > 5.0

@@ -74,8 +74,11 @@ def test_config_save_and_mixed_precision(tmp_path: Path) -> None:
     # Registered, so no custom_objects are needed.
     restored = tf.keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(restored(states(2)), layer(states(2)))
-    tf.saved_model.save(model, str(tmp_path / "saved"))
-    served = tf.saved_model.load(str(tmp_path / "saved"))(states(2))
+    spec = tf.TensorSpec([None, NUM_PARAMETERS], tf.float32)
+    module = tf.Module()
+    module.serve = tf.function(model, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path / "saved"))
+    served = tf.saved_model.load(str(tmp_path / "saved")).serve(states(2))
     np.testing.assert_allclose(served, layer(states(2)), atol=1e-4)
 
     half = projection_layer(STANDARD, SIZE, dtype="mixed_bfloat16")

@@ -343,7 +343,7 @@ def test_validation_of_the_mean_face() -> None:
 
 def test_prediction_is_that_of_the_network(whole: Trainer) -> None:
     crops = whole.validation.crops
-    inputs = {"image": crops.astype(np.float32), "heatmap": whole.heatmap}
+    inputs = {"image": tf.cast(crops, tf.float32), "heatmap": whole.heatmap}
     expected = whole.average(inputs, training=False)
     predict = prediction_function(whole.average, SIZE)
     np.testing.assert_allclose(predict(crops), expected, atol=1e-5)
