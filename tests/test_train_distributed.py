@@ -21,6 +21,7 @@ from pipelines.datasets.csv_landmarks import read
 from pipelines.prepared import prepare
 from tests.faces import write_faces
 from tf_dhm.export.saved_model import read_weights
+from tf_dhm.networks.keras_compat import MULTI_WORKER
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 300
@@ -29,6 +30,7 @@ TOLERANCE = 5e-3
 """Largest relative difference of an epoch's loss and error, from sums in another order."""
 
 pytestmark = pytest.mark.slow
+needs_workers = pytest.mark.skipif(not MULTI_WORKER, reason="Keras 3 does not train on several machines")
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,7 @@ def assert_learned_alike(found: Path, expected: Path, tolerance: float = TOLERAN
         assert np.quantile(np.abs(one - other), 0.99) <= 10 * tolerance * np.abs(other).max()
 
 
+@needs_workers
 def test_two_workers_learn_what_one_does(single: Path, pair: Path) -> None:
     assert_learned_alike(pair, single)
     # The chief alone has something to say about epochs and the export.
@@ -147,6 +150,7 @@ def test_two_devices_learn_what_one_does(single: Path, prepared: Path, tmp_path:
     assert_learned_alike(tmp_path, single)
 
 
+@needs_workers
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_worker_ends_the_other_and_they_go_on(
     killed: int, single: Path, pair: Path, prepared: Path, tmp_path: Path

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
-from tf_dhm.networks.keras_compat import all_layers
+from tf_dhm.networks.keras_compat import MULTI_WORKER, all_layers
 
 Distribution = Literal["none", "mirrored", "multi_worker"]
 
@@ -112,12 +112,17 @@ def find_strategy(distribution: Distribution = "none") -> Strategy:
             CPU devices if it has none; "multi_worker" for those of the machines in TF_CONFIG.
 
     Raises:
-        InputError: TF_CONFIG is not as TensorFlow documents it.
+        InputError: TF_CONFIG is not as TensorFlow documents it, or several workers with Keras 3.
     """
     if distribution == "none":
         return Strategy()
     if distribution == "mirrored":
         return Strategy(tf.distribute.MirroredStrategy())
+    if not MULTI_WORKER:
+        raise InputError(
+            "distribute: found multi_worker, expected none or mirrored: Keras 3 does not train on several "
+            "machines. Use Python 3.10 or 3.11, for which requirements.txt installs Keras 2"
+        )
     worker, workers = place_in_cluster()
     strategy = Strategy(tf.distribute.MultiWorkerMirroredStrategy(), worker, workers)
     strategy.wait_for_all()

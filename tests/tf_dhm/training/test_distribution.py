@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.training import distribution
 from tf_dhm.training.distribution import Strategy, find_strategy, place_in_cluster
 
 
@@ -52,6 +54,15 @@ def test_a_place_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(InputError, match=r"TF_CONFIG: found '.*expected JSON as"):
         place_in_cluster()
+
+
+def test_several_workers_are_rejected_where_keras_does_not_support_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert keras.__version__.startswith("2.") == distribution.MULTI_WORKER
+    monkeypatch.setattr(distribution, "MULTI_WORKER", False)
+    with pytest.raises(InputError, match=r"distribute: found multi_worker, expected none.* 3\.11"):
+        find_strategy("multi_worker")
 
 
 def test_one_device_has_the_whole_batch() -> None:
