@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -81,3 +83,8 @@ def draw_cartoon_face(
     ellipse(0, 0.12, 0.07, 0.2, (200, 150, 120))  # nose
     ellipse(0, 0.55, 0.3, 0.09, (180, 60, 70))  # mouth
     return np.asarray(cv2.GaussianBlur(image, (0, 0), radius / 40), np.uint8)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON Lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.fakes import draw_cartoon_face, write_fake_model
+from tests.fakes import draw_cartoon_face, read_lines
 from tf_dhm.commands import align
 from tf_dhm.commands.align import align_inputs, check_outputs
 from tf_dhm.commands.face_records import FaceRecords, Record
@@ -23,28 +22,6 @@ from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime import images
 from tf_dhm.runtime.images import Photo, read_photo
-
-
-@pytest.fixture(scope="module")
-def fake_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_fake_model(tmp_path_factory.mktemp("models") / "fake"))
-
-
-@pytest.fixture
-def album(tmp_path: Path) -> Path:
-    """Three photos in two folders, and files that are none."""
-    folder = tmp_path / "album"
-    for name in ("b.jpg", "a.PNG", "deep/c.jpg"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_cartoon_face()).save(path)
-    (folder / "notes.txt").write_text("no photo")
-    (folder / "folder.jpg").mkdir()
-    return folder
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 class TestPhotos:

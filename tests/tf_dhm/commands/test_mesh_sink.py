@@ -10,18 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.fakes import draw_cartoon_face, write_fake_model
+from tests.fakes import draw_cartoon_face
 from tf_dhm.commands.align import align_inputs
 from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.expression import OFFERED
 from tf_dhm.runtime import images
 from tf_dhm.runtime.video_writer import VideoWriter
-
-
-@pytest.fixture(scope="module")
-def fake_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_fake_model(tmp_path_factory.mktemp("models") / "fake"))
 
 
 def config(fake_model: str, *inputs: Path, **options: Any) -> AlignConfig:

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
-from tests.fakes import draw_cartoon_face, write_fake_model
+from tests.fakes import draw_cartoon_face, read_lines
 from tf_dhm.commands import align
 from tf_dhm.commands.align import align_inputs
 from tf_dhm.commands.options import AlignConfig
 from tf_dhm.runtime.video import Frame, VideoReader
 from tf_dhm.runtime.video_writer import VideoWriter
-
-
-@pytest.fixture(scope="module")
-def fake_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_fake_model(tmp_path_factory.mktemp("models") / "fake"))
-
-
-@pytest.fixture
-def album(tmp_path: Path) -> Path:
-    """Three photos in two folders, and files that are none."""
-    folder = tmp_path / "album"
-    for name in ("b.jpg", "a.PNG", "deep/c.jpg"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_cartoon_face()).save(path)
-    (folder / "notes.txt").write_text("no photo")
-    (folder / "folder.jpg").mkdir()
-    return folder
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def write_clip(path: Path, frames: int = 12) -> Path:

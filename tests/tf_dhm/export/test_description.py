@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipelines.runs.options import read_options
+from tests.exports import describe
+from tests.fakes import write_fake_model
 from tf_dhm.core.configuration import from_dict, to_json
-from tf_dhm.export.description import Description, read_description
+from tf_dhm.core.errors import InputError
+from tf_dhm.export.description import DESCRIPTION_FILE, Description, read_description
+from tf_dhm.export.saved_model import read_weights
 
 MODELS = sorted((Path(__file__).parents[3] / "savedmodels").glob("*/1"))
 
@@ -29,3 +33,26 @@ def test_committed_models_and_the_options_of_their_runs(version: Path, tmp_path:
 
 def test_there_are_committed_models() -> None:
     assert MODELS
+
+
+def test_description_round_trip(exported: Path) -> None:
+    assert read_description(exported) == describe()
+    began = describe(initialized_from=json.loads(to_json(describe())))
+    assert from_dict(Description, json.loads(to_json(began)), "x") == began
+
+
+def test_models_of_other_makers_have_no_description(tmp_path: Path) -> None:
+    folder = write_fake_model(tmp_path / "fake")
+    with pytest.raises(
+        InputError, match=r"description.json: found no such file, expected a model exported by"
+    ):
+        read_weights(folder)
+
+
+def test_a_damaged_description_is_named(exported: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "1"
+    (folder / DESCRIPTION_FILE).parent.mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    (folder / DESCRIPTION_FILE).write_text('{"preset": "tiny"}')
+    with pytest.raises(InputError, match=r"description.json: found no model"):
+        read_description(folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,83 +12,25 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tests.exports import MEASURES, SIZE, describe, make_crops, random_network
 from tests.faces import TINY_MODEL
-from tests.fakes import write_fake_model
 from tests.tiny_models import random_head
-from tf_dhm.core.configuration import from_dict, to_json
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.card import card_rows, changes_of_network, folder_bytes, model_card
-from tf_dhm.export.description import DESCRIPTION_FILE, Description, read_description
-from tf_dhm.export.promote import next_version, promote
+from tf_dhm.export.card import folder_bytes
+from tf_dhm.export.description import read_description
 from tf_dhm.export.saved_model import read_head, read_weights, save_model
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks
-from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.networks.quality import network_with_features
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.presets import find_preset
 
-SIZE = TINY_MODEL.input_size
-RESULTS = {
-    "nme_0_30": 2.516,
-    "nme_30_60": 3.5,
-    "nme_60_90": None,
-    "nme_mean_of_bins": None,
-    "nme_mean": 3.25,
-    "auc_6": 0.4567,
-    "failure_rate_6": 0.0123,
-    "images": 321,
-}
-
-
-def describe(config: ModelConfig = TINY_MODEL, **changes: Any) -> Description:
-    description = Description(
-        preset="tiny",
-        model=config,
-        options={"preset": "tiny", "train": {"epochs": 3}},
-        command="python train.py --preset tiny",
-        datasets={"made_up": "faces of dots; no licence limits."},
-        faces_seen=12_345,
-        hours=1.5,
-        machine="a processor, 2 threads",
-        val=RESULTS,
-    )
-    return dataclasses.replace(description, **changes)
-
-
-def random_network(config: ModelConfig = TINY_MODEL) -> tf.keras.Model:
-    """A network with weights as of a trained one: its answer depends on every part of it."""
-    tf.keras.utils.set_random_seed(0)
-    model = build_model(config)
-    rng = np.random.default_rng(0)
-    model.set_weights([weight + rng.uniform(0.0, 0.1, weight.shape) for weight in model.get_weights()])
-    head = model.get_layer("landmarks").kernel
-    head.assign(rng.normal(size=head.shape))
-    return model
-
-
-def make_crops(count: int = 3) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
-
 
 def expected_landmarks(model: tf.keras.Model, crops: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     unit = model({"image": crops.astype(np.float32), "heatmap": heatmap}, training=False)
     return geometry.unit_to_pixels(unit, SIZE)
-
-
-@pytest.fixture(scope="module")
-def network() -> tf.keras.Model:
-    return random_network()
-
-
-@pytest.fixture(scope="module")
-def exported(network: tf.keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model folder of an exported network."""
-    folder = tmp_path_factory.mktemp("export") / "tiny"
-    save_model(network.get_weights(), TINY_MODEL, describe(), folder / "1")
-    return folder
 
 
 def graphs_of(version_dir: Path) -> saved_model_pb2.SavedModel:
@@ -159,22 +99,6 @@ def test_signatures(exported: Path) -> None:
 
 # Visibility and confidence
 
-MEASURES = {
-    "visibility_auc": 0.91234,
-    "confidence_auc": 0.98,
-    "confidence_auc_face": None,
-    "confidence_crops": 9,
-}
-
-
-@pytest.fixture(scope="module")
-def with_quality(network: tf.keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model folder of the same network with a head."""
-    folder = tmp_path_factory.mktemp("export") / "tiny"
-    head = random_head(network.get_layer("flatten").output.shape[1])
-    save_model(network.get_weights(), TINY_MODEL, describe(quality=MEASURES), folder / "1", head)
-    return folder
-
 
 @pytest.mark.parametrize("second_pass", [False, True])
 def test_visibility_and_confidence(
@@ -225,55 +149,6 @@ def test_their_weights_round_trip(network: tf.keras.Model, exported: Path, with_
     assert read_description(with_quality) == describe(quality=MEASURES)
 
 
-def test_their_card(network: tf.keras.Model, with_quality: Path) -> None:
-    card = model_card("name", with_quality / "1", describe(quality=MEASURES), {}, "1")
-    head = random_head(network.get_layer("flatten").output.shape[1])
-    count = network.count_params() + head.count
-    assert f"{count:,} float32, {4 * count:,} bytes, of which {head.count:,} for visibility" in card
-    assert "their visibility, and a confidence." in card
-    for row in ("visibility auc | 0.912", "confidence auc face | -", "confidence crops | 9"):
-        assert f"| {row} |" in card
-
-
-def test_the_card_of_a_network_that_was_kept(with_quality: Path) -> None:
-    trained = dataclasses.asdict(describe(command="python train.py --name a"))
-    kept = describe(faces_seen=0, hours=0.0, command="python train.py --epochs 0", initialized_from=trained)
-    again = describe(faces_seen=0, hours=0.0, command="python b", initialized_from=dataclasses.asdict(kept))
-    for description in (kept, again):
-        card = model_card("name", with_quality / "1", description, {}, "1")
-        assert "- Network: that of an earlier run of preset `tiny`, unchanged: 12,345 faces in 1.50" in card
-        assert "(a processor, 2 threads), `python train.py --name a`." in card
-        assert f"head for visibility and confidence alone was fitted again: `{description.command}`" in card
-        assert " 0 faces" not in card
-
-
-def test_the_card_of_a_model_without_visibility(network: tf.keras.Model, tmp_path: Path) -> None:
-    head = random_head(network.get_layer("flatten").output.shape[1], visibility=False)
-    description = describe(quality={"confidence_auc": 0.98})
-    save_model(network.get_weights(), TINY_MODEL, description, tmp_path / "1", head)
-    card = model_card("name", tmp_path / "1", description, {}, "1")
-    assert "landmark box), and a confidence." in card
-    assert f"of which {head.count:,} for confidence;" in card
-    assert "## Confidence" in card
-    assert "isibility" not in card
-
-
-def test_the_card_names_every_run_that_trained(exported: Path) -> None:
-    first = describe(command="python train.py --name a")
-    second = describe(command="python b", faces_seen=7, initialized_from=dataclasses.asdict(first))
-    kept = describe(command="python c", faces_seen=0, initialized_from=dataclasses.asdict(second))
-    card = model_card("name", exported / "1", describe(initialized_from=dataclasses.asdict(kept)), {}, "1")
-    runs = [line for line in card.splitlines() if line.startswith("- Began with the weights")]
-    assert [line.split(": ", 1)[1] for line in runs] == [
-        "7 faces in 1.50 hours, `python b`.",
-        "12,345 faces in 1.50 hours, `python train.py --name a`.",
-    ]
-    assert "- Training: 12,345 faces" in card
-    card = model_card("name", exported / "1", kept, {}, "1")
-    assert "- Network: that of an earlier run of preset `tiny`, unchanged: 7 faces" in card
-    assert "12,345 faces in 1.50 hours, `python train.py --name a`." in card
-
-
 # What is in it
 
 
@@ -315,12 +190,6 @@ def test_a_network_trained_in_half_precision_is_exported_in_float32(tmp_path: Pa
     )
 
 
-def test_description_round_trip(exported: Path) -> None:
-    assert read_description(exported) == describe()
-    began = describe(initialized_from=json.loads(to_json(describe())))
-    assert from_dict(Description, json.loads(to_json(began)), "x") == began
-
-
 def test_weights_round_trip(network: tf.keras.Model, exported: Path) -> None:
     weights = read_weights(exported)
     assert len(weights) == len(network.get_weights())
@@ -328,23 +197,6 @@ def test_weights_round_trip(network: tf.keras.Model, exported: Path) -> None:
         np.testing.assert_array_equal(found, expected)
     again = build_model(read_description(exported).model)
     again.set_weights(weights)
-
-
-def test_models_of_other_makers_have_no_description(tmp_path: Path) -> None:
-    folder = write_fake_model(tmp_path / "fake")
-    with pytest.raises(
-        InputError, match=r"description.json: found no such file, expected a model exported by"
-    ):
-        read_weights(folder)
-
-
-def test_a_damaged_description_is_named(exported: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "1"
-    (folder / DESCRIPTION_FILE).parent.mkdir(parents=True)
-    (folder / "saved_model.pb").touch()
-    (folder / DESCRIPTION_FILE).write_text('{"preset": "tiny"}')
-    with pytest.raises(InputError, match=r"description.json: found no model"):
-        read_description(folder)
 
 
 # Writing it
@@ -372,115 +224,3 @@ def test_a_save_that_fails_leaves_nothing(
     with pytest.raises((OSError, InputError), match="no space"):
         save_model(network.get_weights(), TINY_MODEL, describe(), tmp_path / "model" / "1")
     assert list((tmp_path / "model").iterdir()) == []
-
-
-def test_the_next_version_is_one_above_the_highest(tmp_path: Path) -> None:
-    assert next_version(tmp_path / "none").name == "1"
-    for name in ("1", "9", "10", "notes", ".11.tmp"):
-        (tmp_path / name).mkdir()
-    assert next_version(tmp_path) == tmp_path / "11"
-
-
-def test_promotion(exported: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "savedmodels" / "served"
-    results = {"AFLW2000-3D, labels original": RESULTS}
-    assert promote(exported, folder, results) == folder / "1"
-    assert promote(exported / "1", folder, results) == folder / "2"
-    assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "README.md"]
-    files = {path.relative_to(exported / "1") for path in (exported / "1").rglob("*")}
-    assert {path.relative_to(folder / "2") for path in (folder / "2").rglob("*")} == files
-    found = SavedModelPredictor(folder).predict(make_crops()).landmarks
-    np.testing.assert_array_equal(found, SavedModelPredictor(exported).predict(make_crops()).landmarks)
-    card = (folder / "README.md").read_text()
-    assert "# served" in card
-    assert "version 2. 68 landmarks" in card
-
-
-def test_promotion_may_add_files(exported: Path, tmp_path: Path) -> None:
-    (exported / "1" / "old.tflite").touch()
-    try:
-        version = promote(
-            exported, tmp_path / "served", {}, lambda folder: (folder / "a.tflite").write_text("x")
-        )
-    finally:
-        (exported / "1" / "old.tflite").unlink()
-    assert [path.name for path in version.glob("*.tflite")] == ["a.tflite"]
-    assert "- `a.tflite`: 1 bytes." in (tmp_path / "served" / "README.md").read_text()
-    with pytest.raises(OSError, match="full"):
-        promote(exported, tmp_path / "served", {}, fail)
-    assert sorted(path.name for path in (tmp_path / "served").iterdir()) == ["1", "README.md"]
-
-
-def fail(folder: Path) -> None:
-    raise OSError("full")
-
-
-def test_the_card_names_in_what_a_network_differs_from_its_preset() -> None:
-    usual = find_preset("tiny").model
-    assert changes_of_network(describe(usual)) == ""
-    changed = dataclasses.replace(usual, cnn_multiplier=2.0, hidden_units=0)
-    assert changes_of_network(describe(changed)) == " with cnn_multiplier 2.0, hidden_units 0"
-    assert changes_of_network(describe(changed, preset="of_old")) == ""
-
-
-def test_results_that_do_not_fit_the_card_leave_no_version(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(KeyError):
-        promote(exported, tmp_path / "served", {"x": {"nme_mean": 3.0}})
-    assert not (tmp_path / "served").exists()
-
-
-# The card
-
-
-def test_the_card_holds_what_was_measured(network: tf.keras.Model, exported: Path) -> None:
-    began = dataclasses.asdict(describe(preset="earlier", command="python train.py --name a", hours=2.25))
-    results = {"AFLW2000-3D half, labels original": {**RESULTS, "nme_60_90": 5.875, "nme_mean_of_bins": 3.8}}
-    card = model_card("name", exported / "1", describe(initialized_from=began), results, "7")
-    assert "Preset `tiny` with input_size 32, " in card
-    assert ", version 7. 68 landmarks in 3-D from a 32 x 32 RGB crop" in card
-    count = network.count_params()
-    assert f"{count:,} float32, {4 * count:,} bytes" in card
-    assert f"SavedModel {folder_bytes(exported / '1'):,} bytes with its graph" in card
-    assert "12,345 faces seen in 1.50 hours (a processor, 2 threads)" in card
-    assert "- Command: `python train.py --preset tiny`" in card
-    assert "preset `earlier`: 12,345 faces in 2.25 hours, `python train.py --name a`" in card
-    assert "- **made_up**: faces of dots; no licence limits." in card
-    assert "| val | 2.52 | 3.50 | - | - | 3.25 | 0.457 | 1.2 % | 321 |" in card
-    assert "| AFLW2000-3D half, labels original | 2.52 | 3.50 | 5.88 | 3.80 | 3.25 |" in card
-
-
-def test_rows_of_a_metrics_file(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    both = {"original": RESULTS, "reannotated": {**RESULTS, "nme_mean": 2.0}}
-    one = {"original": RESULTS}
-    path.write_text(json.dumps({"tiny": both, "tiny (2 passes)": one, "tiny_wide": one}))
-    rows = card_rows(path, "tiny", "Half")
-    assert list(rows) == [
-        "Half, labels original",
-        "Half, labels reannotated",
-        "Half, labels original, 2 passes",
-    ]
-    assert rows["Half, labels reannotated"]["nme_mean"] == 2.0
-    with pytest.raises(
-        InputError, match=r"found results of tiny, tiny \(2 passes\), tiny_wide, expected some of"
-    ):
-        card_rows(path, "other", "Half")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "metrics.json: found no such file"),
-        ("{", r"metrics.json: found .*, expected JSON"),
-        ("[]", "metrics.json: found results of list"),
-        ("{}", "metrics.json: found results of no model"),
-        ('{"tiny": {"original": {"nme_mean": 3.0}}}', "tiny, original: found no nme_0_30, nme_30_60"),
-        ('{"tiny": 3}', "metrics.json: tiny: found 3, expected label sets"),
-        ('{"tiny": {"original": 3}}', "metrics.json: tiny, original: found 3, expected metrics"),
-    ],
-)
-def test_metrics_files_that_are_none(content: str | None, message: str, tmp_path: Path) -> None:
-    if content is not None:
-        (tmp_path / "metrics.json").write_text(content)
-    with pytest.raises(InputError, match=message):
-        card_rows(tmp_path / "metrics.json", "tiny", "x")

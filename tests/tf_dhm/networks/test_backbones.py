@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.tf_dhm.networks.test_dhm import HOURGLASS, VANILLA
-from tf_dhm.networks.backbones import BACKBONES, residual_module
+from tf_dhm.networks.backbones import BACKBONES, residual_module, scaled_width
 from tf_dhm.networks.config import ModelConfig
 
 
@@ -73,3 +73,11 @@ def test_the_residual_module_adds_its_input(channels: int, skips: bool) -> None:
     image = tf.random.stateless_normal((2, 4, 4, 8), (0, 1))
     expected = model.get_layer("module_skip")(image) if skips else image
     np.testing.assert_array_equal(model(image, training=False), expected)
+
+
+@pytest.mark.parametrize(
+    ("channels", "multiplier", "width"),
+    [(32, 1.0, 32), (32, 2.0, 64), (32, 0.5, 16), (16, 0.1, 8), (24, 1.2, 32), (20, 1.0, 16), (30, 1.0, 32)],
+)
+def test_widths_are_multiples_of_eight(channels: int, multiplier: float, width: int) -> None:
+    assert scaled_width(channels, multiplier) == width

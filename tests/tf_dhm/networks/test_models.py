@@ -9,11 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tests.faces import TINY_MODEL
-from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
 from tf_dhm.networks import models
-from tf_dhm.networks.backbones import scaled_width
 from tf_dhm.networks.models import build_model, constant_heatmap
 
 SIZE = TINY_MODEL.input_size
@@ -29,22 +27,6 @@ def randomize(model: tf.keras.Model) -> tf.keras.Model:
     rng = np.random.default_rng(0)
     model.set_weights([rng.uniform(0.05, 0.3, weight.shape) for weight in model.get_weights()])
     return model
-
-
-@pytest.mark.parametrize(
-    ("channels", "multiplier", "width"),
-    [(32, 1.0, 32), (32, 2.0, 64), (32, 0.5, 16), (16, 0.1, 8), (24, 1.2, 32), (20, 1.0, 16), (30, 1.0, 32)],
-)
-def test_widths_are_multiples_of_eight(channels: int, multiplier: float, width: int) -> None:
-    assert scaled_width(channels, multiplier) == width
-
-
-def test_the_mean_face_fills_its_own_crop() -> None:
-    # The crop's side is sqrt(2) times the longer side of the box, about its centre.
-    box = geometry.landmark_box(mean_landmarks(100))
-    assert max(box[2] - box[0], box[3] - box[1]) == pytest.approx(100 / np.sqrt(2), abs=1e-3)
-    assert (box[:2] + box[2:]) / 2 == pytest.approx([49.5, 49.5], abs=1e-3)
-    np.testing.assert_array_equal(constant_heatmap(48)[0], diffusion_heatmap(mean_landmarks(48), 48))
 
 
 def test_shapes_of_the_stages() -> None:

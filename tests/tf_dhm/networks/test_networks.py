@@ -31,7 +31,6 @@ from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, constant_heatmap, weight_bytes
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.config import TrainConfig
-from tf_dhm.training.optimizers import make_optimizer
 from tf_dhm.training.presets import PRESETS, find_preset
 from tf_dhm.training.trainer import Trainer
 from tf_dhm.training.validation import Validation
@@ -124,56 +123,7 @@ def test_large_networks_train_export_and_reload(name: str, tmp_path: Path) -> No
     tf.keras.backend.clear_session()
 
 
-def test_multipliers_change_one_width_alone() -> None:
-    plain = find_preset("fast_dhm").model
-    for n in (2, 3, 4):
-        assert find_preset(f"fast_dhm_x{n}").model == replace(plain, cnn_multiplier=float(n))
-    for n in (2, 3):
-        assert find_preset(f"fast_dhm_rnn_x{n}").model == replace(plain, rnn_multiplier=float(n))
-
-
-def test_ablations_differ_from_dhm_by_what_they_leave_out() -> None:
-    for suffix in ("", "_small"):
-        dhm, cnn_3d, rnn_2d = (find_preset(f"{name}{suffix}").model for name in ("dhm", "cnn_3d", "rnn_2d"))
-        assert (dhm.recurrent_steps, cnn_3d.recurrent_steps, rnn_2d.recurrent_steps) == (4, 0, 4)
-        assert (dhm.heatmap_input, cnn_3d.heatmap_input, rnn_2d.heatmap_input) == (True, True, False)
-        assert cnn_3d.hidden_units == dhm.recurrent_channels
-        assert replace(cnn_3d, recurrent_steps=4, hidden_units=0) == dhm
-        assert replace(rnn_2d, state="parameters", heatmap_input=True, landmarks_input=False) == dhm
-        fast, vanilla = (
-            find_preset(f"{name}{suffix}").model for name in ("fast_dhm", "fast_cnn_vanilla_rnn")
-        )
-        cnn = ("input_size", "stem_channels", "stage_channels", "stage_blocks", "cnn_multiplier", "backbone")
-        assert all(getattr(fast, option) == getattr(vanilla, option) for option in cnn)
-
-
 # Recipes
-
-
-def rates(config: TrainConfig, steps_per_epoch: int, steps: tuple[int, ...]) -> list[float]:
-    optimizer = make_optimizer(config, steps_per_epoch)
-    return [float(optimizer._learning_rate(tf.constant(step, tf.int64))) for step in steps]
-
-
-def test_the_recipe_of_dhm() -> None:
-    recipe = find_preset("dhm").train
-    assert (recipe.optimizer, recipe.batch_size, recipe.loss) == ("adam", 50, "squared")
-    expected = [1e-3, 1e-3, 0.95e-3, 0.95e-3, 0.95**2 * 1e-3]
-    assert rates(recipe, 1163, (0, 1999, 2000, 3999, 4000)) == pytest.approx(expected)
-
-
-def test_the_recipe_of_the_hourglasses() -> None:
-    recipe = find_preset("dhm_rhg").train
-    assert (recipe.epochs, recipe.batch_size, recipe.loss) == (40, 32, "squared")
-    assert type(make_optimizer(recipe, 10)) is tf.keras.optimizers.RMSprop
-    # Of 10 steps an epoch: epochs 1 to 5 are steps 0 to 49.
-    expected = [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5, 1e-6, 1e-6]
-    assert rates(recipe, 10, (0, 49, 50, 149, 150, 299, 300, 399)) == pytest.approx(expected)
-
-
-def test_the_twins_share_one_recipe() -> None:
-    assert len({find_preset(name).train for name in SMALL}) == 1
-    assert len({find_preset(name).model.input_size for name in SMALL}) == 1
 
 
 # Learning

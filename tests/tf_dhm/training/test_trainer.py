@@ -16,63 +16,23 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from pipelines.input import batches
 from pipelines.input.order import make_order
-from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, face_arrays
+from tests.faces import NO_AUGMENTATION, TINY_RECIPE
+from tests.trainers import FACES, MODEL, SIZE, STEPS, Batch, make_trainer
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.heatmap import diffusion_heatmap
-from tf_dhm.face.mean_face import mean_landmarks, mean_shape
 from tf_dhm.networks.fast_dhm import POOLED_NORMALIZATION
 from tf_dhm.networks.models import build_model
 from tf_dhm.training import optimizers
 from tf_dhm.training import trainer as training
-from tf_dhm.training.config import AugmentConfig, TrainConfig
+from tf_dhm.training.config import AugmentConfig
 from tf_dhm.training.distribution import Strategy
 from tf_dhm.training.history import HISTORY_FILE
-from tf_dhm.training.optimizers import WarmupCosine, make_optimizer
 from tf_dhm.training.presets import find_preset
 from tf_dhm.training.software import SOFTWARE_FILE
 from tf_dhm.training.trainer import Trainer
-from tf_dhm.training.validation import Validation, prediction_function
-
-FACES = face_arrays(64)
-HELD_OUT = face_arrays(9, seed=1)
-MODEL = dataclasses.replace(
-    TINY_MODEL, input_size=16, stage_channels=(8,), stage_blocks=(1,), recurrent_channels=8, recurrent_steps=1
-)
-SIZE = MODEL.input_size
-STEPS = 4  # in an epoch: 64 faces, 16 in a batch
-
-Batch = dict[str, Any]
-
-
-def make_trainer(
-    run_dir: Path,
-    config: TrainConfig = TINY_RECIPE,
-    augment: AugmentConfig | None = None,
-    change: Callable[[Batch], Batch] | None = None,
-    strategy: Strategy | None = None,
-) -> Trainer:
-    """A trainer of the tiny network; `change` is applied to every batch."""
-    augment = AugmentConfig() if augment is None else augment
-    order = make_order(FACES, config)
-    crops, landmarks = batches.plain_crops(HELD_OUT, SIZE)
-
-    def source(first_step: int, end_step: int) -> tf.data.Dataset:
-        stream = batches.training_batches(FACES, order, SIZE, config, augment, first_step, end_step)
-        return stream if change is None else stream.map(change)
-
-    return Trainer(
-        MODEL,
-        config,
-        order.steps,
-        source,
-        Validation(crops, landmarks, HELD_OUT.pose[:, 1]),
-        run_dir,
-        lambda step: FACES.name[order.batch(step)].tolist(),
-        strategy,
-    )
+from tf_dhm.training.validation import Validation
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -99,71 +59,6 @@ def fixed_batch(trainer: Trainer) -> Batch:
 def assert_same_weights(first: list[NDArray[Any]], second: list[NDArray[Any]]) -> None:
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    """A run that was never interrupted."""
-    trainer = make_trainer(tmp_path_factory.mktemp("whole"))
-    trainer.fit()
-    return trainer
-
-
-# Schedules and optimizers
-
-
-def test_warm_up_and_cosine_by_hand() -> None:
-    rate = WarmupCosine(peak=0.8, warmup=4, total=12)
-    half_root = math.sqrt(0.5)
-    expected = {
-        0: 0.2,
-        1: 0.4,
-        3: 0.8,
-        4: 0.8,
-        6: 0.4 * (1 + half_root),
-        8: 0.4,
-        10: 0.4 * (1 - half_root),
-        12: 0.0,
-        15: 0.0,
-    }
-    for step, value in expected.items():
-        assert float(rate(step)) == pytest.approx(value, abs=1e-6)
-    again = WarmupCosine.from_config(rate.get_config())
-    assert float(again(tf.constant(6, tf.int64))) == pytest.approx(expected[6], abs=1e-6)
-
-
-def test_cosine_without_warm_up_begins_at_the_peak() -> None:
-    assert float(WarmupCosine(0.8, 0, 10)(0)) == pytest.approx(0.8)
-
-
-def rate_at(optimizer: Any, step: int) -> float:
-    return float(optimizer._learning_rate(tf.constant(step, tf.int64)))
-
-
-def test_the_paper_s_schedule_falls_after_half_of_the_epochs() -> None:
-    config = TrainConfig(
-        epochs=4, schedule="step", optimizer="adam", learning_rate=5e-3, learning_rate_late=1e-5
-    )
-    optimizer = make_optimizer(config, steps_per_epoch=10)
-    assert type(optimizer) is tf.keras.optimizers.Adam
-    # Steps 0 to 19 are epochs 1 and 2.
-    assert [rate_at(optimizer, step) for step in (0, 19, 20, 39)] == pytest.approx([5e-3, 5e-3, 1e-5, 1e-5])
-
-
-def test_the_cosine_schedule_ends_with_the_last_epoch() -> None:
-    optimizer = make_optimizer(TrainConfig(epochs=4, warmup_epochs=0.5, learning_rate=0.1), 10)
-    rates = [rate_at(optimizer, step) for step in (0, 4, 5, 40)]
-    assert rates == pytest.approx([0.02, 0.1, 0.1, 0.0], abs=1e-7)
-
-
-def test_biases_and_normalisations_do_not_decay() -> None:
-    # With no gradient AdamW moves a weight by its decay alone: w - rate x decay x w.
-    config = TrainConfig(epochs=1, warmup_epochs=0.0, learning_rate=0.1, weight_decay=0.5)
-    optimizer = make_optimizer(config, 1000)
-    variables = [tf.Variable(2.0, name=name) for name in ("kernel", "bias", "gamma", "beta")]
-    optimizer.build(variables)
-    optimizer.apply_gradients((tf.zeros([]), variable) for variable in variables)
-    assert [float(variable) for variable in variables] == pytest.approx([1.9, 2.0, 2.0, 2.0])
 
 
 # A step
@@ -324,39 +219,6 @@ def test_a_loss_is_fetched_during_the_next_step(tmp_path: Path) -> None:
         *("step 0", "step 1", "loss 0", "step 2", "loss 1", "step 3", "loss 2", "loss 3"),
         *("step 4", "loss 4"),
     ]
-
-
-# Validation
-
-
-def test_validation_of_the_mean_face() -> None:
-    truth = mean_landmarks(SIZE)[None] + np.array([[[0, 0, 0]], [[1, 0, 0]], [[0, 2, 0]]], np.float32)
-    crops = np.zeros((3, SIZE, SIZE, 3), np.uint8)
-    validation = Validation(crops, truth, np.array([0.0, 45.0, -90.0], np.float32))
-    unit = tf.constant(mean_shape())
-    found = validation.summarize(lambda crops: tf.tile(unit[None], [len(crops), 1, 1]), batch_size=2)
-    size = geometry.box_size(geometry.landmark_box(truth[0]))
-    expected = [0.0, 100 / size, 200 / size]
-    assert [found[f"nme_{name}"] for name in metrics.YAW_BINS] == pytest.approx(expected, abs=1e-3)
-    assert found["nme_mean_of_bins"] == pytest.approx(100 / size, abs=1e-3)
-
-
-def test_prediction_is_that_of_the_network(whole: Trainer) -> None:
-    crops = whole.validation.crops
-    inputs = {"image": tf.cast(crops, tf.float32), "heatmap": whole.heatmap}
-    expected = whole.average(inputs, training=False)
-    predict = prediction_function(whole.average, SIZE)
-    np.testing.assert_allclose(predict(crops), expected, atol=1e-5)
-    np.testing.assert_allclose(predict(crops[:2]), expected[:2], atol=1e-5)
-
-
-def test_faces_without_pose_are_validated_by_their_mean(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, epochs=1))
-    unknown = np.full(len(HELD_OUT), np.nan, np.float32)
-    trainer.validation = dataclasses.replace(trainer.validation, yaw=unknown)
-    found = trainer.fit()
-    assert found["nme_mean_of_bins"] is None
-    assert float(trainer.best) == pytest.approx(found["nme_mean"], rel=1e-5)
 
 
 # A whole run
