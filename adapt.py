@@ -18,14 +18,13 @@ from typing import Literal
 
 from tf_dhm.core.cli import run_script
 
-import tyro
-
 from pipelines.adaptation.adapt import BoxKind, Kind, adapt, export, look_at, summary
 from pipelines.adaptation.annotations import read_annotations
 from pipelines.adaptation.views import OutputFeatures
 from pipelines.prepared.catalogue import SYNTHETIC, find_dataset
 from pipelines.runs.options import DataOptions, Options
 from pipelines.runs.run import run
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.description import Description
@@ -60,7 +59,7 @@ class Config:
     detected (the face detector's; default of other numbers)."""
     mirror_map: tuple[Count, ...] = ()
     """Of points that are no landmarks: for each the number of its mirror image, from 0. Learnt by default."""
-    no_mirror: bool = False
+    mirror: bool = True
     """Of points that are no landmarks: use no mirrored copies of the faces."""
     finetune: Count = 0
     """Passes of gradient training over the dataset after the fit, from the adapted model; the result is in
@@ -82,7 +81,7 @@ def check(config: Config) -> None:
         raise InputError(f"name: found {config.name!r}, expected a name without slashes")
     if (config.runs_dir / config.name).exists():
         raise InputError(f"{config.runs_dir / config.name}: found an earlier result; choose another --name")
-    if config.mirror_map and config.no_mirror:
+    if config.mirror_map and not config.mirror:
         raise InputError("mirror-map: found it with --no-mirror, expected one of them")
 
 
@@ -109,7 +108,7 @@ def finetune(config: Config, version_dir: Path, description: Description, comman
 
 
 def main() -> None:
-    config = tyro.cli(Config, description=__doc__)
+    config = parse_options(Config, description=__doc__)
     check(config)
     command = shlex.join(["python", "adapt.py", *sys.argv[1:]])
     model = OutputFeatures(config.model)
@@ -123,7 +122,7 @@ def main() -> None:
         name, reason = rejected_rows[0]
         print(f"{len(rejected_rows)} faces rejected, the first: {name}: {reason}", file=sys.stderr)
     adapted = adapt(
-        model, seen, kind=config.kind, mirror=config.mirror_map or ("none" if config.no_mirror else "learn")
+        model, seen, kind=config.kind, mirror=config.mirror_map or ("learn" if config.mirror else "none")
     )
     print(summary(adapted))
     if config.finetune and adapted.kind != "landmarks":

@@ -18,13 +18,12 @@ from typing import Literal
 
 from tf_dhm.core.cli import run_script
 
-import tyro
-
 from pipelines.datasets import aflw2000_3d
 from pipelines.datasets.samples import FaceSample, Refusal, Split
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.synthetic import series as synthetic
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, detected_boxes, disturbed_boxes
@@ -146,7 +145,7 @@ def find_boxes(config: Config) -> list[Boxes]:
 
 
 def main() -> None:
-    config = tyro.cli(Config, description=__doc__)
+    config = parse_options(Config, description=__doc__)
     if config.output_dir.exists() and not config.output_dir.is_dir():
         raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
     if config.adapt_folds == 1:

@@ -16,9 +16,8 @@ from typing import Any
 
 from tf_dhm.core.cli import require_options, run_script
 
-import tyro
-
 from pipelines.input.calibration import representative_crops
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.card import card_rows
@@ -57,7 +56,7 @@ class Config:
 
 def main() -> None:
     require_options("--model runs/train/export/fast_dhm --tflite float32")
-    config = tyro.cli(Config, description=__doc__)
+    config = parse_options(Config, description=__doc__)
     name = config.promote
     if name is not None and (not name or Path(name).name != name):
         raise InputError(f"promote: found {name!r}, expected a name, as fast_dhm")

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from tf_dhm.core.cli import require_options, run_script
 
-import tyro
-
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import prepare, records
 from pipelines.synthetic import series as synthetic
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
 
 
@@ -50,7 +49,7 @@ class Config:
 
 def main() -> None:
     require_options("--dataset synthetic --output-dir prepared/synthetic")
-    config = tyro.cli(Config, description=__doc__)
+    config = parse_options(Config, description=__doc__)
     store = records.StoreConfig(crop_side=config.crop_side)
     faces = synthetic.training_series(config.faces, config.faces_seed, config.crop_side)
     datasets.prepare_dataset(

@@ -33,6 +33,7 @@ from pipelines.runs.options import (
     read_options,
 )
 from pipelines.runs.run import run
+from tf_dhm.core.command_line import parse_options, without_help
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT, find_preset
@@ -72,15 +73,15 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     Returns:
         The options, and whether a run is resumed.
     """
-    others = [argument for argument in arguments if argument not in ("-h", "--help")]
-    start, _ = tyro.cli(Start, args=others, return_unknown_args=True)
+    start, _ = tyro.cli(Start, args=without_help(arguments), return_unknown_args=True)
     default = default_options(start) if start.resume is None else read_run(start.resume)
     summaries = "\n".join(f"  {name}: {preset.summary}" for name, preset in PRESETS.items())
-    parsed = tyro.cli(
+    parsed = parse_options(
         Arguments,
-        args=arguments,
-        default=Arguments(**_fields(default)),
-        description=f"{__doc__}\npresets:\n{summaries}",
+        arguments,
+        Arguments(**_fields(default)),
+        f"{__doc__}\nPresets: {', '.join(PRESETS)}.",
+        f"Presets:\n{summaries}",
     )
     values = _fields(parsed)
     values.pop("resume")

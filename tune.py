@@ -23,6 +23,7 @@ import tyro
 
 from pipelines.search.options import TuneConfig, read_search
 from pipelines.search.tuning import tune
+from tf_dhm.core.command_line import parse_options, without_help
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,9 @@ class Start:
 
 def parse(arguments: list[str]) -> TuneConfig:
     """Options from the command line, over those of the search that is resumed."""
-    others = [argument for argument in arguments if argument not in ("-h", "--help")]
-    start, _ = tyro.cli(Start, args=others, return_unknown_args=True)
-    if start.resume is None:
-        parsed = tyro.cli(Arguments, args=arguments, description=__doc__)
-    else:
-        default = Arguments(**_fields(read_search(start.resume)))
-        parsed = tyro.cli(Arguments, args=arguments, default=default, description=__doc__)
+    start, _ = tyro.cli(Start, args=without_help(arguments), return_unknown_args=True)
+    default = None if start.resume is None else Arguments(**_fields(read_search(start.resume)))
+    parsed = parse_options(Arguments, arguments, default, __doc__)
     values = _fields(parsed)
     values.pop("resume")
     return TuneConfig(**values)

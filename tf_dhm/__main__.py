@@ -9,16 +9,15 @@ from collections.abc import Sequence
 
 from tf_dhm.core.cli import run_script
 
-import tyro
-
 from tf_dhm.commands.options import AlignConfig
+from tf_dhm.core.command_line import parse_options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run with `arguments` (None: those of the command line) and end the process with the exit code."""
 
     def align() -> int:
-        config = tyro.cli(AlignConfig, args=arguments)
+        config = parse_options(AlignConfig, arguments)
         from tf_dhm.commands.align import align_inputs  # after the options, so that --help is quick
 
         return align_inputs(config)

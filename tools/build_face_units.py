@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tf_dhm.core.cli import run_script
 
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face.morphable import OPEN_FACE
@@ -65,4 +66,4 @@ def build(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: build(tyro.cli(Config, description=__doc__)))
+    run_script(lambda: build(parse_options(Config, description=__doc__)))

@@ -23,6 +23,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Floats, Ints
@@ -279,4 +280,4 @@ def build(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: build(tyro.cli(Config, description=__doc__)))
+    run_script(lambda: build(parse_options(Config, description=__doc__)))

@@ -14,9 +14,9 @@ from tf_dhm.core.cli import run_script
 
 import cv2
 import numpy as np
-import tyro
 
 from pipelines.synthetic import series as synthetic
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
@@ -61,4 +61,4 @@ def draw(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: draw(tyro.cli(Config, description=__doc__)))
+    run_script(lambda: draw(parse_options(Config, description=__doc__)))

@@ -23,13 +23,13 @@ from tf_dhm.core.cli import run_script  # noqa: E402
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
-import tyro  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from pipelines.input.batches import training_batches  # noqa: E402
 from pipelines.input.order import make_order  # noqa: E402
 from pipelines.prepared import catalogue, records  # noqa: E402
 from pipelines.synthetic.series import training_series  # noqa: E402
+from tf_dhm.core.command_line import parse_options  # noqa: E402
 from tf_dhm.core.errors import InputError  # noqa: E402
 from tf_dhm.core.files import atomic_write  # noqa: E402
 from tf_dhm.face.mean_face import mean_landmarks  # noqa: E402
@@ -124,4 +124,4 @@ def draw_example(
 
 
 if __name__ == "__main__":
-    run_script(lambda: draw(tyro.cli(Config, description=__doc__)))
+    run_script(lambda: draw(parse_options(Config, description=__doc__)))

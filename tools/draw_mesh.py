@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,6 +22,7 @@ import cv2
 
 from pipelines.synthetic.config import RenderConfig
 from pipelines.synthetic.renderer import FaceRenderer
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.types import Image
 from tf_dhm.face.fit import FaceFit
 from tf_dhm.face.geometry import crop_square, rotation_matrix
@@ -108,4 +108,4 @@ def draw(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: draw(tyro.cli(Config)))
+    run_script(lambda: draw(parse_options(Config)))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import tyro
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
@@ -26,6 +25,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 from pipelines.synthetic.camera import Camera  # noqa: E402
 from pipelines.synthetic.rig import load_rig, vertex_normals  # noqa: E402
 from pipelines.synthetic.vectors import Floats  # noqa: E402
+from tf_dhm.core.command_line import parse_options  # noqa: E402
 from tf_dhm.core.files import atomic_write  # noqa: E402
 from tf_dhm.face.geometry import rotation_matrix  # noqa: E402
 from tf_dhm.face.mean_face import mean_shape  # noqa: E402
@@ -111,4 +111,4 @@ def draw(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: draw(tyro.cli(Config, description=__doc__)))
+    run_script(lambda: draw(parse_options(Config, description=__doc__)))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,6 +31,7 @@ from pipelines.synthetic.rig import inset_teeth, load_rig, vertex_normals
 from pipelines.synthetic.sampling import Dress, random_looks, random_parameters, random_parts
 from pipelines.synthetic.scene import Scene
 from tf_dhm import Aligner
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.types import Image
@@ -161,4 +161,4 @@ def draw(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: draw(tyro.cli(Config, description=__doc__)))
+    run_script(lambda: draw(parse_options(Config, description=__doc__)))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tf_dhm.core.cli import run_script
 
+from tf_dhm.core.command_line import parse_options
 from tools.studies.mesh import MeshStudy, measure
 
 if __name__ == "__main__":
-    run_script(lambda: measure(tyro.cli(MeshStudy)))
+    run_script(lambda: measure(parse_options(MeshStudy)))

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tf_dhm.core.cli import run_script
 
 from tf_dhm import Aligner
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.mesh_pictures import draw_mesh
@@ -144,4 +144,4 @@ def timed(count: int, task: Callable[[], object]) -> list[float]:
 
 
 if __name__ == "__main__":
-    run_script(lambda: print(measure(tyro.cli(Config, description=__doc__))))
+    run_script(lambda: print(measure(parse_options(Config, description=__doc__))))

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tf_dhm.core.cli import run_script
 
 import tf_dhm
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face import expression, fit, geometry, heatmap
 from tf_dhm.face.mean_face import mean_shape
@@ -149,7 +148,7 @@ def to_json(values: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    config = tyro.cli(Config, description=__doc__)
+    config = parse_options(Config, description=__doc__)
     with atomic_write(config.output) as path:
         path.write_text(to_json(constants()), encoding="utf-8")
     print(f"written: {config.output}")

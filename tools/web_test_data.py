@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,6 +24,7 @@ from tf_dhm.core.cli import run_script
 import cv2
 
 from tf_dhm import Aligner
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.expression import expressions, face_units
@@ -464,7 +464,7 @@ def expected_tracking(turned: bool) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    config = tyro.cli(Config, description=__doc__)
+    config = parse_options(Config, description=__doc__)
     write(config.output)
     print(f"written: {config.output}")
 

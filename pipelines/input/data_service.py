@@ -15,10 +15,10 @@ from tf_dhm.core.cli import run_script
 
 import numpy as np
 import tensorflow as tf
-import tyro
 from numpy.typing import NDArray
 
 from pipelines.prepared.arrays import JoinedImages
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import Port, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -162,7 +162,7 @@ def serve(options: Options) -> None:
 
 
 def main() -> None:
-    serve(tyro.cli(Options, description=__doc__))
+    serve(parse_options(Options, description=__doc__))
 
 
 if __name__ == "__main__":

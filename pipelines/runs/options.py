@@ -13,6 +13,7 @@ import tyro
 from pipelines.prepared import catalogue
 from pipelines.synthetic import series
 from tf_dhm.core import configuration
+from tf_dhm.core.command_line import Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.networks.config import ModelConfig
@@ -119,10 +120,18 @@ class Options:
     data_service: tuple[str, ...] = ()
     """Services of pipelines.input.data_service that make the batches, as grpc://HOST:PORT; needs --image-ops
     graph and --map-source layer."""
-    data: Annotated[DataOptions, tyro.conf.arg(name="")] = field(default_factory=DataOptions)
-    model: Annotated[ModelConfig, tyro.conf.arg(name="")] = field(default_factory=ModelConfig)
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
-    augment: Annotated[AugmentConfig, tyro.conf.arg(name="")] = field(default_factory=AugmentConfig)
+    data: Annotated[DataOptions, tyro.conf.arg(name=""), Group("data", brief=False)] = field(
+        default_factory=DataOptions
+    )
+    model: Annotated[ModelConfig, tyro.conf.arg(name=""), Group("network")] = field(
+        default_factory=ModelConfig
+    )
+    train: Annotated[TrainConfig, tyro.conf.arg(name=""), Group("training")] = field(
+        default_factory=TrainConfig
+    )
+    augment: Annotated[AugmentConfig, tyro.conf.arg(name=""), Group("augmentation")] = field(
+        default_factory=AugmentConfig
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)

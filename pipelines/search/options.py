@@ -55,8 +55,11 @@ class TuneConfig:
     cnn_multiplier: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
     """Values to try, as in the options below."""
     rnn_multiplier: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    """Multipliers of the channels of the recurrent module to try."""
     recurrent_steps: tuple[Count, ...] = (1, 2, 3, 4)
+    """Numbers of steps of the recurrent module to try; 0 leaves it out."""
     input_size: tuple[AtLeastOne, ...] = (64, 80, 96, 112)
+    """Sides of the square crop to try, in pixels."""
     last_channels: tuple[AtLeastOne, ...] = (96, 128, 160)
     """Channels of the last stage of the CNN, before the multiplier."""
     hidden_units: tuple[Count, ...] = (0, 136, 272, 408)

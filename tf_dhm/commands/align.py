@@ -113,7 +113,7 @@ def make_aligner(config: AlignConfig) -> Aligner:
         "mesh": config.fits_meshes,
         "field_of_view": config.field_of_view,
         "min_confidence": config.min_confidence,
-        "tiles": config.tiles,
+        "tiles": {"auto": None, "on": True, "off": False}[config.tiles],
         "mirror": config.mirror,
         "max_faces": config.faces,
         "detector": config.detector,

@@ -26,6 +26,7 @@ from tf_dhm.core.cli import INTERRUPTED, run_script
 
 import tyro
 
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields, read_json, to_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.extras import require_extra
@@ -343,7 +344,7 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run with `arguments` (None: those of the command line) and end the process with the exit code."""
-    run_script(lambda: align_archive(tyro.cli(ArchiveConfig, args=arguments)))
+    run_script(lambda: align_archive(parse_options(ArchiveConfig, arguments)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.images import PHOTO_SUFFIXES
+from tf_dhm.runtime.images import PHOTO_SUFFIXES, read_stream
 from tf_dhm.runtime.video import VIDEO_SUFFIXES, hide_password, url_scheme
 
 STDIN = "-"
@@ -70,12 +70,16 @@ class InputFile:
         """All bytes of a pipe.
 
         Raises:
-            InputError: It cannot be read.
+            InputError: It cannot be read, or holds more than any photo.
         """
+        name = f"photo {self.source}"
+        if self.source == STDIN:
+            return read_stream(sys.stdin.buffer, name)
         try:
-            return sys.stdin.buffer.read() if self.source == STDIN else self.path.read_bytes()
+            with self.path.open("rb", buffering=0) as file:
+                return read_stream(file, name)
         except OSError as error:
-            raise InputError(f"photo {self.source}: cannot be read: {error.strerror or error}") from error
+            raise InputError(f"{name}: cannot be read: {error.strerror or error}") from error
 
 
 def find_inputs(arguments: Sequence[str], outputs: Collection[Path] = ()) -> list[InputFile]:
@@ -97,6 +101,8 @@ def find_inputs(arguments: Sequence[str], outputs: Collection[Path] = ()) -> lis
     """
     if not arguments:
         raise InputError("files: found none, expected photos, videos, folders, patterns or --camera")
+    if "" in arguments:
+        raise InputError("files: found an empty name, expected photos, videos, folders or patterns")
     singles = {Path(text).absolute() for text in arguments if is_single(text)}
     repeat = len({path.name for path in singles}) < len(singles)
     shared = Path(os.path.commonpath([path.parent for path in singles])) if repeat else None

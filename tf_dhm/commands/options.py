@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import tyro
 from msgspec import Meta
@@ -50,7 +50,7 @@ class AlignConfig:
     crops: Path | None = None
     """Folder for a picture of each face, turned upright and cut out."""
     crop_size: Annotated[int, Meta(ge=8, le=4096)] = 256
-    """Side of those pictures in pixels."""
+    """Side of the pictures of --crops in pixels."""
     mesh: Path | None = None
     """Folder for the whole faces: of each face of a photo a coloured head (.obj and .glb), of each photo a
     depth map and a map of places on the face (PNCC), of each face of a frame a .glb. The records then have
@@ -68,10 +68,10 @@ class AlignConfig:
     """Faces below this confidence are not drawn, cut out or counted; JSON and CSV keep them, marked as
     "below_limit"."""
     min_score: Share = 0.0
-    """The same for the score of the detector, 0.5 to 1."""
-    tiles: bool | None = None
+    """Faces below this score of the detector, which is 0.5 to 1, are treated in the same way."""
+    tiles: Literal["auto", "on", "off"] = "auto"
     """Search in overlapping tiles, too, for faces down to 1/50 of the longer side; it takes several times as
-    long. By default photos above 2,000 pixels, but no videos."""
+    long. auto: photos above 2,000 pixels, but no videos."""
     quiet: bool = False
     """Print nothing but errors."""
     model: str = DEFAULT_MODEL
@@ -91,8 +91,8 @@ class AlignConfig:
     faces: Annotated[AtLeastOne | None, NUMBER] = None
     """Most faces in a photo or frame, the surest ones; by default all."""
     detector: Choice = "auto"
-    """full: find faces down to 1/20 of the longer side of the photo. short: only those of 1/5 or more, in
-    a fifth of the time. auto: full, or with --faces 1 short first."""
+    """Which faces are searched for: those down to 1/20 of the longer side of the photo (full), or of 1/5 or
+    more in a fifth of the time (short). auto is full, or with --faces 1 short first."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
     """Parts that are drawn on photos and frames."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

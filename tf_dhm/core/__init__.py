@@ -2,6 +2,7 @@
 
 __all__ = [
     "cli",
+    "command_line",
     "configuration",
     "errors",
     "extras",

@@ -135,7 +135,7 @@ def _convert(value: Any, hint: Any, field: str, source: str = "") -> Any:
         for step in steps:
             value = value[step]
             hint = _inner_hint(hint, step)
-        choices = [str(item) for part in _parts(hint) if typing.get_origin(part) is Literal
+        choices = [str(item) for part in parts_of(hint) if typing.get_origin(part) is Literal
                    for item in typing.get_args(part)]  # fmt: skip
         if choices:
             expected = f"one of {', '.join(choices)}"
@@ -154,18 +154,18 @@ def _convert_other(kind: type, value: Any) -> Any:
     raise ValueError(f"Expected `{kind.__name__}`")
 
 
-def _parts(hint: Any) -> list[Any]:
+def parts_of(hint: Any) -> list[Any]:
     """The members of a union, without the metadata of `Annotated`; for other hints the hint itself."""
     if typing.get_origin(hint) is Annotated:
-        return _parts(typing.get_args(hint)[0])
+        return parts_of(typing.get_args(hint)[0])
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return [part for member in typing.get_args(hint) for part in _parts(member)]
+        return [part for member in typing.get_args(hint) for part in parts_of(member)]
     return [hint]
 
 
 def _inner_hint(hint: Any, step: str | int) -> Any:
     """The hint of a field of a dataclass, or of an item of a tuple."""
-    for part in _parts(hint):
+    for part in parts_of(hint):
         if isinstance(step, str) and dataclasses.is_dataclass(part):
             return _hints(part)[step]  # type: ignore[arg-type]
         if isinstance(step, int) and typing.get_origin(part) is tuple:
@@ -176,7 +176,7 @@ def _inner_hint(hint: Any, step: str | int) -> Any:
 
 def _unknown_options(hint: Any, value: Any) -> Iterator[tuple[list[str], list[str], list[str]]]:
     """Path, unknown options and known options of each object whose dataclass lacks some."""
-    for part in _parts(hint):
+    for part in parts_of(hint):
         if dataclasses.is_dataclass(part) and isinstance(value, dict):
             hints = _hints(part)  # type: ignore[arg-type]
             if unknown := sorted(set(value) - set(hints)):

@@ -21,8 +21,8 @@ from typing import Any, get_args
 from tf_dhm.core.cli import run_script
 
 import cv2
-import tyro
 
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -275,4 +275,4 @@ def format_table(results: list[Measurement]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run with `arguments` (None: those of the command line) and end the process with the exit code."""
-    run_script(lambda: print(run(tyro.cli(BenchmarkConfig, args=arguments, description=__doc__))))
+    run_script(lambda: print(run(parse_options(BenchmarkConfig, arguments, description=__doc__))))

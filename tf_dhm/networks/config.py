@@ -24,10 +24,10 @@ class ModelConfig:
         stage_blocks: blocks after the first one of each stage: residual separable blocks,
             convolutions, or residual modules (in the second stage of "hourglass", at each place
             of an hourglass).
-        cnn_multiplier: multiplies stem_channels and stage_channels ("x n" of the paper).
+        cnn_multiplier: factor of stem_channels and stage_channels ("x n" of the paper).
         recurrent_channels: channels of F and h in the recurrent module (Eq. 7), or units of h
             (Eq. 4, LSTM).
-        rnn_multiplier: multiplies recurrent_channels ("RNN x n").
+        rnn_multiplier: factor of recurrent_channels ("RNN x n").
         recurrent_steps: steps of the recurrent module; 0 leaves it out.
         hidden_units: width of a hidden dense layer before the output; 0 for none.
         heatmap_input: stack the DHM channels on the image.

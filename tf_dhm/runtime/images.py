@@ -18,6 +18,8 @@ from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageErr
 
 from tf_dhm.core.errors import InputError
 
+MAX_BYTES = 2**30
+"""Most bytes that are read of a pipe or an open file, which may have no end."""
 MAX_PIXELS = 8192 * 8192
 """Most pixels that are decoded. A larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size."""
 MAX_SIDE = 32766
@@ -147,6 +149,8 @@ def read_photo(source: Source | Photo) -> Photo:
 def read_file(path: str | os.PathLike[str]) -> Photo:
     """Decode a file."""
     name = f"photo {os.fspath(path)}"
+    if not os.fspath(path):
+        raise InputError("photo: found an empty path, expected that of a file")
     if isinstance(path, str) and "://" in path:
         raise InputError(f"{name}: found a URL, which is not downloaded; expected a path")
     try:
@@ -163,13 +167,27 @@ def read_file(path: str | os.PathLike[str]) -> Photo:
 def read_opened(file: Any) -> Photo:
     """Decode the rest of an open file."""
     name = f"photo {getattr(file, 'name', '(file)')}"
+    return decode(io.BytesIO(read_stream(file, name)), name)
+
+
+def read_stream(file: Any, name: str) -> bytes:
+    """The rest of an open file or pipe.
+
+    Raises:
+        InputError: it cannot be read, is opened as text or holds more than MAX_BYTES.
+    """
+    chunks, size = [], 0
     try:
-        content = file.read()
+        while size <= MAX_BYTES and (chunk := file.read(MAX_BYTES + 1 - size)):
+            chunks.append(chunk)
+            size += len(chunk)
     except (OSError, ValueError) as error:
-        raise InputError(f"{name}: cannot be read: {error}") from error
-    if not isinstance(content, bytes | bytearray | memoryview):
+        raise InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not all(isinstance(chunk, bytes | bytearray | memoryview) for chunk in chunks):
         raise InputError(f"{name}: found text, expected a file opened with 'rb'")
-    return decode(io.BytesIO(content), name)
+    if size > MAX_BYTES:
+        raise InputError(f"{name}: found more than {MAX_BYTES:,} bytes, expected a picture")
+    return b"".join(chunks)
 
 
 def photo_from_pillow(image: Image.Image) -> Photo:

@@ -24,20 +24,27 @@ class AugmentConfig:
     """Random changes of a training face; every strength is 0 for none.
 
     Attributes:
-        mirror: probability.
-        rotation: degrees, uniform in [-rotation, rotation].
+        mirror: probability of a mirror image.
+        rotation: largest rotation in degrees, uniform in [-rotation, rotation].
         scale: standard deviation of the logarithm of the crop's side, cut at two deviations.
         shift: standard deviation of the crop's centre over its side, cut at two deviations.
-        brightness, contrast, saturation, colour: largest relative change.
+        brightness: largest relative change of the brightness.
+        contrast: largest relative change of the contrast.
+        saturation: largest relative change of the saturation.
+        colour: largest relative change of each of red, green and blue.
         grey: probability of a grey image.
         blur: largest standard deviation of a Gaussian blur in pixels (also stands for a photo
-            of low resolution), applied with probability blur_probability.
-        occlusion: probability of a rectangle of one colour, up to occlusion_size of the side.
+            of low resolution).
+        blur_probability: probability of a blur.
+        occlusion: probability of a rectangle of one colour.
+        occlusion_size: largest side of that rectangle over that of the crop.
         map_noise: disturbance of the initial shape of which the heat map is drawn: standard
             deviation of its shift and of the logarithm of its scale, and of its rotation in
             radians.
         detected: share of the faces that are cropped as by a detector's box: with detected_scale and
             detected_shift instead of scale and shift.
+        detected_scale: scale of those faces.
+        detected_shift: shift of those faces.
         second_pass: share of the faces that are shown as a second pass sees them: their crop upright
             about a first pass's landmarks, of which the heat map is drawn.
         second_pass_noise: mean size of that first pass's error over that of the landmark box, and
@@ -75,16 +82,20 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training faces; 0 keeps the weights that training would begin with.
         batch_size: faces in a step, over all devices.
-        learning_rate: the highest rate.
+        learning_rate: highest learning rate.
         schedule: "cosine" (linear warm-up, then half a cosine to 0); as the paper's: "step"
             (learning_rate, then learning_rate_late after half of the epochs), "exponential"
             (x decay_factor every decay_steps steps) or "epochs" (x decay_factor after each of
             decay_epochs).
-        learning_rate_late, decay_factor, decay_steps, decay_epochs: see schedule.
-        warmup_epochs: length of the warm-up.
-        optimizer: "adamw", "adam" or "rmsprop".
-        weight_decay: of adamw.
-        loss: "nme" (mean distance over the size of the box), "wing", "smooth_l1" or "squared".
+        learning_rate_late: learning rate after half of the epochs, of the schedule "step".
+        decay_factor: factor of the learning rate, of the schedules "exponential" and "epochs".
+        decay_steps: steps after which the factor is applied, of the schedule "exponential".
+        decay_epochs: epochs after which the factor is applied, of the schedule "epochs".
+        warmup_epochs: length of the linear warm-up in epochs, of the schedule "cosine".
+        optimizer: optimizer of the weights.
+        weight_decay: share of a weight that a step of "adamw" takes off, times the learning rate.
+        loss: loss over the landmarks: "nme" (mean distance over the size of the box), "wing",
+            "smooth_l1" or "squared".
         depth_weight: weight of the z axis in the loss.
         teacher_share: share of the teacher's landmarks in the loss, if there is a teacher; that of the labels
             is the rest.
@@ -104,7 +115,7 @@ class TrainConfig:
             is not the mean face), which a data service needs.
         image_ops: what warps and colours faces: "opencv" (fast, in this process) or "graph"
             (TensorFlow ops, which can run in another process).
-        seed: of the order, the augmentation and the initial weights.
+        seed: seed of the order, the augmentation and the initial weights.
     """
 
     epochs: Count = 200

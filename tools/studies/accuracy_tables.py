@@ -13,8 +13,7 @@ from typing import Any
 
 from tf_dhm.core.cli import run_script
 
-import tyro
-
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
@@ -113,7 +112,7 @@ def write_tables(config: TablesConfig) -> None:
 
 
 def main() -> None:
-    write_tables(tyro.cli(TablesConfig, description=__doc__))
+    write_tables(parse_options(TablesConfig, description=__doc__))
 
 
 if __name__ == "__main__":

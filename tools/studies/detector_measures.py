@@ -15,12 +15,12 @@ from tf_dhm.core.cli import run_script
 
 import numpy as np
 import pandas as pd
-import tyro
 from scipy.optimize import least_squares
 from tqdm import tqdm
 
 from pipelines.datasets import aflw2000_3d, crop_sets
 from pipelines.datasets.samples import FaceSample, Refusal
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
@@ -249,7 +249,7 @@ def measure(config: DetectorConfig) -> None:
 
 
 def main() -> None:
-    measure(tyro.cli(DetectorConfig, description=__doc__))
+    measure(parse_options(DetectorConfig, description=__doc__))
 
 
 if __name__ == "__main__":

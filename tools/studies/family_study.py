@@ -23,12 +23,12 @@ from tf_dhm.core.cli import run_script
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-import tyro
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.runs import run as training_run
 from pipelines.runs.options import OPTIONS_FILE, DataOptions, Options, read_options
 from pipelines.runs.results import EVALUATION_FOLDER
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -323,7 +323,7 @@ STEPS = {"train": train_all, "latency": time_all, "table": write_table, "sizes":
 
 
 def main() -> None:
-    config = tyro.cli(StudyConfig, description=__doc__)
+    config = parse_options(StudyConfig, description=__doc__)
     if config.threads:  # before TensorFlow computes anything
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
     study(config)

@@ -17,13 +17,13 @@ from tf_dhm.core.cli import run_script
 
 import numpy as np
 import tensorflow as tf
-import tyro
 
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.runs.description import machine
 from pipelines.runs.options import DataOptions
 from pipelines.runs.run import make_trainer
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Share, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig, TrainConfig
@@ -154,7 +154,7 @@ def describe(rates: Rates) -> str:
 
 
 def main() -> None:
-    config = tyro.cli(Config, description=__doc__)
+    config = parse_options(Config, description=__doc__)
     if config.rounds < 1:
         raise InputError(f"rounds: found {config.rounds}, expected 1 or more")
     preset = find_preset(config.preset)

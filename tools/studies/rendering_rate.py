@@ -14,11 +14,11 @@ from tf_dhm.core.cli import run_script
 
 import cv2
 import numpy as np
-import tyro
 
 from pipelines.synthetic import series as synthetic
 from pipelines.synthetic.config import RenderConfig
 from pipelines.synthetic.renderer import FaceRenderer
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import Count, check_fields
 from tf_dhm.core.errors import InputError
 
@@ -82,4 +82,4 @@ def measure(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    run_script(lambda: measure(tyro.cli(Config, description=__doc__)))
+    run_script(lambda: measure(parse_options(Config, description=__doc__)))

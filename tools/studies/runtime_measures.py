@@ -17,12 +17,12 @@ from typing import Any
 from tf_dhm.core.cli import run_script
 
 import numpy as np
-import tyro
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, Refusal
 from pipelines.input.batches import plain_crops
 from pipelines.prepared import records
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, check_fields
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import markdown_table
@@ -308,7 +308,7 @@ def peak_memory(
 
 
 def main() -> None:
-    print(measure(tyro.cli(RuntimeMeasureConfig, description=__doc__)))
+    print(measure(parse_options(RuntimeMeasureConfig, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from tf_dhm.core.cli import run_script
 
 import numpy as np
 import pandas as pd
-import tyro
 
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -181,7 +181,7 @@ def measure_load(config: LoadConfig) -> None:
 
 
 def main() -> None:
-    measure_load(tyro.cli(LoadConfig, description=__doc__))
+    measure_load(parse_options(LoadConfig, description=__doc__))
 
 
 if __name__ == "__main__":

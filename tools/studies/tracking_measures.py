@@ -19,10 +19,10 @@ from tf_dhm.core.cli import run_script
 
 import cv2
 import numpy as np
-import tyro
 from msgspec import Meta
 from scipy.optimize import minimize_scalar
 
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -333,7 +333,7 @@ def table_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    measure(tyro.cli(MeasureConfig, description=__doc__))
+    measure(parse_options(MeasureConfig, description=__doc__))
 
 
 if __name__ == "__main__":

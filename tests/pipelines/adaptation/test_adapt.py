@@ -257,7 +257,7 @@ def test_labels_of_other_faces_are_reported() -> None:
     ("config", "field"),
     [
         (script.Config(name="a/b"), "name"),
-        (script.Config(name="a", mirror_map=(0,), no_mirror=True), "mirror-map"),
+        (script.Config(name="a", mirror_map=(0,), mirror=False), "mirror-map"),
     ],
 )
 def test_options_that_cannot_be_followed(config: script.Config, field: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tf_dhm.commands.inputs import InputFile, find_inputs
 from tf_dhm.core.errors import InputError
+from tf_dhm.runtime import images
 
 
 @pytest.fixture
@@ -31,6 +32,24 @@ def names(*arguments: str | Path, outputs: tuple[Path, ...] = ()) -> list[str]:
 
 def problems(*arguments: str | Path) -> dict[str, str | None]:
     return {str(file.name): file.problem for file in find_inputs([str(path) for path in arguments])}
+
+
+def test_an_empty_name_is_not_the_present_folder(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(album)
+    with pytest.raises(InputError, match="files: found an empty name"):
+        find_inputs([""])
+    with pytest.raises(InputError, match="photo: found an empty path"):
+        images.read_photo("")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_an_endless_pipe_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 100_000)
+    (file,) = find_inputs(["/dev/zero"])
+    with pytest.raises(InputError, match="/dev/zero: found more than 100,000 bytes"):
+        file.read_pipe()
+    with open("/dev/zero", "rb") as endless, pytest.raises(InputError, match="more than 100,000 bytes"):
+        images.read_photo(endless)
 
 
 class TestFindInputs:

@@ -1,0 +1,35 @@
+"""The help of every script: each option with a text, in lines that fit."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
+WIDTH = 100
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("option", ["--help", "--help-all"])
+def test_help(script: str, option: str) -> None:
+    command = [sys.executable, script, option]
+    environment = {**os.environ, "COLUMNS": str(WIDTH)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: {script}")
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if len(line) > WIDTH] == []
+    assert not re.search(r"ANNOTATED|None|default:", done.stdout)
+    options = done.stdout[done.stdout.index("\noptions:") :]
+    if option == "--help":
+        assert len(lines) < 75
+    else:
+        # Every option has a text: in its line, or in the line below.
+        for row in re.findall(r"^  (?=-)(.*(?:\n {10,}.*)*)", options, re.M):
+            assert re.search(r"[A-Z\"`*0-9].*[.\]]|\(required\)$", row.partition("  ")[2]), row
