@@ -2,10 +2,10 @@
 
 Without options it measures all models of the project on the same rendered faces every time.
 
-python evaluate.py
-python evaluate.py --models savedmodels/fast_dhm savedmodels/fast_dhm_x2 --dataset aflw2000_3d \\
-    --data-dir AFLW2000-3D --labels original reannotated.npz --output-dir runs/evaluation
-python evaluate.py --peers mediapipe dlib 3ddfa_v2=3DDFA_V2/weights/mb05_120x120.onnx my_adapter.json
+    python evaluate.py
+    python evaluate.py --models savedmodels/fast_dhm savedmodels/fast_dhm_x2 --dataset aflw2000_3d \\
+        --data-dir AFLW2000-3D --labels original reannotated.npz --output-dir runs/evaluation
+    python evaluate.py --peers mediapipe dlib 3ddfa_v2=3DDFA_V2/weights/mb05_120x120.onnx my_adapter.json
 """
 
 from __future__ import annotations

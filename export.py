@@ -1,11 +1,11 @@
 """Promote a trained model: copy it as the next version of a served model, with its TFLite file and a card.
 
-python export.py --model runs/my_run/export/fast_dhm --promote fast_dhm \\
-    --metrics runs/evaluation/metrics.json --metrics-title "AFLW2000-3D"
+    python export.py --model runs/my_run/export/fast_dhm --promote fast_dhm \\
+        --metrics runs/evaluation/metrics.json --metrics-title "AFLW2000-3D"
 
 Without --promote it only writes TFLite files, into the version folder of the model:
 
-python export.py --model runs/my_run/export/fast_dhm --tflite float32 float16 dynamic_range
+    python export.py --model runs/my_run/export/fast_dhm --tflite float32 float16 dynamic_range
 """
 
 from __future__ import annotations

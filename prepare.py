@@ -1,7 +1,7 @@
 """Turn a dataset into shards for training at speed, checking every image and label.
 
-python prepare.py --dataset wild68 --data-dir wild68 --output-dir prepared/wild68
-python prepare.py --dataset synthetic --faces 50000 --output-dir prepared/synthetic
+    python prepare.py --dataset wild68 --data-dir wild68 --output-dir prepared/wild68
+    python prepare.py --dataset synthetic --faces 50000 --output-dir prepared/synthetic
 
 The same command resumes a run that was stopped. `train.py` takes the folder as --data-dir; given a dataset
 as distributed, it prepares it by itself.

@@ -102,7 +102,7 @@ def help_text(kind: type[Any], default: Any = None, description: str = "", whole
     actions = [action for action in parser._actions if action.dest != "help" and action.help is not SUPPRESS]
     positional = " ".join(_metavar(kind, action) for action in actions if not action.option_strings)
     usage = f"usage: {Path(sys.argv[0]).name} {positional} [OPTIONS]".replace("  ", " ")
-    blocks = [usage, "\n".join(_wrap(line, width) for line in description.strip().splitlines())]
+    blocks = [usage, *(_paragraph(text, width) for text in description.strip().split("\n\n"))]
     members: dict[tuple[str, ...], list[Action]] = {}
     for action in actions:
         members.setdefault(tuple(_names(action)[:-1]), []).append(action)
@@ -190,6 +190,14 @@ def _wrap(text: str, width: int, indent: str = "") -> str:
     return textwrap.fill(
         text.strip(), width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
     )
+
+
+def _paragraph(text: str, width: int) -> str:
+    """A paragraph of a docstring; lists, by their indent, stay lists, and commands (4 spaces) as they are."""
+    lines = text.strip("\n").splitlines()
+    if any(line.startswith(" ") for line in lines):
+        return "\n".join(line if line.startswith("    ") else _wrap(line, width) for line in lines)
+    return textwrap.fill(" ".join(lines), width, break_on_hyphens=False)
 
 
 def _sentences(text: str) -> list[str]:

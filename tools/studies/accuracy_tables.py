@@ -1,7 +1,7 @@
 """Write the tables of errors in README.md and docs/accuracy.md from a metrics.json of evaluate.py.
 
 cp runs/evaluation/metrics.json docs/accuracy.json
-python -m tools.studies.accuracy_tables
+    python -m tools.studies.accuracy_tables
 """
 
 from __future__ import annotations

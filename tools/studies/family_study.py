@@ -1,8 +1,8 @@
 """Train the small twins of the DHM family alike, measure them alike, and write docs/family.md's tables.
 
-python -m tools.studies.family_study --data-dir wild68 --test-dir AFLW2000-3D
-python -m tools.studies.family_study --steps latency table
-python -m tools.studies.family_study --steps sizes
+    python -m tools.studies.family_study --data-dir wild68 --test-dir AFLW2000-3D
+    python -m tools.studies.family_study --steps latency table
+    python -m tools.studies.family_study --steps sizes
 
 There is one run for each preset and seed, in a folder of its own. Finished runs are not repeated, and a run
 that was stopped resumes from its last checkpoint.

@@ -1,11 +1,11 @@
 """Draw the figures of the paper from models and datasets on disk.
 
-python -m tools.studies.paper_figures states --model runs/family/dhm_small_seed1/export/dhm_small
-python -m tools.studies.paper_figures ablations
-python -m tools.studies.paper_figures ced --models fast_dhm --data aflw2000_3d=AFLW2000-3D menpo_3d=LS3D-W
-python -m tools.studies.paper_figures faces --models fast_dhm --peers mediapipe
-python -m tools.studies.paper_figures tradeoff --metrics runs/evaluation/metrics.json \\
-    --benchmark benchmark.json
+    python -m tools.studies.paper_figures states --model runs/family/dhm_small_seed1/export/dhm_small
+    python -m tools.studies.paper_figures ablations
+    python -m tools.studies.paper_figures ced --models fast_dhm --data aflw2000_3d=AFLW2000-3D menpo_3d=LS3D-W
+    python -m tools.studies.paper_figures faces --models fast_dhm --peers mediapipe
+    python -m tools.studies.paper_figures tradeoff --metrics runs/evaluation/metrics.json \\
+        --benchmark benchmark.json
 """
 
 from __future__ import annotations

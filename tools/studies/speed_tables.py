@@ -1,8 +1,8 @@
 """Write the tables of times in README.md and docs/runtime.md from a JSON file of benchmark.py.
 
-python benchmark.py --kinds float16 --threads 1 --batches 1 --photo tests/data/astronaut.jpg \\
-    --peers mb05_120x120.tflite facemesh=MEDIAPIPE_ENV/bin/python --output docs/benchmark.json
-python -m tools.studies.speed_tables
+    python benchmark.py --kinds float16 --threads 1 --batches 1 --photo tests/data/astronaut.jpg \\
+        --peers mb05_120x120.tflite facemesh=MEDIAPIPE_ENV/bin/python --output docs/benchmark.json
+    python -m tools.studies.speed_tables
 """
 
 from __future__ import annotations

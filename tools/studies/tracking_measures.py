@@ -4,7 +4,7 @@ The scenes are made from one photo by known similarity maps, so that where every
 be is known: where it is on the photo at rest, moved along. So these figures say nothing about how
 right the landmarks are, only about how they behave in time; `evaluate.py` measures the rest.
 
-python -m tools.studies.tracking_measures --json tracking.json
+    python -m tools.studies.tracking_measures --json tracking.json
 """
 
 from __future__ import annotations

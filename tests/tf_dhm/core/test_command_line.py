@@ -139,5 +139,16 @@ def test_wrong_options_end_with_code_2(capsys: pytest.CaptureFixture[str]) -> No
     assert "--kind" in capsys.readouterr().err
 
 
+def test_paragraphs_are_filled_and_commands_kept() -> None:
+    command = f"    python count.py {'x' * 80}"
+    listed = f"  name: {'word ' * 20}"
+    text = help_text(Config, description=f"One line\nand another.\n\n{command}\n\nKinds:\n{listed}")
+    assert "\n\nOne line and another.\n\n" in text
+    assert command in text
+    first, second = (line for line in text.splitlines() if "word" in line)
+    assert first.startswith("  name: word")
+    assert second.startswith("    word")
+
+
 def test_without_help() -> None:
     assert without_help(["-h", "--help", "--help-all", "--limit", "3"]) == ["--limit", "3"]
