@@ -19,7 +19,7 @@ from typing import Literal
 from tf_dhm.core.cli import run_script
 
 from pipelines.datasets import aflw2000_3d
-from pipelines.datasets.samples import FaceSample, Refusal, Split
+from pipelines.datasets.samples import FaceSample, Rejection, Split
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.synthetic import series as synthetic
@@ -80,7 +80,7 @@ class Config:
         check_fields(self)
 
 
-def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Iterator[FaceSample | Refusal]:
+def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Iterator[FaceSample | Rejection]:
     """Yield the faces of one split with one set of labels, and the rejected faces."""
     if labels != "original" and dataset != "aflw2000_3d":
         raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
@@ -98,8 +98,8 @@ def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Itera
 
 
 def of_split(
-    items: Iterable[FaceSample | Refusal], split: Split, source: str
-) -> Iterator[FaceSample | Refusal]:
+    items: Iterable[FaceSample | Rejection], split: Split, source: str
+) -> Iterator[FaceSample | Rejection]:
     """Yield the rejected faces and the faces of a split; InputError if all faces are of other splits."""
     counts: Counter[str] = Counter()
     for item in items:
@@ -172,8 +172,8 @@ def main() -> None:
         result = add_cross_fitted(result, fitted, config.adapt_folds)
     print(write_report(result, dataset, config.output_dir))
     print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
-    if len(result.refused):
-        print(f"{len(result.refused)} faces rejected; reasons in {config.output_dir / 'refused.csv'}")
+    if len(result.rejected):
+        print(f"{len(result.rejected)} faces rejected; reasons in {config.output_dir / 'rejected.csv'}")
 
 
 if __name__ == "__main__":

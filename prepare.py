@@ -56,10 +56,10 @@ def main() -> None:
         config.dataset, config.data_dir, config.output_dir, store, config.limit, faces, config.threads
     )
     counts = records.read_settings(config.output_dir)["counts"]
-    refused = counts.pop("refused")
+    rejected = counts.pop("rejected", 0)
     splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"{config.dataset}: {sum(counts.values()):,} faces ({splits}) in {config.output_dir}")
-    print(f"{refused:,} rejected; reasons in {config.output_dir / prepare.REFUSED_FILE}")
+    print(f"{rejected:,} rejected; reasons in {config.output_dir / prepare.REJECTED_FILE}")
 
 
 if __name__ == "__main__":

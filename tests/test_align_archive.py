@@ -109,7 +109,7 @@ def test_a_folder_holds_one_job(tmp_path: Path) -> None:
         open_job(config, folder)
 
 
-def test_a_folder_that_was_there_stays_though_the_job_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_was_there_stays_though_the_job_is_rejected(tmp_path: Path) -> None:
     config = ArchiveConfig(write_manifest(tmp_path), tmp_path / "out", model="absent")
     config.output_dir.mkdir()
     with pytest.raises(InputError, match="model absent"):

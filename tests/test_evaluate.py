@@ -110,10 +110,10 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
         assert moved["nme_0_30"] == pytest.approx(expected_moved, abs=1e-3)
         assert (moved["nme_60_90"], moved["nme_mean_of_bins"], moved["images"]) == (None, None, 2)
 
-    refused = pd.read_csv(out / "refused.csv")
-    assert list(refused["labels"]) == ["original", "moved", "moved", "moved"]
-    assert list(refused["name"]) == ["image00010", "image00006", "image00008", "image00010"]
-    assert f"4 faces rejected; reasons in {out / 'refused.csv'}" in done.stdout
+    rejected = pd.read_csv(out / "rejected.csv")
+    assert list(rejected["labels"]) == ["original", "moved", "moved", "moved"]
+    assert list(rejected["name"]) == ["image00010", "image00006", "image00008", "image00010"]
+    assert f"4 faces rejected; reasons in {out / 'rejected.csv'}" in done.stdout
     assert len(pd.read_csv(out / "per_image.csv")) == 6 * (4 + 2)
     assert (out / "table.md").read_text() in done.stdout
     assert "| Fast DHM×2" in done.stdout

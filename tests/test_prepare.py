@@ -69,12 +69,12 @@ def test_prepares_and_says_what_it_did(data_dir: Path, tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert lines == [
         f"csv: 11 faces (8 train, 3 val) in {output}",
-        f"1 rejected; reasons in {output / 'refused.csv'}",
+        f"1 rejected; reasons in {output / 'rejected.csv'}",
     ]
     assert "preparing csv: 12face" in result.stderr
-    refused = pd.read_csv(output / "refused.csv")
-    assert refused["name"].tolist() == ["5.png"]
-    assert "5.png" in refused["reason"][0]
+    rejected = pd.read_csv(output / "rejected.csv")
+    assert rejected["name"].tolist() == ["5.png"]
+    assert "5.png" in rejected["reason"][0]
     assert len(records.load(output, "train")) == 8
     assert records.load(output).images.shape == (11, 40, 40, 3)
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipelines.datasets import pts
 from pipelines.datasets.folders import require_image, require_pair
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from pipelines.prepared import records
 from pipelines.prepared.catalogue import SYNTHETIC, find_dataset
 from pipelines.synthetic import series
@@ -41,7 +41,7 @@ class AnnotatedFace:
 
 def read_annotations(
     dataset: str, data_dir: Path | None, count: int, *, split: str | None = None, manual: bool = False
-) -> tuple[list[AnnotatedFace], list[Refusal]]:
+) -> tuple[list[AnnotatedFace], list[Rejection]]:
     """Read labelled faces, evenly spread over the dataset.
 
     Args:
@@ -60,7 +60,7 @@ def read_annotations(
         InputError: no such dataset, folder, split or manual point, or faces of several numbers of points.
     """
     items = list(_read(dataset, data_dir, count, split, manual))
-    rejected = [item for item in items if isinstance(item, Refusal)]
+    rejected = [item for item in items if isinstance(item, Rejection)]
     faces = [item for item in items if isinstance(item, AnnotatedFace)]
     if not faces:
         reason = f", the first rejected: {rejected[0].name}: {rejected[0].reason}" if rejected else ""
@@ -77,7 +77,7 @@ def read_annotations(
 
 def _read(
     dataset: str, data_dir: Path | None, count: int, split: str | None, manual: bool
-) -> Iterator[AnnotatedFace | Refusal]:
+) -> Iterator[AnnotatedFace | Rejection]:
     find_dataset(dataset)
     if dataset == SYNTHETIC and data_dir is None:
         return _of_samples(series.read(count or series.TEST_FACES, workers=0), None, manual)
@@ -94,10 +94,10 @@ def _read(
 
 
 def _of_samples(
-    items: Iterable[FaceSample | Refusal], split: str | None, manual: bool
-) -> Iterator[AnnotatedFace | Refusal]:
+    items: Iterable[FaceSample | Rejection], split: str | None, manual: bool
+) -> Iterator[AnnotatedFace | Rejection]:
     for item in items:
-        if isinstance(item, Refusal):
+        if isinstance(item, Rejection):
             yield item
         elif split in (None, item.split):
             points = item.landmarks.astype(np.float64)
@@ -108,13 +108,13 @@ def _of_samples(
             yield AnnotatedFace(item.name, item.read_image, points, item.group, item.photo)
 
 
-def _of_pts(folder: Path) -> Iterator[AnnotatedFace | Refusal]:
+def _of_pts(folder: Path) -> Iterator[AnnotatedFace | Rejection]:
     for pair in pts.find_pairs(folder):
         try:
             image, label = require_pair(folder, pair, pts.SUFFIX)
             points = pts.read_pts(label)
         except InputError as error:
-            yield Refusal(pair.name, str(error))
+            yield Rejection(pair.name, str(error))
             continue
         flat = np.concatenate([points, np.full((len(points), 1), np.nan)], 1)
         yield AnnotatedFace(pair.name, image.read_bytes, flat, pts.group_of(pair.name))
@@ -140,7 +140,7 @@ def _find_table(path: Path) -> tuple[Path, pd.DataFrame, int] | None:
     return files[0], table, count
 
 
-def _of_table(path: Path, table: pd.DataFrame, count: int) -> Iterator[AnnotatedFace | Refusal]:
+def _of_table(path: Path, table: pd.DataFrame, count: int) -> Iterator[AnnotatedFace | Rejection]:
     axes = [[f"{axis}{i}" for i in range(count)] for axis in "xyz"]
     numbers = np.full((len(table), count, 3), np.nan)
     for axis, columns in enumerate(axes):
@@ -157,6 +157,6 @@ def _of_table(path: Path, table: pd.DataFrame, count: int) -> Iterator[Annotated
             if np.isinf(points).any():
                 raise InputError("found infinity, expected numbers in x0, y0, ...")
         except InputError as error:
-            yield Refusal(str(name), f"{where}: {error}")
+            yield Rejection(str(name), f"{where}: {error}")
             continue
         yield AnnotatedFace(f"{name}#{row + 2}", image.read_bytes, points, str(group))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipelines.datasets import ls3dw
 from pipelines.datasets.folders import Pair, names_in, pair_files, require_folder, require_pair
 from pipelines.datasets.pose_para import POSE, pose_degrees
-from pipelines.datasets.samples import FaceSample, Refusal, check_landmarks
+from pipelines.datasets.samples import FaceSample, Rejection, check_landmarks
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.face.matfiles import read_mat
@@ -38,7 +38,7 @@ def read(
     *,
     names: Path | None = None,
     wrap_pose: bool = True,
-) -> Iterator[FaceSample | Refusal]:
+) -> Iterator[FaceSample | Rejection]:
     """Yield the faces of AFLW2000-3D ordered by name, all of split "test".
 
     The original labels have z, as labelled; with other labels z is NaN. The pose is always that
@@ -71,7 +71,7 @@ def read(
     return (_sample(data_dir, pair, label_of, wrap_pose) for pair in pairs)
 
 
-def _sample(folder: Path, pair: Pair, label_of: LabelOf | None, wrap_pose: bool) -> FaceSample | Refusal:
+def _sample(folder: Path, pair: Pair, label_of: LabelOf | None, wrap_pose: bool) -> FaceSample | Rejection:
     try:
         image, mat = require_pair(folder, pair, ".mat")
         content = read_mat(mat, {**POSE, "pt3d_68": (3, NUM_LANDMARKS)})
@@ -88,7 +88,7 @@ def _sample(folder: Path, pair: Pair, label_of: LabelOf | None, wrap_pose: bool)
             box_landmarks=None if label_of is None else original,
         )
     except InputError as error:
-        return Refusal(pair.name, str(error))
+        return Rejection(pair.name, str(error))
 
 
 def read_labels(

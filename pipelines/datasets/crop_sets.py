@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pipelines.datasets.folders import names_in, require_folder
 from pipelines.datasets.samples import (
     FaceSample,
-    Refusal,
+    Rejection,
     check_landmarks,
     unknown_manual,
     unknown_sigma,
@@ -42,7 +42,7 @@ OPTIONAL_FIELDS = {
 }
 
 
-def read_wild68(data_dir: Path) -> Iterator[FaceSample | Refusal]:
+def read_wild68(data_dir: Path) -> Iterator[FaceSample | Rejection]:
     """Yield the faces of wild68 in the order of its label files.
 
     AFW/HELEN carries no split and is all "train". A missing part is left out; if both are missing,
@@ -61,7 +61,7 @@ def read_wild68(data_dir: Path) -> Iterator[FaceSample | Refusal]:
         yield from _read_part(data_dir, part)
 
 
-def read_set(data_dir: Path, name: str) -> Iterator[FaceSample | Refusal]:
+def read_set(data_dir: Path, name: str) -> Iterator[FaceSample | Rejection]:
     """Yield the faces of a set of one part, `<name>.tar` with `<name>_labels.npz`, in their order.
 
     Raises:
@@ -74,7 +74,7 @@ def read_set(data_dir: Path, name: str) -> Iterator[FaceSample | Refusal]:
     yield from _read_part(data_dir, name)
 
 
-def _read_part(data_dir: Path, part: str) -> Iterator[FaceSample | Refusal]:
+def _read_part(data_dir: Path, part: str) -> Iterator[FaceSample | Rejection]:
     label_file = data_dir / f"{part}{LABELS_SUFFIX}"
     labels = _read_labels(label_file)
     shards = sorted(data_dir.glob(f"{part}*.tar"))
@@ -85,16 +85,16 @@ def _read_part(data_dir: Path, part: str) -> Iterator[FaceSample | Refusal]:
         full_name = f"{part}/{name}"
         location = members.get(name)
         if location is None:
-            yield Refusal(full_name, f"{data_dir}: no {name}.jpg in any {part}*.tar")
+            yield Rejection(full_name, f"{data_dir}: no {name}.jpg in any {part}*.tar")
             continue
         if "suspect" in labels and labels["suspect"][i]:
-            yield Refusal(full_name, f"{label_file}: its label is marked suspect")
+            yield Rejection(full_name, f"{label_file}: its label is marked suspect")
             continue
         try:
             landmarks = check_landmarks(labels["landmarks"][i], full_name)
             photo = _photo(labels["photo"][i], full_name) if "photo" in labels else None
         except InputError as error:
-            yield Refusal(full_name, str(error))
+            yield Rejection(full_name, str(error))
             continue
         yield FaceSample(
             name=full_name,

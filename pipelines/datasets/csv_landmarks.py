@@ -40,7 +40,7 @@ from pipelines.datasets.samples import (
     UNLABELLED,
     VISIBLE,
     FaceSample,
-    Refusal,
+    Rejection,
     Split,
     check_landmarks,
     unknown_pose,
@@ -61,7 +61,7 @@ ALIGNED = frozenset(["file", "x_0", "y_0"])
 VISIBILITIES = (SELF_OCCLUDED, OCCLUDED, VISIBLE, UNLABELLED)
 
 
-def read(path: Path, *, val_share: float = 0.1) -> Iterator[FaceSample | Refusal]:
+def read(path: Path, *, val_share: float = 0.1) -> Iterator[FaceSample | Rejection]:
     """Yield the faces of a CSV file in its order.
 
     Args:
@@ -96,15 +96,15 @@ class _Block:
 
     def cells(self, row: int) -> NDArray[np.float64]:
         """(K,) numbers of a row, NaN for empty cells; InputError if one holds text."""
-        self._refuse(self.text[row], "text", "a number")
+        self._reject(self.text[row], "text", "a number")
         return self.values[row]
 
     def numbers(self, row: int, *, optional: bool) -> NDArray[np.float64]:
         """(K,) finite numbers, or all NaN if that is allowed; InputError naming the column."""
         values = self.cells(row)
         if not (optional and np.isnan(values).all()):
-            self._refuse(np.isnan(values), "nothing", "a number")
-            self._refuse(np.isinf(values), "infinity", "a number")
+            self._reject(np.isnan(values), "nothing", "a number")
+            self._reject(np.isinf(values), "infinity", "a number")
         return values
 
     def visibilities(self, row: int) -> NDArray[np.uint8]:
@@ -112,10 +112,10 @@ class _Block:
         values = self.cells(row)
         values = np.where(np.isnan(values), UNLABELLED, values)
         allowed = ", ".join(map(str, VISIBILITIES))
-        self._refuse(~np.isin(values, VISIBILITIES), "another number", f"one of {allowed} or nothing")
+        self._reject(~np.isin(values, VISIBILITIES), "another number", f"one of {allowed} or nothing")
         return values.astype(np.uint8)
 
-    def _refuse(self, bad: NDArray[np.bool_], found: str, expected: str) -> None:
+    def _reject(self, bad: NDArray[np.bool_], found: str, expected: str) -> None:
         if bad.any():
             raise InputError(f"{self.columns[int(bad.argmax())]}: found {found}, expected {expected}")
 
@@ -243,7 +243,7 @@ def _names(images: list[str], given: list[str]) -> list[str]:
     return names
 
 
-def _sample(faces: _Faces, split: str, row: int) -> FaceSample | Refusal:
+def _sample(faces: _Faces, split: str, row: int) -> FaceSample | Rejection:
     where = f"{faces.path}: row {faces.sheet_rows[row]}"
     name = faces.names[row]
     try:
@@ -269,4 +269,4 @@ def _sample(faces: _Faces, split: str, row: int) -> FaceSample | Refusal:
             pose=pose.astype(np.float32),
         )
     except InputError as error:
-        return Refusal(name or where, f"{where}: {error}")
+        return Rejection(name or where, f"{where}: {error}")

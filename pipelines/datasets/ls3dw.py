@@ -21,7 +21,7 @@ import torchfile
 from numpy.typing import NDArray
 
 from pipelines.datasets.folders import Pair, names_in, pair_files, require_folder, require_pair, split_groups
-from pipelines.datasets.samples import FaceSample, Refusal, Split, check_landmarks
+from pipelines.datasets.samples import FaceSample, Rejection, Split, check_landmarks
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import NUM_LANDMARKS
 
@@ -57,7 +57,7 @@ SUBSETS = {
 }
 
 
-def read(data_dir: Path, subset: str = "train") -> Iterator[FaceSample | Refusal]:
+def read(data_dir: Path, subset: str = "train") -> Iterator[FaceSample | Rejection]:
     """Yield the faces of one sub-set, ordered by folder and name.
 
     Frames of one video share their group, and so their split.
@@ -107,7 +107,7 @@ def group_of(folder_name: str, pair: Pair) -> str:
 
 def _sample(
     folder: Path, folder_name: str, pair: Pair, splits: Mapping[str, Split] | None
-) -> FaceSample | Refusal:
+) -> FaceSample | Rejection:
     """One face; `splits` of the groups, None if all are "test"."""
     name, group = f"{folder_name}/{pair.name}", group_of(folder_name, pair)
     split: Split = "test" if splits is None else splits[group]
@@ -115,7 +115,7 @@ def _sample(
         image, label = require_pair(folder, pair, ".t7")
         landmarks = check_landmarks(read_t7(label), str(label))
     except InputError as error:
-        return Refusal(name, str(error))
+        return Rejection(name, str(error))
     return FaceSample(name=name, read_image=image.read_bytes, landmarks=landmarks, split=split, group=group)
 
 

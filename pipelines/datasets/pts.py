@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.datasets.folders import Pair, names_in, pair_files, require_folder, require_pair, split_groups
-from pipelines.datasets.samples import FaceSample, Refusal, Split, check_landmarks
+from pipelines.datasets.samples import FaceSample, Rejection, Split, check_landmarks
 from tf_dhm.core.errors import InputError
 
 SUFFIX = ".pts"
@@ -22,7 +22,7 @@ MIRRORED = "_mirror"
 """Ending of the name of a mirrored copy, which shares the group of its original."""
 
 
-def read(data_dir: Path) -> Iterator[FaceSample | Refusal]:
+def read(data_dir: Path) -> Iterator[FaceSample | Rejection]:
     """Yield the faces of a folder and its sub-folders ordered by name; about a tenth is "val".
 
     Their z is NaN. A file of another number of points than 68 is rejected.
@@ -53,12 +53,12 @@ def group_of(name: str) -> str:
     return name.removesuffix(MIRRORED)
 
 
-def _sample(data_dir: Path, pair: Pair, splits: Mapping[str, Split]) -> FaceSample | Refusal:
+def _sample(data_dir: Path, pair: Pair, splits: Mapping[str, Split]) -> FaceSample | Rejection:
     try:
         image, label = require_pair(data_dir, pair, SUFFIX)
         landmarks = check_landmarks(read_pts(label), str(label))
     except InputError as error:
-        return Refusal(pair.name, str(error))
+        return Rejection(pair.name, str(error))
     group = group_of(pair.name)
     return FaceSample(
         name=pair.name,

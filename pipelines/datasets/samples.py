@@ -69,7 +69,7 @@ class FaceSample:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """A face that cannot be used: its name and the reason."""
 
     name: str
@@ -88,7 +88,7 @@ class Series:
 
     count: int
     source: dict[str, Any]
-    read: Callable[[int], Iterator[FaceSample | Refusal]]
+    read: Callable[[int], Iterator[FaceSample | Rejection]]
 
 
 def check_landmarks(landmarks: NDArray[np.floating], source: str) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ from pipelines.datasets.folders import (
     split_groups,
 )
 from pipelines.datasets.pose_para import POSE, pose_degrees
-from pipelines.datasets.samples import FaceSample, Refusal, Split, check_landmarks
+from pipelines.datasets.samples import FaceSample, Rejection, Split, check_landmarks
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import NUM_LANDMARKS, mirror_landmarks
 from tf_dhm.face.matfiles import read_mat
@@ -47,7 +47,7 @@ def read(
     *,
     landmarks: Literal["pts_3d", "pts_2d"] = "pts_3d",
     flipped: bool = False,
-) -> Iterator[FaceSample | Refusal]:
+) -> Iterator[FaceSample | Rejection]:
     """Yield the faces of 300W-LP ordered by set and name.
 
     All variants and mirror images of a photo share their group, and so their split.
@@ -98,7 +98,7 @@ def _sample(
     pair: Pair,
     field: str,
     splits: Mapping[str, Split],
-) -> FaceSample | Refusal:
+) -> FaceSample | Rejection:
     name = f"{folder}/{pair.name}"
     group = base_photo(pair.name)
     try:
@@ -114,7 +114,7 @@ def _sample(
             pose=pose_degrees(parameters["Pose_Para"]),
         )
     except InputError as error:
-        return Refusal(name, str(error))
+        return Rejection(name, str(error))
 
 
 def _read_points(root: Path, folder: str, stem: str, field: str, image: Path) -> NDArray[np.float64]:

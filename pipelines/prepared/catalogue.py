@@ -15,12 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.datasets import aflw2000_3d, crop_sets, csv_landmarks, ls3dw, pts, w300lp
-from pipelines.datasets.samples import FaceSample, Refusal, Series
+from pipelines.datasets.samples import FaceSample, Rejection, Series
 from pipelines.prepared import arrays, prepare, records
 from pipelines.synthetic import series as synthetic
 from tf_dhm.core.errors import InputError
 
-Reader = Callable[[Path], Iterator[FaceSample | Refusal]]
+Reader = Callable[[Path], Iterator[FaceSample | Rejection]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ SYNTHETIC = "synthetic"
 """The dataset that needs no folder: it is rendered."""
 
 
-def refuse_folder(data_dir: Path) -> Iterator[FaceSample | Refusal]:
+def reject_folder(data_dir: Path) -> Iterator[FaceSample | Rejection]:
     """Stand-in for the reader of synthetic faces, which are rendered, not read."""
     raise InputError(
         f"{data_dir}: found a folder for {SYNTHETIC}, expected none, or one that prepare.py wrote; "
@@ -82,7 +82,7 @@ DATASETS: dict[str, Dataset] = {
         "AFLW2000-3D: fitted 3-D landmarks; for testing only.",
     ),
     SYNTHETIC: Dataset(
-        refuse_folder,
+        reject_folder,
         "faces rendered from the open face of this project, made of CC0 data of MakeHuman, with exact 3-D "
         "landmarks, boxes from these landmarks; no photo and no licence limits their use.",
     ),

@@ -15,22 +15,22 @@ import pandas as pd
 import psutil
 import tensorflow as tf
 
-from pipelines.datasets.samples import FaceSample, Refusal, Series
+from pipelines.datasets.samples import FaceSample, Rejection, Series
 from pipelines.prepared import records
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
 
-REFUSED_FILE = "refused.csv"
+REJECTED_FILE = "rejected.csv"
 PLAN_FILE = "plan.json"
 """Settings of an unfinished folder; a finished one has them in `dataset.json`."""
-TEMPORARY_FILE = re.compile(r"\.(shard-\d{5}|index|refused|dataset|plan)\.(\d+)-\w+\.tmp\.\w+")
+TEMPORARY_FILE = re.compile(r"\.(shard-\d{5}|index|rejected|refused|dataset|plan)\.(\d+)-\w+\.tmp\.\w+")
 """Temporary names that `atomic_write` gives to files of a prepared folder; group 2 is the process."""
 
 
 def prepare(
     name: str,
-    samples: Iterable[FaceSample | Refusal] | Series,
+    samples: Iterable[FaceSample | Rejection] | Series,
     output_dir: Path,
     config: records.StoreConfig | None = None,
     limit: int | None = None,
@@ -39,7 +39,7 @@ def prepare(
 
     Shards are written one after the other, each under a temporary name first, so a run that was
     stopped resumes at the first missing shard and produces the same files. Every image is decoded
-    and every label checked; unusable faces are listed with the reason in `refused.csv`. A finished
+    and every label checked; unusable faces are listed with the reason in `rejected.csv`. A finished
     folder is left as it is. If another process prepares the folder, the call waits for it.
 
     Args:
@@ -94,7 +94,7 @@ def _is_finished(folder: Path, plan: dict[str, Any]) -> bool:
 
 def _write(
     name: str,
-    samples: Iterable[FaceSample | Refusal] | Series,
+    samples: Iterable[FaceSample | Rejection] | Series,
     output_dir: Path,
     config: records.StoreConfig,
     limit: int | None,
@@ -133,14 +133,14 @@ def _write(
     if usable.empty:
         first = f", the first: {table['reason'].iloc[0]}" if len(table) else ""
         raise InputError(f"{name}: found no usable face among {len(table)}{first}")
-    with atomic_write(output_dir / REFUSED_FILE) as path:
+    with atomic_write(output_dir / REJECTED_FILE) as path:
         table.loc[table["reason"] != "", ["name", "reason"]].to_csv(path, index=False)
     with atomic_write(output_dir / records.INDEX_FILE) as path:
         usable.to_parquet(path)
     counts = {split: int(count) for split, count in usable["split"].value_counts().sort_index().items()}
     with atomic_write(output_dir / records.DATASET_FILE) as path:
-        refused = {"refused": len(table) - len(usable)}
-        records.write_settings(path, name, config, {**counts, **refused}, limit, plan.get("source"))
+        rejected = {"rejected": len(table) - len(usable)}
+        records.write_settings(path, name, config, {**counts, **rejected}, limit, plan.get("source"))
     _clean(output_dir)
 
 
@@ -149,7 +149,7 @@ def _check_plan(path: Path, found: dict[str, Any], plan: dict[str, Any]) -> None
         raise InputError(f"{path}: found {found}, expected {plan}; choose another output folder")
 
 
-def _check_part(path: Path, part: pd.DataFrame, chunk: list[FaceSample | Refusal]) -> None:
+def _check_part(path: Path, part: pd.DataFrame, chunk: list[FaceSample | Rejection]) -> None:
     """A folder begun with another source of the same settings must not become a mixture."""
     found, expected = part["name"].to_list(), [sample.name for sample in chunk]
     if found != expected:
@@ -176,11 +176,11 @@ def _shard_files(folder: Path, number: int) -> tuple[Path, Path]:
 
 
 def _chunks(
-    stream: Iterator[FaceSample | Refusal], size: int, progress: Progress
-) -> Iterator[list[FaceSample | Refusal]]:
+    stream: Iterator[FaceSample | Rejection], size: int, progress: Progress
+) -> Iterator[list[FaceSample | Rejection]]:
     """Lists of `size` samples, the last one shorter; `progress` counts samples as they are read."""
 
-    def counted() -> Iterator[FaceSample | Refusal]:
+    def counted() -> Iterator[FaceSample | Rejection]:
         for sample in stream:
             progress.update()
             yield sample
@@ -191,7 +191,7 @@ def _chunks(
 
 
 def _write_shard(
-    chunk: list[FaceSample | Refusal], shard: Path, part_file: Path, config: records.StoreConfig
+    chunk: list[FaceSample | Rejection], shard: Path, part_file: Path, config: records.StoreConfig
 ) -> pd.DataFrame:
     """Write one shard and the part of the index that belongs to it, the latter last; return the part."""
     rows: list[dict[str, Any]] = []
@@ -214,12 +214,14 @@ def _write_shard(
     return part
 
 
-def _encode(sample: FaceSample | Refusal, config: records.StoreConfig) -> tuple[dict[str, Any], bytes | None]:
+def _encode(
+    sample: FaceSample | Rejection, config: records.StoreConfig
+) -> tuple[dict[str, Any], bytes | None]:
     """A row of the index and the record of one sample; the record is None if the sample is rejected."""
     unknown = float("nan")
     row: dict[str, Any] = {"name": sample.name, "reason": "", "split": "", "group": ""}
     row |= {"pitch": unknown, "yaw": unknown, "roll": unknown}
-    if isinstance(sample, Refusal):
+    if isinstance(sample, Rejection):
         return {**row, "reason": sample.reason}, None
     try:
         record = records.encode_record(sample, config)

@@ -1,7 +1,7 @@
 """Prepared datasets: TFRecord shards of face cut-outs with an index for random access.
 
 A prepared folder holds `dataset.json` (name, settings, counts), `index.parquet` (one row per face:
-name, split, group, pose, shard, offset, length), `shard-*.tfrecord` and `refused.csv`. A face is
+name, split, group, pose, shard, offset, length), `shard-*.tfrecord` and `rejected.csv`. A face is
 stored as a square cut-out of its photo, `canvas` pixels wide, around its landmark box; photos
 whose crop is larger than `crop_side` are reduced to it first, smaller ones keep their pixels.
 """
@@ -169,7 +169,7 @@ def write_settings(
     limit: int | None = None,
     source: dict[str, Any] | None = None,
 ) -> None:
-    """Write the settings that `read_settings` reads. `counts`: faces of each split and "refused"."""
+    """Write the settings that `read_settings` reads. `counts`: faces of each split and "rejected"."""
     settings: dict[str, Any] = {"name": name, "store": asdict(config), "limit": limit, "counts": counts}
     settings["software"] = software_versions()
     if source is not None:

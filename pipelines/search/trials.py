@@ -18,7 +18,7 @@ from tf_dhm.evaluation.figures import TradeoffPoint, pareto_front, save_figure, 
 RESULT_FILE = "result.json"
 TABLE_FILE = "trials.csv"
 HIDDEN_STEP = 136
-"""Units of the hidden layer that `what_pays` counts as one step."""
+"""Units of the hidden layer that `effects_of_choices` counts as one step."""
 TO_THE_END = "committed, trained to the end: NME on val"
 SPACE = ("cnn_multiplier", "rnn_multiplier", "recurrent_steps", "input_size", "last_channels", "hidden_units")
 """Network options that a trial chooses, by their names in results and on the command line."""
@@ -126,7 +126,7 @@ def chosen_trials(table: pd.DataFrame, which: Literal["best", "pareto"], weight:
     return [point.name for point in pareto_front(points(found, "latency_ratio"))]
 
 
-def what_pays(table: pd.DataFrame) -> pd.DataFrame:
+def effects_of_choices(table: pd.DataFrame) -> pd.DataFrame:
     """The effect of one step of each choice on error, time and bytes, all other choices being equal.
 
     A linear fit over the trials that were trained: NME, and logarithms of latency and bytes, as sums
@@ -163,11 +163,11 @@ def describe(table: pd.DataFrame) -> str:
     columns = [name for name in ("trial", *SPACE, "nme", "latency_ratio", "weight_bytes") if name in table]
     found = trained(table).sort_values("nme")
     lines = [as_text(found[columns]), f"{len(found)} trained, {len(table) - len(found)} not"]
-    effects = what_pays(table)
+    effects = effects_of_choices(table)
     if len(effects):
         lines += ["", "one step of each choice, the others being equal (linear fit):", as_text(effects)]
     else:
-        lines += ["", "what pays: too few trials to tell"]
+        lines += ["", "effects of the choices: too few trials to fit them"]
     return "\n".join(lines)
 
 

@@ -166,7 +166,7 @@ def _render_in_processes(tasks: Iterable[Task], workers: int) -> Iterator[FaceSa
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             raise InputError(
                 f"synthetic faces: found that a process that renders ended with code {process.wait()}, "
-                f"expected memory for {workers} of them (0.2 GB each); begin again to go on"
+                f"expected memory for {workers} of them (0.2 GB each); start the program again to resume"
             ) from error
         finally:
             idle.put(process)

@@ -67,9 +67,9 @@ class ArchiveConfig:
     output_dir: Path
     """Folder for the parts. It holds one job."""
     workers: int | None = None
-    """Number of processes, with one thread each. None: one for each core."""
+    """Number of processes, with one thread each; by default one for each core."""
     photo_dir: Path | None = None
-    """Folder to which the paths of the manifest are relative. None: the manifest's folder."""
+    """Folder to which the paths of the manifest are relative; by default the manifest's folder."""
     part_rows: int = 1000
     """Rows of the manifest in a part. One worker makes a part, and a killed worker loses one part at most, so
     that there should be about ten parts for each worker."""

@@ -58,11 +58,11 @@ class BenchmarkConfig:
         peers: systems of others as `peers.load.load_peer` names them, `.tflite` files, which are timed as
             they are on random input, and `facemesh[=PYTHON]`, the whole of the package mediapipe, in an
             environment of its own if a Python is named.
-        reference: TFLite file whose network the ratios are against; None: MediaPipe's face_landmark.tflite.
-            Photos and video frames are compared with those of `facemesh` if it is among the peers.
+        reference: TFLite file whose network the ratios are against; by default MediaPipe's
+            face_landmark.tflite. Photos and video frames are compared with those of `facemesh` if it is among the peers.
         rounds: turns of every model.
         turn_ms: length of a turn in milliseconds.
-        runtime: TFLite interpreter: ai-edge-litert, tflite-runtime or tensorflow; None: the first of
+        runtime: TFLite interpreter: ai-edge-litert, tflite-runtime or tensorflow; by default the first of
             them that is installed.
         op_profile: also time every operation of the TFLite files, on one thread.
         output: JSON file to write.

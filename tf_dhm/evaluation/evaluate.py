@@ -15,7 +15,7 @@ from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
 from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, nearest_box
 from tf_dhm.evaluation.entries import Entry, ModelSize, distinct_names
-from tf_dhm.evaluation.labelled_faces import Face, Refused, box_landmarks, read_batches
+from tf_dhm.evaluation.labelled_faces import Face, Rejected, box_landmarks, read_batches
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_shape
 
@@ -53,7 +53,7 @@ class Evaluation:
         table: one row for each model, label set and face: model, labels, name, yaw (degrees, NaN
             if unknown), bin (as in `metrics.YAW_BINS`, "" if unknown), nme (percent; infinite for a
             missed face), and pitch_error, yaw_error, roll_error (degrees, NaN if unknown).
-        refused: one row for each face left out: labels, name, reason.
+        rejected: one row for each face left out: labels, name, reason.
         faces: label set -> its usable faces.
         landmarks: (model, label set) -> (N, 68, 3) float32 pixels of the images, as `faces`; NaN for
             a missed face.
@@ -61,7 +61,7 @@ class Evaluation:
     """
 
     table: pd.DataFrame
-    refused: pd.DataFrame
+    rejected: pd.DataFrame
     faces: dict[str, list[Face]]
     landmarks: dict[tuple[str, str], NDArray[np.float32]]
     rows: dict[str, Row]
@@ -91,7 +91,7 @@ class Evaluation:
 
 def evaluate(
     entries: Sequence[Entry],
-    label_sets: Mapping[str, Iterable[Face | Refused]],
+    label_sets: Mapping[str, Iterable[Face | Rejected]],
     boxes: Sequence[Boxes] = (TRUE_BOXES,),
 ) -> Evaluation:
     """Run models over the faces of label sets.
@@ -117,15 +117,15 @@ def evaluate(
     if not runs:
         raise InputError(f"boxes: found {', '.join(names)}, which want boxes without the jaw, so true ones")
     tables: list[pd.DataFrame] = []
-    refusals: list[tuple[str, str, str]] = []
+    rejections: list[tuple[str, str, str]] = []
     faces: dict[str, list[Face]] = {}
     landmarks: dict[tuple[str, str], NDArray[np.float32]] = {}
     for labels, items in label_sets.items():
-        refused: list[tuple[str, str]] = []
+        rejected: list[tuple[str, str]] = []
         used: list[Face] = []
         found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in runs}
         with Progress(desc=f"labels {labels}", unit="face") as progress:
-            for batch in read_batches(items, refused):
+            for batch in read_batches(items, rejected):
                 progress.update(len(batch))
                 boxes_of: dict[str, list[Array | None]] = {}
                 for name, (entry, kind) in runs.items():
@@ -137,16 +137,16 @@ def evaluate(
                     found[name].append(find_batch(entry, batch, boxes_of[kind.name]))
                 used.extend(face for face, _ in batch)
         if not used:
-            first = ": " + ": ".join(refused[0]) if refused else ""
-            raise InputError(f"labels {labels}: found no usable face and {len(refused)} refused{first}")
+            first = ": " + ": ".join(rejected[0]) if rejected else ""
+            raise InputError(f"labels {labels}: found no usable face and {len(rejected)} rejected{first}")
         faces[labels] = used
-        refusals += [(labels, name, reason) for name, reason in refused]
+        rejections += [(labels, name, reason) for name, reason in rejected]
         for name in runs:
             landmarks[name, labels] = np.concatenate(found[name])
             tables.append(face_table(name, labels, used, landmarks[name, labels]))
     return Evaluation(
         table=pd.concat(tables, ignore_index=True),
-        refused=pd.DataFrame(refusals, columns=["labels", "name", "reason"]),
+        rejected=pd.DataFrame(rejections, columns=["labels", "name", "reason"]),
         faces=faces,
         landmarks=landmarks,
         rows={

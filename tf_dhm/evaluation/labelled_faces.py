@@ -48,8 +48,8 @@ class Face(Protocol):
 
 
 @runtime_checkable
-class Refused(Protocol):
-    """A face that the reader of its dataset refused; `pipelines.datasets.samples.Refusal` is one."""
+class Rejected(Protocol):
+    """A face that the reader of its dataset rejected; `pipelines.datasets.samples.Rejection` is one."""
 
     @property
     def name(self) -> str:
@@ -73,24 +73,24 @@ def true_box(face: Face) -> Array:
 
 
 def read_batches(
-    items: Iterable[Face | Refused], refused: list[tuple[str, str]]
+    items: Iterable[Face | Rejected], rejected: list[tuple[str, str]]
 ) -> Iterator[list[tuple[Face, Image]]]:
     """Decode faces in batches of at most BATCH_IMAGES images and about BATCH_PIXELS pixels.
 
     Args:
         items: what a dataset's reader yields.
-        refused: name and reason of every face that cannot be used are appended to it.
+        rejected: name and reason of every face that cannot be used are appended to it.
     """
     batch: list[tuple[Face, Image]] = []
     pixels = 0
     for item in items:
-        if isinstance(item, Refused):
-            refused.append((item.name, item.reason))
+        if isinstance(item, Rejected):
+            rejected.append((item.name, item.reason))
             continue
         try:
             image = decode_raster(item.read_image(), item.name)
         except (InputError, OSError) as error:
-            refused.append((item.name, str(error)))
+            rejected.append((item.name, str(error)))
             continue
         batch.append((item, image))
         pixels += image.shape[0] * image.shape[1]

@@ -16,7 +16,7 @@ from tf_dhm.runtime.tflite import Network
 def profile_operations(path: Path, rounds: int) -> pd.DataFrame:
     """Time of each operation of a TFLite file on one thread, with tensorflow's interpreter.
 
-    No interpreter tells the times of operations within XNNPACK, so the graph is cut behind every
+    No interpreter tells the times of operations within XNNPACK, so the graph is cut after every
     operation, and an operation is given what its graph takes more than the one before.
 
     Args:

@@ -34,7 +34,7 @@ POSE_COLUMNS = {
 def write_report(evaluation: Evaluation, dataset: str, output_dir: Path) -> str:
     """Write every file of an evaluation and return the text of `table.md`.
 
-    metrics.json, per_image.csv, refused.csv, table.md, ced.png, ced_by_yaw.png and
+    metrics.json, per_image.csv, rejected.csv, table.md, ced.png, ced_by_yaw.png and
     best_and_worst.png, whose pictures are of the first label set.
 
     Args:
@@ -60,8 +60,8 @@ def write_report(evaluation: Evaluation, dataset: str, output_dir: Path) -> str:
         path.write_text(json.dumps(results, indent=2) + "\n")
     with atomic_write(output_dir / "per_image.csv") as path:
         table.to_csv(path, index=False, float_format="%.6f")
-    with atomic_write(output_dir / "refused.csv") as path:
-        evaluation.refused.to_csv(path, index=False)
+    with atomic_write(output_dir / "rejected.csv") as path:
+        evaluation.rejected.to_csv(path, index=False)
     with atomic_write(output_dir / "table.md") as path:
         path.write_text(text)
     save_figure(ced_figure(panels, columns=len(panels)), output_dir / "ced.png")
@@ -96,8 +96,8 @@ def report_text(evaluation: Evaluation, results: Metrics, dataset: str) -> str:
         missed = {
             name: results[name][labels]["missed"] for name in results if results[name][labels]["missed"]
         }
-        refused = int((evaluation.refused["labels"] == labels).sum())
-        lines.append(f"- labels {labels}: {len(faces)} faces, by bin {counts}; {refused} refused")
+        rejected = int((evaluation.rejected["labels"] == labels).sum())
+        lines.append(f"- labels {labels}: {len(faces)} faces, by bin {counts}; {rejected} rejected")
         lines += [f"  - {name}: {count} missed" for name, count in missed.items()]
     others = {name: row for name, row in evaluation.rows.items() if row.boxes != TRUE_BOXES.source}
     lines += [f"- {name}: crops from {row.boxes}" for name, row in others.items()]

@@ -232,15 +232,16 @@ def mirror_landmarks(landmarks: ArrayLike, width: float) -> Array:
     return mirrored
 
 
-def pixels_to_unit(landmarks: ArrayLike, size: int) -> Array:
-    """Crop pixels to the network's unit: the crop spans [-1, 1] in x and y; z is scaled alike."""
-    unit = np.array(landmarks, np.float64) * (2.0 / size)
-    unit[..., :2] += 1.0 / size - 1.0
-    return unit
-
-
 def unit_to_pixels(landmarks: ArrayLike, size: int) -> Array:
-    """The inverse of `pixels_to_unit`."""
+    """The network's unit to crop pixels: the crop spans [-1, 1] in x and y; z is scaled alike.
+
+    Args:
+        landmarks: (..., 2 or 3) in the unit of the network.
+        size: side of the crop in pixels.
+
+    >>> unit_to_pixels([[-1.0, 1.0, 0.5]], size=100).tolist()
+    [[-0.5, 99.5, 25.0]]
+    """
     pixels = np.array(landmarks, np.float64) * (size / 2.0)
     pixels[..., :2] += (size - 1) / 2.0
     return pixels

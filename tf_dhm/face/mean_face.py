@@ -16,7 +16,7 @@ MEAN_SHAPE_FILE = Path(__file__).parents[1] / "assets" / "mean_shape.npy"
 
 @lru_cache(maxsize=1)
 def mean_shape() -> Array:
-    """The mean face in its own crop: (68, 3) float64 in unit coordinates (see `pixels_to_unit`)."""
+    """The mean face in its own crop: (68, 3) float64 in unit coordinates (see `unit_to_pixels`)."""
     shape = np.load(MEAN_SHAPE_FILE).astype(np.float64)
     shape.setflags(write=False)
     return shape

@@ -19,7 +19,7 @@ from scipy.optimize import least_squares
 from tqdm import tqdm
 
 from pipelines.datasets import aflw2000_3d, crop_sets
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
@@ -79,7 +79,7 @@ def on_canvas(image: Image, side: int, at: Sequence[int]) -> Image:
     return canvas
 
 
-def samples(items: Iterator[FaceSample | Refusal]) -> list[FaceSample]:
+def samples(items: Iterator[FaceSample | Rejection]) -> list[FaceSample]:
     return [item for item in items if isinstance(item, FaceSample)]
 
 

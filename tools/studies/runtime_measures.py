@@ -19,7 +19,7 @@ from tf_dhm.core.cli import run_script
 import numpy as np
 
 from pipelines.datasets import aflw2000_3d
-from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, Refusal
+from pipelines.datasets.samples import OCCLUDED, SELF_OCCLUDED, UNLABELLED, VISIBLE, Rejection
 from pipelines.input.batches import plain_crops
 from pipelines.prepared import records
 from tf_dhm.core.command_line import parse_options
@@ -135,7 +135,7 @@ def read_faces(folder: Path, size: int, limit: int | None) -> Faces:
     for number, sample in enumerate(Progress(aflw2000_3d.read(folder, wrap_pose=False), unit="photo")):
         if limit is not None and number >= limit:
             break
-        if isinstance(sample, Refusal):
+        if isinstance(sample, Rejection):
             continue
         image = decode_raster(sample.read_image(), sample.name)
         box = geometry.landmark_box(sample.landmarks)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.datasets import aflw2000_3d
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from tests.builders import face, pose_para, write_aflw2000, write_image, write_t7
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import box_size, landmark_box
@@ -104,20 +104,20 @@ def test_the_list_of_an_array_is_found(dataset: Path, tmp_path: Path, place: str
     np.testing.assert_array_equal(found[2].landmarks[:, :2], new_labels()[2])
 
 
-def test_an_image_without_a_label_is_refused(dataset: Path, tmp_path: Path) -> None:
+def test_an_image_without_a_label_is_rejected(dataset: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "some.npz", name=STEMS[:2], landmarks=new_labels()[:2])
     items = list(aflw2000_3d.read(dataset, tmp_path / "some.npz"))
-    assert [type(item) for item in items] == [FaceSample, FaceSample, Refusal]
-    assert isinstance(items[2], Refusal)
+    assert [type(item) for item in items] == [FaceSample, FaceSample, Rejection]
+    assert isinstance(items[2], Rejection)
     assert items[2].name == STEMS[2]
     assert "some.npz: found no landmarks of image00006" in items[2].reason
     write_t7(tmp_path / "t7" / f"{STEMS[1]}.t7", face())
-    reasons = [i.reason for i in aflw2000_3d.read(dataset, tmp_path / "t7") if isinstance(i, Refusal)]
+    reasons = [i.reason for i in aflw2000_3d.read(dataset, tmp_path / "t7") if isinstance(i, Rejection)]
     assert len(reasons) == 2
     assert "image00002.t7: found no such file" in reasons[0]
 
 
-def test_a_face_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+def test_a_face_that_cannot_be_used_is_rejected(tmp_path: Path) -> None:
     write_aflw2000(tmp_path, "good")
     write_aflw2000(tmp_path, "field", pt3d_68=None)
     write_aflw2000(tmp_path, "pose", Pose_Para=None)
@@ -131,7 +131,7 @@ def test_a_face_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     write_aflw2000(tmp_path, "empty")
     (tmp_path / "empty.jpg").write_bytes(b"")
     items = list(aflw2000_3d.read(tmp_path))
-    reasons = {item.name: item.reason for item in items if isinstance(item, Refusal)}
+    reasons = {item.name: item.reason for item in items if isinstance(item, Rejection)}
     assert [item.name for item in items if isinstance(item, FaceSample)] == ["good"]
     assert "field.mat: found fields Exp_Para, Pose_Para" in reasons["field"]
     assert "expected also pt3d_68" in reasons["field"]
@@ -153,34 +153,34 @@ def test_a_dataset_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 def test_labels_that_cannot_be_used_are_an_error(dataset: Path, tmp_path: Path) -> None:
-    def refuse(path: Path, message: str) -> None:
+    def reject(path: Path, message: str) -> None:
         with pytest.raises(InputError, match=message):
             aflw2000_3d.read(dataset, path)
 
     points = new_labels()
-    refuse(tmp_path / "none.npz", r"none\.npz: found nothing there, expected 'original'")
+    reject(tmp_path / "none.npz", r"none\.npz: found nothing there, expected 'original'")
     (tmp_path / "a.txt").touch()
-    refuse(tmp_path / "a.txt", r"found suffix '\.txt'")
+    reject(tmp_path / "a.txt", r"found suffix '\.txt'")
     (tmp_path / "damaged.npz").write_bytes(b"damaged")
-    refuse(tmp_path / "damaged.npz", r"damaged\.npz: found .*expected a file of NumPy arrays")
+    reject(tmp_path / "damaged.npz", r"damaged\.npz: found .*expected a file of NumPy arrays")
     np.savez(tmp_path / "field.npz", name=STEMS)
-    refuse(tmp_path / "field.npz", "found fields name, expected also landmarks")
+    reject(tmp_path / "field.npz", "found fields name, expected also landmarks")
     np.savez(tmp_path / "shape.npz", name=STEMS, landmarks=points[:, :66])
-    refuse(tmp_path / "shape.npz", r"found landmarks float32 \(3, 66, 2\), expected floats \(N, 68, 2\)")
+    reject(tmp_path / "shape.npz", r"found landmarks float32 \(3, 66, 2\), expected floats \(N, 68, 2\)")
     np.savez(tmp_path / "count.npz", name=STEMS[:2], landmarks=points)
-    refuse(tmp_path / "count.npz", "found 2 names, expected 3")
+    reject(tmp_path / "count.npz", "found 2 names, expected 3")
     np.savez(tmp_path / "twice.npz", name=[*STEMS[:2], STEMS[0]], landmarks=points)
-    refuse(tmp_path / "twice.npz", "found image00002 more than once")
+    reject(tmp_path / "twice.npz", "found image00002 more than once")
     np.savez(tmp_path / "other.npz", name=["a", "b", "c"], landmarks=points)
-    refuse(tmp_path / "other.npz", "found labels of a, b, c, expected names of .*, as image00002")
+    reject(tmp_path / "other.npz", "found labels of a, b, c, expected names of .*, as image00002")
     np.save(tmp_path / "alone.npy", points)
-    refuse(tmp_path / "alone.npy", "found no list of its image names, expected one of .*AFLW2000-3D_crop")
+    reject(tmp_path / "alone.npy", "found no list of its image names, expected one of .*AFLW2000-3D_crop")
     (tmp_path / "alone.list").write_text("image00002.jpg\n")
-    refuse(tmp_path / "alone.npy", r"alone\.list: found 1 names, expected 3")
+    reject(tmp_path / "alone.npy", r"alone\.list: found 1 names, expected 3")
     (tmp_path / "folder").mkdir()
-    refuse(tmp_path / "folder", r"folder: found an empty folder, expected AFLW2000-3D-Reannotated")
+    reject(tmp_path / "folder", r"folder: found an empty folder, expected AFLW2000-3D-Reannotated")
     (tmp_path / "folder/AFLW2000-3D-Reannotated").mkdir()
-    refuse(tmp_path / "folder", r"Reannotated: found an empty folder, expected \.t7 files")
+    reject(tmp_path / "folder", r"Reannotated: found an empty folder, expected \.t7 files")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.datasets import crop_sets
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from pipelines.prepared import records
 from pipelines.prepared.catalogue import DATASETS
 from tests.builders import face
@@ -65,7 +65,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 def read_faces(folder: Path) -> list[FaceSample]:
     items = list(crop_sets.read_wild68(folder))
-    assert not [item for item in items if isinstance(item, Refusal)]
+    assert not [item for item in items if isinstance(item, Rejection)]
     return [item for item in items if isinstance(item, FaceSample)]
 
 
@@ -93,22 +93,22 @@ def test_a_part_may_be_missing(data_dir: Path) -> None:
     assert [f.name for f in read_faces(data_dir)] == [f"afw_helen/{n}" for n in AFW_HELEN]
 
 
-def test_faces_of_a_missing_shard_are_refused(data_dir: Path) -> None:
+def test_faces_of_a_missing_shard_are_rejected(data_dir: Path) -> None:
     (data_dir / "aflw-1.tar").unlink()
     items = list(crop_sets.read_wild68(data_dir))
-    refused = [item for item in items if isinstance(item, Refusal)]
-    assert [r.name for r in refused] == [f"aflw/{AFLW[1]}", f"aflw/{AFLW[3]}"]
-    assert refused[0].reason == f"{data_dir}: no {AFLW[1]}.jpg in any aflw*.tar"
+    rejected = [item for item in items if isinstance(item, Rejection)]
+    assert [r.name for r in rejected] == [f"aflw/{AFLW[1]}", f"aflw/{AFLW[3]}"]
+    assert rejected[0].reason == f"{data_dir}: no {AFLW[1]}.jpg in any aflw*.tar"
     assert len(items) == 7
 
 
-def test_unusable_landmarks_are_refused(data_dir: Path) -> None:
+def test_unusable_landmarks_are_rejected(data_dir: Path) -> None:
     labels = aflw_labels()
     labels["landmarks"][2, 30, 1] = np.nan
     np.savez(data_dir / "aflw_labels.npz", **labels)
-    refused = [item for item in crop_sets.read_wild68(data_dir) if isinstance(item, Refusal)]
-    assert [r.name for r in refused] == [f"aflw/{AFLW[2]}"]
-    assert "found NaN" in refused[0].reason
+    rejected = [item for item in crop_sets.read_wild68(data_dir) if isinstance(item, Rejection)]
+    assert [r.name for r in rejected] == [f"aflw/{AFLW[2]}"]
+    assert "found NaN" in rejected[0].reason
 
 
 @pytest.mark.parametrize("field", ["name", "landmarks", "pose"])
@@ -176,7 +176,7 @@ def test_suspect_faces_are_rejected_and_further_fields_are_read(data_dir: Path) 
     suspect = np.array([False, True, False, False, False])
     np.savez(data_dir / "aflw_labels.npz", **aflw_labels(), label_sigma=sigma, manual=manual, suspect=suspect)
     items = list(crop_sets.read_wild68(data_dir))
-    rejected = [item for item in items if isinstance(item, Refusal)]
+    rejected = [item for item in items if isinstance(item, Rejection)]
     assert [item.name for item in rejected] == [f"aflw/{AFLW[1]}"]
     assert "suspect" in rejected[0].reason
     third = next(item for item in items if item.name == f"aflw/{AFLW[3]}")
@@ -234,7 +234,7 @@ def stored_face(
 
 def test_a_photo_without_area_is_rejected(tmp_path: Path) -> None:
     (item,) = DATASETS["cfp"].read(write_set(tmp_path / "cfp", (30, 10, 30, 110)))
-    assert isinstance(item, Refusal)
+    assert isinstance(item, Rejection)
     assert "photo" in item.reason
 
 

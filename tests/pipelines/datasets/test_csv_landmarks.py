@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from pipelines.datasets import csv_landmarks
 from pipelines.datasets.folders import hash_fraction
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from tests.builders import face, write_image
 from tf_dhm.commands.face_records import FaceRecords, Record
 from tf_dhm.core.errors import InputError
@@ -39,8 +39,8 @@ def samples(path: Path, **keywords: Any) -> list[FaceSample]:
     return [item for item in items if isinstance(item, FaceSample)]
 
 
-def refusals(path: Path) -> dict[str, str]:
-    return {item.name: item.reason for item in csv_landmarks.read(path) if isinstance(item, Refusal)}
+def rejections(path: Path) -> dict[str, str]:
+    return {item.name: item.reason for item in csv_landmarks.read(path) if isinstance(item, Rejection)}
 
 
 def test_the_least_table(tmp_path: Path) -> None:
@@ -118,11 +118,11 @@ def test_a_spreadsheets_bom_spaces_and_empty_rows_do_no_harm(tmp_path: Path) -> 
     path.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
     items = list(csv_landmarks.read(path))
     assert [item.name for item in items] == ["a.jpg", "b.jpg", "none.jpg"]
-    assert isinstance(items[2], Refusal)
+    assert isinstance(items[2], Rejection)
     assert "faces.csv: row 6: " in items[2].reason
 
 
-def test_a_row_that_cannot_be_used_is_refused_by_its_number(tmp_path: Path) -> None:
+def test_a_row_that_cannot_be_used_is_rejected_by_its_number(tmp_path: Path) -> None:
     good = row(tmp_path, "good.jpg", axes="xyz", yaw=1.0, pitch=1.0, roll=1.0, split="train", v0=2)
     good |= {f"v{i}": 2 for i in range(68)}
     changes: dict[str, dict[str, Any]] = {
@@ -147,7 +147,7 @@ def test_a_row_that_cannot_be_used_is_refused_by_its_number(tmp_path: Path) -> N
     (tmp_path / "no_image.jpg").unlink()
     (tmp_path / "empty.jpg").write_bytes(b"")
     path = write(tmp_path, rows)
-    found = refusals(path)
+    found = rejections(path)
     assert [i.name for i in csv_landmarks.read(path) if isinstance(i, FaceSample)] == ["good", "twice"]
     expected = {
         "no_image.jpg": "row 3: .*no_image.jpg: found no such file",
@@ -169,35 +169,35 @@ def test_a_row_that_cannot_be_used_is_refused_by_its_number(tmp_path: Path) -> N
 
 
 def test_a_table_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    def refuse(path: Path, message: str) -> None:
+    def reject(path: Path, message: str) -> None:
         with pytest.raises(InputError, match=message):
             csv_landmarks.read(path)
 
-    refuse(tmp_path / "none.csv", r"none\.csv: found nothing there")
-    refuse(tmp_path, "found an empty folder, expected one CSV file")
+    reject(tmp_path / "none.csv", r"none\.csv: found nothing there")
+    reject(tmp_path, "found an empty folder, expected one CSV file")
     full = row(tmp_path, "a.jpg")
     path = write(tmp_path, [full])
     write(tmp_path, [full], "other.csv")
-    refuse(tmp_path, r"found faces\.csv, other\.csv, expected one CSV file")
+    reject(tmp_path, r"found faces\.csv, other\.csv, expected one CSV file")
     write(tmp_path, [{k: v for k, v in full.items() if k != "image"}])
-    refuse(path, "found no column image")
+    reject(path, "found no column image")
     write(tmp_path, [{k: v for k, v in full.items() if not k.startswith("y")}])
-    refuse(path, "found no column y0, y1, y2, y3, y4 and 63 more")
+    reject(path, "found no column y0, y1, y2, y3, y4 and 63 more")
     write(tmp_path, [full | {"z0": 1.0}])
-    refuse(path, "found no column z1, z2")
+    reject(path, "found no column z1, z2")
     write(tmp_path, [full | {"yaw": 1.0}])
-    refuse(path, "found no column pitch, roll")
+    reject(path, "found no column pitch, roll")
     write(tmp_path, [full | {"v67": 1}])
-    refuse(path, "found no column v0")
+    reject(path, "found no column v0")
     pd.DataFrame([full]).head(0).to_csv(path, index=False)
-    refuse(path, "found a header and no row")
+    reject(path, "found a header and no row")
     path.write_text("")
-    refuse(path, r"faces\.csv: found .*expected a CSV file with a header")
+    reject(path, r"faces\.csv: found .*expected a CSV file with a header")
     path.write_bytes(b"\xff\xfe\x00\x01")
-    refuse(path, r"faces\.csv: found .*expected a CSV file with a header")
+    reject(path, r"faces\.csv: found .*expected a CSV file with a header")
     text = write(tmp_path, [full]).read_text().splitlines()
     path.write_text(f"{text[0]}\n{text[1]},5\n")
-    refuse(path, "found rows with more fields than the header's 137")
+    reject(path, "found rows with more fields than the header's 137")
 
 
 def test_a_column_twice(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.datasets import ls3dw
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from tests.builders import face, write_image, write_t7
 from tf_dhm.core.errors import InputError
 
@@ -87,7 +87,7 @@ def test_the_root_may_lie_in_a_folder_of_the_archive(dataset: Path) -> None:
     assert len(samples(dataset, "menpo_3d")) == 1
 
 
-def test_a_face_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+def test_a_face_that_cannot_be_used_is_rejected(tmp_path: Path) -> None:
     folder = tmp_path / "Menpo-3D"
     add(tmp_path, "Menpo-3D/good")
     write_t7(folder / "no_image.t7", face())
@@ -105,7 +105,7 @@ def test_a_face_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (folder / "empty.jpg").touch()
     write_t7(folder / "empty.t7", face())
     items = list(ls3dw.read(tmp_path, "menpo_3d"))
-    reasons = {item.name.split("/")[1]: item.reason for item in items if isinstance(item, Refusal)}
+    reasons = {item.name.split("/")[1]: item.reason for item in items if isinstance(item, Rejection)}
     assert [item.name for item in items if isinstance(item, FaceSample)] == ["Menpo-3D/good"]
     assert "no_image.t7: found no image beside it" in reasons["no_image"]
     assert "no_label.jpg: found no .t7 beside it" in reasons["no_label"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.datasets import pts
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from tests.builders import face
 from tests.made_faces import encode
 from tf_dhm.core.errors import InputError
@@ -49,7 +49,7 @@ def test_faces_of_all_sub_folders(data_dir: Path) -> None:
 def test_another_number_of_points_and_a_missing_image_are_rejected(data_dir: Path) -> None:
     write_pts(data_dir / "helen" / "b_1.pts", np.ones((39, 2)))
     (data_dir / "helen" / "c_1.png").unlink()
-    rejected = {item.name: item.reason for item in pts.read(data_dir) if isinstance(item, Refusal)}
+    rejected = {item.name: item.reason for item in pts.read(data_dir) if isinstance(item, Rejection)}
     assert set(rejected) == {"helen/b_1", "helen/c_1"}
     assert "(39, 2)" in rejected["helen/b_1"]
 

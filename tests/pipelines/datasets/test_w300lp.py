@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.datasets import w300lp
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from tests.builders import face, write_300w_lp, write_image, write_mat
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import MIRROR_68
@@ -99,7 +99,7 @@ def test_variants_stay_on_one_side_of_the_split(tmp_path: Path) -> None:
     assert {split for splits in by_photo.values() for split in splits} == {"train", "val"}
 
 
-def test_a_face_that_cannot_be_used_is_refused(dataset: Path) -> None:
+def test_a_face_that_cannot_be_used_is_rejected(dataset: Path) -> None:
     def stem(variant: int) -> str:
         return f"AFW_1_1_{variant}"
 
@@ -115,7 +115,7 @@ def test_a_face_that_cannot_be_used_is_refused(dataset: Path) -> None:
     (dataset / "AFW" / f"{stem(7)}.jpg").unlink()
     write_image(dataset / "AFW" / f"{stem(8)}.jpg")
     items = list(w300lp.read(dataset))
-    reasons = {int(item.name[-1]): item.reason for item in items if isinstance(item, Refusal)}
+    reasons = {int(item.name[-1]): item.reason for item in items if isinstance(item, Rejection)}
     assert len([item for item in items if isinstance(item, FaceSample)]) == 5
     assert "AFW_1_1_1_pts.mat: found fields pts_2d, expected also pts_3d" in reasons[1]
     assert "AFW_1_1_2_pts.mat: pts_3d: found float64 of shape (66, 2)" in reasons[2]
@@ -127,11 +127,11 @@ def test_a_face_that_cannot_be_used_is_refused(dataset: Path) -> None:
     assert "AFW_1_1_8.jpg: found no .mat beside it" in reasons[8]
 
 
-def test_an_unreadable_mirrored_image_is_refused(dataset: Path) -> None:
+def test_an_unreadable_mirrored_image_is_rejected(dataset: Path) -> None:
     (dataset / "AFW_Flip/AFW_134212_1_0.jpg").write_bytes(b"damaged")
-    refusal = list(w300lp.read(dataset, flipped=True))[-2]
-    assert isinstance(refusal, Refusal)
-    assert "AFW_134212_1_0.jpg: found" in refusal.reason
+    rejection = list(w300lp.read(dataset, flipped=True))[-2]
+    assert isinstance(rejection, Rejection)
+    assert "AFW_134212_1_0.jpg: found" in rejection.reason
 
 
 def test_a_dataset_that_is_not_there_is_an_error(tmp_path: Path) -> None:

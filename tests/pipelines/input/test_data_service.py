@@ -119,7 +119,7 @@ def test_addresses_are_checked(address: str) -> None:
         check_options(["grpc://fine:1", address], CONFIG)
 
 
-def test_functions_of_python_are_refused() -> None:
+def test_functions_of_python_are_rejected() -> None:
     with pytest.raises(InputError, match="image_ops: found opencv with a data service, expected graph"):
         check_options(["grpc://a:1"], TrainConfig())
     with pytest.raises(InputError, match="map_source: found py_function with a data service"):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.datasets.samples import FaceSample, Refusal, Series
+from pipelines.datasets.samples import FaceSample, Rejection, Series
 from pipelines.prepared import prepare as module
 from pipelines.prepared import records
 from pipelines.prepared.prepare import prepare
@@ -23,12 +23,12 @@ from tf_dhm.core.errors import InputError
 STORE = StoreConfig(crop_side=32, shard_size=3)
 
 
-def made_samples() -> list[FaceSample | Refusal]:
+def made_samples() -> list[FaceSample | Rejection]:
     """Ten faces, four of which are unusable, each in its own way."""
-    samples: list[FaceSample | Refusal] = [
+    samples: list[FaceSample | Rejection] = [
         made_sample(i, split="val" if i == 5 else "train") for i in range(10)
     ]
-    samples[1] = Refusal("refused", "the reader did not like it")
+    samples[1] = Rejection("rejected", "the reader did not like it")
     samples[4] = made_sample(4, name="undecodable", encoded=b"no image")
     nan = mean_face(30.0, 25.0, 40.0)
     nan[7, 1] = np.nan
@@ -50,31 +50,31 @@ def whole(tmp_path: Path) -> dict[str, bytes]:
 
 def test_what_a_finished_folder_holds(whole: dict[str, bytes]) -> None:
     shards = [f"shard-{i:05d}.tfrecord" for i in range(4)]
-    assert sorted(whole) == [".lock", "dataset.json", "index.parquet", "refused.csv", *shards]
+    assert sorted(whole) == [".lock", "dataset.json", "index.parquet", "rejected.csv", *shards]
     settings = json.loads(whole["dataset.json"])
     assert settings.pop("software")["tensorflow"] == tf.__version__
     assert settings["name"] == "made"
     assert settings["store"] == dataclasses.asdict(STORE)
-    assert settings["counts"] == {"train": 5, "val": 1, "refused": 4}
+    assert settings["counts"] == {"train": 5, "val": 1, "rejected": 4}
 
 
-def test_refused_faces_are_listed_with_their_reasons(whole: dict[str, bytes], tmp_path: Path) -> None:
-    refused = pd.read_csv(tmp_path / "whole" / "refused.csv")
-    assert refused["name"].tolist() == ["refused", "undecodable", "not_a_number", "outside"]
-    reasons = refused["reason"].tolist()
+def test_rejected_faces_are_listed_with_their_reasons(whole: dict[str, bytes], tmp_path: Path) -> None:
+    rejected = pd.read_csv(tmp_path / "whole" / "rejected.csv")
+    assert rejected["name"].tolist() == ["rejected", "undecodable", "not_a_number", "outside"]
+    reasons = rejected["reason"].tolist()
     assert reasons[0] == "the reader did not like it"
     assert reasons[1] == "undecodable: found 8 bytes that do not decode, expected an image"
     assert reasons[2] == "landmarks: found NaN or infinite coordinates, expected finite pixels"
     assert reasons[3].endswith("outside of the 60 x 50 image")
 
 
-def test_a_face_whose_file_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_a_face_whose_file_cannot_be_read_is_rejected(tmp_path: Path) -> None:
     def fail() -> bytes:
         raise OSError
 
     samples = [made_sample(0), dataclasses.replace(made_sample(1), read_image=fail)]
     assert prepare("made", samples, tmp_path / "a", STORE)["name"].tolist() == ["face0"]
-    assert pd.read_csv(tmp_path / "a" / "refused.csv")["reason"].tolist() == ["OSError"]
+    assert pd.read_csv(tmp_path / "a" / "rejected.csv")["reason"].tolist() == ["OSError"]
 
 
 def test_offsets_address_the_records(whole: dict[str, bytes], tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_tensorflow_reads_the_same_records(whole: dict[str, bytes], tmp_path: Pa
 
 
 def test_a_finished_folder_is_left_as_it_is(whole: dict[str, bytes], tmp_path: Path) -> None:
-    def untouched() -> Iterator[FaceSample | Refusal]:
+    def untouched() -> Iterator[FaceSample | Rejection]:
         raise AssertionError
         yield
 
@@ -154,7 +154,7 @@ def test_only_what_is_missing_is_encoded(tmp_path: Path, monkeypatch: pytest.Mon
 def made_series(starts: list[int], stop_at: int | None = None, seed: int = 0) -> Series:
     """The samples of `made_samples` as a series; appends the start of each reading to `starts`."""
 
-    def read(start: int) -> Iterator[FaceSample | Refusal]:
+    def read(start: int) -> Iterator[FaceSample | Rejection]:
         starts.append(start)
         for i, sample in enumerate(made_samples()):
             if i >= start:
@@ -225,7 +225,7 @@ def test_temporary_files_of_a_living_process_stay(tmp_path: Path) -> None:
     "change",
     [{"name": "other"}, {"config": dataclasses.replace(STORE, crop_side=48)}, {"limit": 4}],
 )
-def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, change: dict, finished: bool) -> None:
+def test_other_settings_in_the_same_folder_are_rejected(tmp_path: Path, change: dict, finished: bool) -> None:
     arguments: dict[str, Any] = {
         "name": "made",
         "samples": made_samples(),
@@ -243,11 +243,11 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, change: d
     assert contents(tmp_path / "a") == before
 
 
-def test_other_samples_in_an_unfinished_folder_are_refused(tmp_path: Path) -> None:
+def test_other_samples_in_an_unfinished_folder_are_rejected(tmp_path: Path) -> None:
     samples = [*made_samples()[:5], killing_sample(5)]
     with pytest.raises(Killed):
         prepare("made", samples, tmp_path / "a", STORE)
-    with pytest.raises(InputError, match=r"found 3 faces from face0 on, expected 3 from refused on"):
+    with pytest.raises(InputError, match=r"found 3 faces from face0 on, expected 3 from rejected on"):
         prepare("made", made_samples()[1:], tmp_path / "a", STORE)
 
 
@@ -263,7 +263,7 @@ def test_limit(tmp_path: Path) -> None:
 
 def test_no_usable_face(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="made: found no usable face among 1, the first: torn"):
-        prepare("made", [Refusal("a", "torn")], tmp_path / "a", STORE)
+        prepare("made", [Rejection("a", "torn")], tmp_path / "a", STORE)
     with pytest.raises(InputError, match="made: found no usable face among 0"):
         prepare("made", [], tmp_path / "b", STORE)
 

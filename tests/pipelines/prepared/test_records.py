@@ -53,7 +53,7 @@ class TestStoreConfig:
             {"shard_size": 0},
         ],
     )
-    def test_impossible_settings_are_refused(self, change: dict[str, float]) -> None:
+    def test_impossible_settings_are_rejected(self, change: dict[str, float]) -> None:
         with pytest.raises(InputError, match=next(iter(change))):
             dataclasses.replace(StoreConfig(), **change)  # type: ignore[arg-type]
 
@@ -76,7 +76,7 @@ class TestDecodeImage:
         assert decode_raster(encoded, "grey").tolist() == np.full((3, 4, 3), 9).tolist()
 
     @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-    def test_a_cut_off_image_is_refused(self, suffix: str) -> None:
+    def test_a_cut_off_image_is_rejected(self, suffix: str) -> None:
         encoded = encode(smooth_image(0, 60, 60), suffix)
         with pytest.raises(InputError, match=r"face: found \d+ bytes that do not decode"):
             decode_raster(encoded[: len(encoded) * 9 // 10], "face")
@@ -143,7 +143,7 @@ class TestCutFace:
             assert np.isfinite(points[:, :2]).all()
 
     @pytest.mark.parametrize(("left", "top"), [(-21, 10), (60, 10), (10, -21), (10, 50)])
-    def test_a_face_outside_of_the_image_is_refused(self, left: float, top: float) -> None:
+    def test_a_face_outside_of_the_image_is_rejected(self, left: float, top: float) -> None:
         with pytest.raises(InputError, match=r"landmarks: found the box .* outside of the 60 x 50 image"):
             records.cut_face(smooth_image(0, 60, 50), square_face(left, top, 20), self.config)
 

@@ -228,7 +228,7 @@ def test_another_network_cannot_be_begun_with(base: Options, finished: Path) -> 
     assert not stepless.run_dir.exists()
 
 
-def test_a_resumed_run_refuses_other_faces(base: Options, finished: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_rejects_other_faces(base: Options, finished: Path, tmp_path: Path) -> None:
     (base.run_dir / "export" / "tiny" / CARD_FILE).rename(tmp_path / "card")
     try:
         other = with_data(base, data_dir=(write_faces(tmp_path / "faces", 32, 9),))

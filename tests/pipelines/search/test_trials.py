@@ -20,7 +20,7 @@ def test_which_trials_are_trained_to_the_end() -> None:
     assert trials.chosen_trials(table, "best", 0.0) == ["d"]
 
 
-def test_what_pays_is_found_from_effects_that_add_up() -> None:
+def test_effects_of_choices_is_found_from_effects_that_add_up() -> None:
     rng = np.random.default_rng(0)
     cnn, steps = rng.choice([0.5, 1.0, 2.0, 3.0], 20), rng.choice([1, 2, 4], 20)
     hidden = rng.choice([0, 136, 408], 20)
@@ -33,13 +33,13 @@ def test_what_pays_is_found_from_effects_that_add_up() -> None:
         latency_ratio=0.3 * cnn * steps**0.5,
         weight_bytes=1e6 * cnn**2 * 1.1 ** (hidden / 136),
     )
-    found = trials.what_pays(table)
+    found = trials.effects_of_choices(table)
     assert found["choice"].tolist() == ["cnn_multiplier", "recurrent_steps", "hidden_units"]
     assert found["step"].tolist() == ["x 2", "x 2", "+ 136"]
     np.testing.assert_allclose(found["nme"], [-0.5, -0.1, 0.02], atol=1e-9)
     np.testing.assert_allclose(found["time"], [2.0, 2**0.5, 1.0], rtol=1e-9)
     np.testing.assert_allclose(found["bytes"], [4.0, 1.0, 1.1], rtol=1e-9)
-    assert trials.what_pays(table[:4]).empty
+    assert trials.effects_of_choices(table[:4]).empty
     text = trials.describe(table.assign(trial="a"))
     assert "20 trained, 0 not" in text
     assert text.splitlines()[-1].split() == ["hidden_units", "+", "136", "0.02", "1", "1.1"]

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 
 from pipelines.datasets import aflw2000_3d
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from tests.fakes import mean_shape_in_box
 from tests.shift_model import SIZE, ShiftModel, entry, face
 from tf_dhm.core.errors import InputError
@@ -152,25 +152,25 @@ def test_the_pose_of_the_mean_shape_has_no_error() -> None:
     assert summary["pose_faces"] == 2
 
 
-def test_faces_that_cannot_be_read_are_refused_and_listed() -> None:
+def test_faces_that_cannot_be_read_are_rejected_and_listed() -> None:
     def missing() -> bytes:
         raise FileNotFoundError(2, "No such file", "gone.jpg")
 
     good = face(3)
-    items: list[FaceSample | Refusal] = [
+    items: list[FaceSample | Rejection] = [
         FaceSample("gone", missing, good.landmarks, "test", "gone"),
         FaceSample("noise", lambda: b"noise", good.landmarks, "test", "noise"),
-        Refusal("bad", "no pt3d_68"),
+        Rejection("bad", "no pt3d_68"),
         good,
     ]
     result = evaluate([entry(ShiftModel())], {"original": items})
     assert list(result.table["name"]) == ["face3"]
-    assert list(result.refused["name"]) == ["gone", "noise", "bad"]
-    assert "gone.jpg" in result.refused["reason"][0]
-    assert "5 bytes that do not decode" in result.refused["reason"][1]
-    with pytest.raises(InputError, match=r"no usable face and 3 refused: gone: .*gone\.jpg"):
+    assert list(result.rejected["name"]) == ["gone", "noise", "bad"]
+    assert "gone.jpg" in result.rejected["reason"][0]
+    assert "5 bytes that do not decode" in result.rejected["reason"][1]
+    with pytest.raises(InputError, match=r"no usable face and 3 rejected: gone: .*gone\.jpg"):
         evaluate([entry(ShiftModel())], {"original": items[:3]})
-    with pytest.raises(InputError, match="no usable face and 0 refused"):
+    with pytest.raises(InputError, match="no usable face and 0 rejected"):
         evaluate([entry(ShiftModel())], {"original": []})
 
 
@@ -203,7 +203,7 @@ class TestRealHalf:
     """Known values on one half of AFLW2000-3D."""
 
     @staticmethod
-    def samples(labels: str | Path) -> Iterator[FaceSample | Refusal]:
+    def samples(labels: str | Path) -> Iterator[FaceSample | Rejection]:
         assert DATA is not None
         return aflw2000_3d.read(Path(DATA) / "aflw2000_3d_half", labels, wrap_pose=False)
 

@@ -6,17 +6,17 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.datasets.samples import Refusal
+from pipelines.datasets.samples import Rejection
 from tests.shift_model import face, faces
 from tf_dhm.evaluation import labelled_faces
-from tf_dhm.evaluation.labelled_faces import Face, Refused, read_batches
+from tf_dhm.evaluation.labelled_faces import Face, Rejected, read_batches
 from tf_dhm.runtime.images import decode_raster
 
 
-def test_samples_and_refusals_are_told_apart() -> None:
+def test_samples_and_rejections_are_told_apart() -> None:
     assert isinstance(face(), Face)
-    assert not isinstance(face(), Refused)
-    assert isinstance(Refusal("a", "b"), Refused)
+    assert not isinstance(face(), Rejected)
+    assert isinstance(Rejection("a", "b"), Rejected)
 
 
 def test_batches_are_bounded_in_images_and_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from tests.shift_model import ShiftModel, entry, faces
 from tf_dhm.evaluation.evaluate import Evaluation, evaluate
 from tf_dhm.evaluation.report import best_and_worst, errors_of_models, side_by_side, write_report
@@ -21,8 +21,8 @@ def evaluated() -> Evaluation:
     good, bad = ShiftModel(0.0, "good"), ShiftModel(1.0, "bad")
     entries = [entry(good), replace(entry(bad, 2), name="bad (2 passes)")]
     yaws = [0.0, 10.0, -45.0, 50.0, 80.0, -90.0, 5.0]
-    label_sets: dict[str, list[FaceSample | Refusal]]
-    label_sets = {"original": [*faces(yaws), Refusal("face9", "empty")], "other": [*faces(yaws[:4])]}
+    label_sets: dict[str, list[FaceSample | Rejection]]
+    label_sets = {"original": [*faces(yaws), Rejection("face9", "empty")], "other": [*faces(yaws[:4])]}
     return evaluate(entries, label_sets)
 
 
@@ -35,7 +35,7 @@ def test_report(evaluated: Evaluation, tmp_path: Path) -> None:
         "ced_by_yaw.png",
         "metrics.json",
         "per_image.csv",
-        "refused.csv",
+        "rejected.csv",
         "table.md",
     ]
     results = json.loads((output / "metrics.json").read_text())
@@ -65,10 +65,13 @@ def test_report(evaluated: Evaluation, tmp_path: Path) -> None:
     of_good = per_image[(per_image["model"] == "good") & (per_image["labels"] == "original")]
     assert of_good["nme"].mean() == pytest.approx(original["nme_mean"], abs=1e-5)
     assert list(of_good["bin"]) == ["0_30", "0_30", "30_60", "30_60", "60_90", "60_90", "0_30"]
-    assert (output / "refused.csv").read_text().splitlines() == ["labels,name,reason", "original,face9,empty"]
+    assert (output / "rejected.csv").read_text().splitlines() == [
+        "labels,name,reason",
+        "original,face9,empty",
+    ]
     assert (output / "table.md").read_text() == text
-    assert "- labels original: 7 faces, by bin 3/2/2; 1 refused" in text
-    assert "- labels other: 4 faces, by bin 2/2/0; 0 refused" in text
+    assert "- labels original: 7 faces, by bin 3/2/2; 1 rejected" in text
+    assert "- labels other: 4 faces, by bin 2/2/0; 0 rejected" in text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
     by_name = {(row[0], row[2]): dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
     ours = by_name["good", "original"]

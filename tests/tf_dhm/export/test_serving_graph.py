@@ -120,13 +120,13 @@ def test_broken_exif_data_are_no_obstacle(cut: Any, exif: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", bad_photos())
-def test_bad_photos_are_refused(cut: Any, kind: str) -> None:
+def test_bad_photos_are_rejected(cut: Any, kind: str) -> None:
     with pytest.raises(tf.errors.OpError):
         cut(tf.constant(bad_photos()[kind]), tf.constant([10.0, 10.0, 20.0, 20.0]))
 
 
 @pytest.mark.parametrize("kind", bad_boxes(60, 50))
-def test_bad_boxes_are_refused(cut: Any, kind: str) -> None:
+def test_bad_boxes_are_rejected(cut: Any, kind: str) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="box"):
         cut(tf.constant(encode(noise_photo(0))), tf.constant(bad_boxes(60, 50)[kind], tf.float32))
 

@@ -158,7 +158,7 @@ def test_foreign_fields_are_named(tmp_path: Path) -> None:
         bfm.read_bfm(tmp_path)
 
 
-def test_expressions_of_another_mesh_are_refused(tmp_path: Path) -> None:
+def test_expressions_of_another_mesh_are_rejected(tmp_path: Path) -> None:
     savemat(tmp_path / "Model_Shape.mat", shape_fields())
     foreign = {"mu_exp": np.zeros((30, 1)), "w_exp": np.zeros((30, 29))}
     savemat(tmp_path / "Model_Exp.mat", foreign)
@@ -178,7 +178,7 @@ def test_expressions_of_another_mesh_are_refused(tmp_path: Path) -> None:
         bfm.read_bfm(tmp_path)
 
 
-def test_foreign_face3d_file_is_refused(tmp_path: Path) -> None:
+def test_foreign_face3d_file_is_rejected(tmp_path: Path) -> None:
     savemat(tmp_path / "BFM.mat", {"shapeMU": np.zeros((225, 1))})
     with pytest.raises(InputError, match=r"BFM\.mat: found fields shapeMU, expected a struct model"):
         bfm.read_bfm(tmp_path)

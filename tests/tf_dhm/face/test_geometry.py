@@ -268,9 +268,9 @@ def test_mirror_by_hand() -> None:
 
 
 def test_the_mean_shape_is_nearly_its_own_mirror_image() -> None:
-    mirrored = geometry.mirror_landmarks(geometry.unit_to_pixels(MEAN_SHAPE, 100), 100)
-    difference = geometry.pixels_to_unit(mirrored, 100) - MEAN_SHAPE
-    assert np.abs(difference).max() < 0.05
+    pixels = geometry.unit_to_pixels(MEAN_SHAPE, 100)
+    difference = geometry.mirror_landmarks(pixels, 100) - pixels
+    assert np.abs(difference).max() < 2.5
 
 
 def test_the_mean_shape_lies_in_its_own_crop() -> None:
@@ -289,25 +289,16 @@ def test_units_by_hand() -> None:
     # The left edge of a crop of 4 pixels is -1; the centre of its first pixel is -0.75.
     pixels = [[0.0, 3.0, 4.0], [1.5, -0.5, -2.0]]
     unit = [[-0.75, 0.75, 2.0], [0.0, -1.0, -1.0]]
-    np.testing.assert_allclose(geometry.pixels_to_unit(pixels, 4), unit)
     np.testing.assert_allclose(geometry.unit_to_pixels(unit, 4), pixels)
 
 
-@given(landmarks_68, sizes)
-def test_pixels_to_unit_and_back(landmarks: np.ndarray, size: int) -> None:
-    unit = geometry.pixels_to_unit(landmarks, size)
-    np.testing.assert_allclose(geometry.unit_to_pixels(unit, size), landmarks, atol=1e-8)
-
-
 @given(landmarks_68, sizes, sizes)
-def test_units_do_not_depend_on_the_size_of_the_crop(landmarks: np.ndarray, small: int, large: int) -> None:
+def test_units_do_not_depend_on_the_size_of_the_crop(unit: np.ndarray, small: int, large: int) -> None:
     # Resizing a crop moves pixel u to (u + 0.5) large / small - 0.5, and scales z.
     ratio = large / small
-    resized = landmarks * ratio
+    resized = geometry.unit_to_pixels(unit, small) * ratio
     resized[:, :2] += (ratio - 1.0) / 2.0
-    np.testing.assert_allclose(
-        geometry.pixels_to_unit(resized, large), geometry.pixels_to_unit(landmarks, small), atol=1e-8
-    )
+    np.testing.assert_allclose(resized, geometry.unit_to_pixels(unit, large), rtol=1e-9, atol=1e-8)
 
 
 # Pose

@@ -45,7 +45,7 @@ def test_nme_leaves_out_unknown_points() -> None:
         metrics.nme(predicted, np.full_like(truth, np.nan))
 
 
-def test_nme_refuses_unequal_shapes_and_flat_truth() -> None:
+def test_nme_rejects_unequal_shapes_and_flat_truth() -> None:
     with pytest.raises(InputError, match="expected equal shapes"):
         metrics.nme(np.zeros((68, 3)), np.zeros((66, 2)))
     with pytest.raises(InputError, match="box"):
@@ -144,14 +144,14 @@ def test_summary_with_an_empty_bin_has_no_mean_of_bins() -> None:
 
 
 @pytest.mark.parametrize("errors", [[], [1.0, np.nan], [[1.0]]])
-def test_bad_errors_are_refused(errors: list[float]) -> None:
+def test_bad_errors_are_rejected(errors: list[float]) -> None:
     with pytest.raises(InputError, match="expected"):
         metrics.auc(errors)
     with pytest.raises(InputError, match="expected"):
         metrics.summarize(errors, errors)
 
 
-def test_summary_refuses_another_number_of_angles() -> None:
+def test_summary_rejects_another_number_of_angles() -> None:
     with pytest.raises(InputError, match="one for each error"):
         metrics.summarize([1.0, 2.0], [0.0])
 

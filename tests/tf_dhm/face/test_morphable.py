@@ -61,7 +61,7 @@ def test_shape_is_linear_in_its_parameters() -> None:
     )
 
 
-def test_wrong_number_of_parameters_is_refused() -> None:
+def test_wrong_number_of_parameters_is_rejected() -> None:
     with pytest.raises(InputError, match=r"\(233,\), expected \(\.\.\., 234\)"):
         MODEL.project(np.zeros(233))
 
@@ -76,7 +76,7 @@ def test_wrong_number_of_parameters_is_refused() -> None:
         ({"region": np.zeros(3, np.uint8)}, r"region of shape \(3,\), expected \(75,\)"),
     ],
 )
-def test_a_model_that_does_not_fit_together_is_refused(change: dict, message: str) -> None:
+def test_a_model_that_does_not_fit_together_is_rejected(change: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         replace(MODEL, **change)
 

@@ -114,8 +114,8 @@ def algorithm_1(model: tf.keras.Model, config: ModelConfig, given: dict[str, Any
             drawn = np.stack([diffusion_heatmap(face, SIZE) for face in states[-1]])
         x = cnn([given["image"], drawn], training=False).numpy()
         if config.landmarks_input:
-            unit = geometry.pixels_to_unit(states[-1], SIZE)
-            x = np.concatenate([x, unit[..., :2].reshape(count, -1)], -1)
+            unit = (states[-1][..., :2] + 0.5) * 2 / SIZE - 1
+            x = np.concatenate([x, unit.reshape(count, -1)], -1)
         if config.recurrent_steps:
             memory = run_cell(config, model.get_layer("cell").get_weights(), x, memory)
             x = memory[0]

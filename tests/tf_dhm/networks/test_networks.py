@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.datasets import crop_sets
-from pipelines.datasets.samples import FaceSample, Refusal
+from pipelines.datasets.samples import FaceSample, Rejection
 from pipelines.input import batches
 from pipelines.input.order import make_order
 from pipelines.prepared import prepare, records
@@ -133,7 +133,7 @@ def test_large_networks_train_export_and_reload(name: str, tmp_path: Path) -> No
 def eight_faces(tmp_path_factory: pytest.TempPathFactory) -> FaceArrays:
     """Eight real faces if available, else rendered ones; each 25 times, for longer epochs."""
     data = os.environ.get("TF_DHM_TEST_DATA")
-    samples: Iterator[FaceSample | Refusal] = (
+    samples: Iterator[FaceSample | Rejection] = (
         crop_sets.read_wild68(Path(data) / "wild68") if data else synthetic.read(8, seed=3)
     )
     folder = tmp_path_factory.mktemp("faces")

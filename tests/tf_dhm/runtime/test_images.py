@@ -161,7 +161,7 @@ def test_the_suffix_does_not_matter(tmp_path: Path, suffix: str) -> None:
 
 BMFF = b"\x00\x00\x00\x18ftyp"
 
-REFUSED = {
+REJECTED = {
     "zero bytes": (b"", "found an empty file"),
     "one byte": (b"\xff", "found no known picture format"),
     "text": (b"a photo of nobody\n" * 20, "found no known picture format"),
@@ -185,9 +185,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_refused(kind: str, tmp_path: Path) -> None:
-    data, message = REFUSED[kind]
+@pytest.mark.parametrize("kind", REJECTED)
+def test_rejected(kind: str, tmp_path: Path) -> None:
+    data, message = REJECTED[kind]
     with pytest.raises(InputError, match=r"photo \(bytes\): .*" + message):
         read_photo(data)
     path = tmp_path / "photo.jpg"
@@ -255,7 +255,7 @@ class TestLargePhotos:
             encode(Image.new("RGB", (300, 300)), "JPEG"),
         ],
     )
-    def test_refused(self, data: bytes) -> None:
+    def test_rejected(self, data: bytes) -> None:
         with pytest.raises(InputError, match="pixels, expected at most 500"):
             read_photo(data)
 
@@ -302,7 +302,7 @@ class TestArrays:
         ],
         ids=lambda array: f"{array.dtype}{array.shape}",
     )
-    def test_refused(self, array: np.ndarray) -> None:
+    def test_rejected(self, array: np.ndarray) -> None:
         with pytest.raises(InputError, match=r"photo \(array\): found .*, expected"):
             read_photo(array)
 

@@ -397,7 +397,7 @@ def unreadable(tmp_path: Path, kind: str) -> Path:
         ("without frames", "found no frame that can be decoded"),
     ],
 )
-def test_refused(tmp_path: Path, kind: str, message: str) -> None:
+def test_rejected(tmp_path: Path, kind: str, message: str) -> None:
     path = unreadable(tmp_path, kind)
     with pytest.raises(InputError, match=f"video {path}: {message}"):
         VideoReader(path)

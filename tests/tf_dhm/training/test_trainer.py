@@ -132,7 +132,7 @@ def test_pooled_features_normalised_by_fixed_statistics(whole: Trainer, tmp_path
     assert not np.allclose(free(shifted[:3], training=True), free(shifted, training=True)[:3], atol=0.1)
 
 
-def test_networks_without_pooled_statistics_refuse_to_fix_them() -> None:
+def test_networks_without_pooled_statistics_reject_to_fix_them() -> None:
     with pytest.raises(InputError, match="pooled_statistics: found fixed, expected batch"):
         training.fix_pooled_statistics(build_model(find_preset("dhm_small").model))
 
@@ -447,7 +447,7 @@ def test_training_begins_with_given_weights(whole: Trainer, tmp_path: Path) -> N
     assert_same_weights(trainer.average.get_weights(), whole.best_weights())
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_rejected(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     weights = trainer.model.get_weights()
     with pytest.raises(InputError, match=r"init: found the \d+ weights of another network"):

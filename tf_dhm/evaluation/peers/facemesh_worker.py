@@ -1,4 +1,4 @@
-"""The process behind `facemesh`: run by a Python that has the package mediapipe, and nothing of tf_dhm.
+"""The process that `facemesh` starts: run by a Python that has the package mediapipe, and nothing of tf_dhm.
 
 `python facemesh_worker.py IMAGES.npz` prints one JSON line when it is ready, and then answers each line
 `[stage, count]` on its standard input with the seconds of that many calls.

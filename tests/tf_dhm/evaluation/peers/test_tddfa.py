@@ -92,7 +92,7 @@ def test_3ddfa_in_onnx_runtime(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[:, :2], expected, rtol=1e-4, atol=1e-3)
 
 
-def test_pickles_that_hold_code_are_refused(tmp_path: Path) -> None:
+def test_pickles_that_hold_code_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "bad.pkl"
     path.write_bytes(pickle.dumps({"mean": Path}))
     with pytest.raises(InputError, match=r"bad.pkl: found pathlib.Path, expected a pickled dictionary"):
