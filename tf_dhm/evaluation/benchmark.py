@@ -59,7 +59,8 @@ class BenchmarkConfig:
             they are on random input, and `facemesh[=PYTHON]`, the whole of the package mediapipe, in an
             environment of its own if a Python is named.
         reference: TFLite file whose network the ratios are against; by default MediaPipe's
-            face_landmark.tflite. Photos and video frames are compared with those of `facemesh` if it is among the peers.
+            face_landmark.tflite. Photos and video frames are compared with those of `facemesh` if it is
+            among the peers.
         rounds: turns of every model.
         turn_ms: length of a turn in milliseconds.
         runtime: TFLite interpreter: ai-edge-litert, tflite-runtime or tensorflow; by default the first of
