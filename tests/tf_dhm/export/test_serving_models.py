@@ -26,9 +26,9 @@ from tests.serving_data import ASTRONAUT, FACE, encode, noise_photo, random_boxe
 from tests.serving_double import Version
 from tests.tiny_models import write_tiny_model
 from tf_dhm.export.card import CARD_METRICS
-from tf_dhm.export.description import DESCRIPTION_FILE, read_description
+from tf_dhm.export.description import DESCRIPTION_FILE
 from tf_dhm.export.promote import promote
-from tf_dhm.export.saved_model import read_head, read_weights, save_model
+from tf_dhm.export.saved_model import read_head, read_weights
 from tf_dhm.export.warmup import BATCHES, WARMUP_FILE
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
@@ -51,13 +51,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=COMMITTED)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of this project: a version folder with its weights and today's signatures."""
-    source = SAVEDMODELS / request.param
-    description = read_description(source)
-    target = tmp_path_factory.mktemp("models") / request.param / "1"
-    save_model(read_weights(source), description.model, description, target, read_head(source))
-    return target
+def served(request: pytest.FixtureRequest) -> Path:
+    """The newest version of a model of this project, as it is committed."""
+    return SavedModelPredictor(SAVEDMODELS / request.param).version_dir
 
 
 def saved_model(version_dir: Path) -> Any:
@@ -130,6 +126,18 @@ def test_photos_are_aligned_as_by_python(served: Path) -> None:
     predictor = SavedModelPredictor(served)
     assert ("confidence" in found) == (read_head(served) is not None)
     assert predictor.can_refine
+
+
+def test_a_broken_photo_is_finite_and_leaves_its_neighbour_alone(served: Path) -> None:
+    model, boxes = Version(served), np.array([FACE, FACE], np.float32)
+    photos = np.array([ASTRONAUT.read_bytes(), b"no photo"], object)
+    found = model.predict("align_jpeg", {"photos": photos, "boxes": boxes})
+    alone = model.predict("align_jpeg", {"photos": photos[:1], "boxes": boxes[:1]})
+    for name, output in found.items():
+        np.testing.assert_allclose(output[0], alone[name][0], rtol=1e-4, atol=1e-3)
+        assert np.isfinite(output).all(), name
+    assert found["confidence"][0] > 0.9
+    assert found["confidence"][1] == 0
 
 
 @pytest.mark.slow
