@@ -270,7 +270,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(archive: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_job_goes_on_where_it_was(archive: Path) -> None:
+def test_a_killed_job_resumes_where_it_was(archive: Path) -> None:
     output = Folder(archive / "job")
     said = output.root.with_suffix(".log")
     with started(archive, output) as process:

@@ -152,7 +152,7 @@ def test_two_devices_learn_what_one_does(single: Path, prepared: Path, tmp_path:
 
 @needs_workers
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_worker_ends_the_other_and_they_go_on(
+def test_a_killed_worker_ends_the_other_and_they_resume(
     killed: int, single: Path, pair: Path, prepared: Path, tmp_path: Path
 ) -> None:
     arguments = together(prepared, "--checkpoint-minutes", "0")

@@ -101,7 +101,7 @@ def test_mistakes_end_with_a_message(
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_search_resumes_where_it_was(tmp_path: Path) -> None:
     write_faces(tmp_path / "faces", 40, 9)
     options = ("--trials", "2", "--images", "1500", "--output-dir", "tune")
     second = tmp_path / "tune/trials/1"
@@ -121,7 +121,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_one_that_is_killed_in_its_first_trial_goes_on_with_the_same_network(
+def test_one_that_is_killed_in_its_first_trial_resumes_with_the_same_network(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     write_faces(tmp_path / "faces", 40, 9)

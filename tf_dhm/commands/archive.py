@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-# Ray reports its use to its makers unless it is told not to.
+# Ray reports its use to its makers unless this is switched off.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Its core warns at each start that the arguments of the workers must not be lost, which they are not
 # before this process ends.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 """Real numbers: points, boxes, angles, parameters."""
 Floats = NDArray[Any]
-"""The same where float32 and float64 are mixed, which NumPy's types cannot express."""
+"""The same for a mixture of float32 and float64, which NumPy's types cannot express."""
 Ints = NDArray[np.integer]
 """Indices: vertices of triangles, rows of a table."""
 Image = NDArray[np.uint8]

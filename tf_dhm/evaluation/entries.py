@@ -22,7 +22,7 @@ from tf_dhm.runtime.saved_model import SavedModelPredictor
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Bytes of a model, and its number of parameters, None where that is not known.
+    """Bytes of a model, and its number of parameters, None if that is not known.
 
     Of a SavedModel the bytes are those of its weights, as published sizes are; of a peer, its files'.
     """

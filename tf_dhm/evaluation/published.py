@@ -19,7 +19,7 @@ PUBLISHED_IMAGES = 2000
 
 
 def read_published() -> pd.DataFrame:
-    """The published rows as printed: every field a string, empty where nothing is printed."""
+    """The published rows as printed: every field a string, empty if nothing is printed."""
     return pd.read_csv(PUBLISHED, dtype=str, keep_default_na=False)
 
 

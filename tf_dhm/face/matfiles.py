@@ -15,7 +15,7 @@ from tf_dhm.core.types import Floats
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 HDF5_OFFSETS = (0, 512)
-"""Where the magic of an HDF5 file may be: MATLAB puts its own header before it."""
+"""Offsets at which an HDF5 file may begin: MATLAB puts its own header before it."""
 Shape = tuple[int | None, ...]
 """None: any size."""
 
@@ -79,7 +79,7 @@ def _read_old(path: Path, fields: Iterable[str], struct: str | None) -> tuple[Ma
 def _read_hdf5(path: Path, fields: Iterable[str], struct: str | None) -> tuple[Mapping[str, Any], list[str]]:
     """The fields of a `.mat` file of version 7.3 that are arrays, and the names of all fields."""
     try:
-        # Imported here: only the repository's requirements have it, for the datasets that need it.
+        # Imported here: the runtime is installed without it.
         import h5py
     except ImportError as error:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Boxes from frame to frame: where a face will be, which boxes belong together, and how odd a shape is."""
+"""Boxes from frame to frame: the next place of a face, boxes that belong together, and how odd a shape is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAST = 2.0
 
 
 def ahead(box: Array, motion: Array, slack: float) -> Array:
-    """Where a face will be in the next frame, if it keeps its motion.
+    """The box of a face in the next frame, if it keeps its motion.
 
     Args:
         box: (4,) of its landmarks.

@@ -1,4 +1,4 @@
-"""Where exported models lie, and what they are called."""
+"""Locations and names of exported models."""
 
 from __future__ import annotations
 

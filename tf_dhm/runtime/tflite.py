@@ -1,4 +1,4 @@
-"""TFLite files: where they lie, the interpreter that runs them, and a predictor.
+"""TFLite files: their locations, the interpreter that runs them, and a predictor.
 
 Nothing here needs TensorFlow if one of the small interpreters, `ai-edge-litert` or
 `tflite-runtime`, is installed. The files are made by `tf_dhm.export.tflite`.

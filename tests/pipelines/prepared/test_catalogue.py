@@ -79,7 +79,7 @@ def test_other_settings_get_another_folder(data_dir: Path, tmp_path: Path) -> No
     assert len(folders) == 3
 
 
-def test_changed_data_are_prepared_anew(data_dir: Path, tmp_path: Path) -> None:
+def test_changed_data_are_prepared_again(data_dir: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = prepared_folder("csv", data_dir, cache, STORE)
     table = data_dir / "landmarks.csv"

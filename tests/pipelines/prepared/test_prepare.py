@@ -163,7 +163,7 @@ def made_series(starts: list[int], stop_at: int | None = None, seed: int = 0) ->
     return Series(10, {"seed": seed}, read)
 
 
-def test_a_series_goes_on_behind_its_shards(whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_series_resumes_after_its_shards(whole: dict[str, bytes], tmp_path: Path) -> None:
     folder = tmp_path / "series"
     starts: list[int] = []
     for stop_at in (4, 9):

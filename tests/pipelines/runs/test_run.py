@@ -120,7 +120,7 @@ def test_an_earlier_run_is_not_overwritten(base: Options, finished: Path) -> Non
     assert (base.run_dir / HISTORY_FILE).read_text() == before
 
 
-def test_workers_go_on_with_a_run_of_the_same_options(base: Options, finished: Path) -> None:
+def test_workers_resume_a_run_of_the_same_options(base: Options, finished: Path) -> None:
     assert not was_begun(dataclasses.replace(base, name="another"))
     assert was_begun(with_data(base, cache_dir=Path("elsewhere"), data_service=("grpc://a:1",)))
     other = dataclasses.replace(base, train=dataclasses.replace(base.train, epochs=9))
@@ -309,7 +309,7 @@ def test_a_mixture_of_datasets(mixed: Options, monkeypatch: pytest.MonkeyPatch) 
         ),
     ],
 )
-def test_mistakes_leave_no_run_behind(changes: dict, message: str, base: Options) -> None:
+def test_mistakes_leave_no_run(changes: dict, message: str, base: Options) -> None:
     options = with_data(base, name="never", **changes)
     with pytest.raises(InputError, match=message):
         run(options, False, COMMAND)

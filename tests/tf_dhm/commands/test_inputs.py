@@ -13,19 +13,6 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.runtime import images
 
 
-@pytest.fixture
-def album(tmp_path: Path) -> Path:
-    """Three photos in two folders, and files that are none."""
-    folder = tmp_path / "album"
-    for name in ("b.jpg", "a.PNG", "deep/c.jpg"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"photo")
-    (folder / "notes.txt").write_text("no photo")
-    (folder / "folder.jpg").mkdir()
-    return folder
-
-
 def names(*arguments: str | Path, outputs: tuple[Path, ...] = ()) -> list[str]:
     return [str(file.name) for file in find_inputs([str(argument) for argument in arguments], outputs)]
 

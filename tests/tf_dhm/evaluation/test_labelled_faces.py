@@ -13,7 +13,7 @@ from tf_dhm.evaluation.labelled_faces import Face, Rejected, read_batches
 from tf_dhm.runtime.images import decode_raster
 
 
-def test_samples_and_rejections_are_told_apart() -> None:
+def test_samples_and_rejections_are_distinguished() -> None:
     assert isinstance(face(), Face)
     assert not isinstance(face(), Rejected)
     assert isinstance(Rejection("a", "b"), Rejected)

@@ -48,7 +48,7 @@ def test_names(units: FaceUnits) -> None:
 @pytest.mark.parametrize(
     "name", ["jawOpen", "mouthSmileLeft", "eyeBlinkRight", "mouthPucker", "browDownLeft"]
 )
-def test_a_unit_is_told_from_the_person_and_from_other_units(
+def test_a_unit_is_distinguished_from_the_person_and_from_other_units(
     units: FaceUnits, model: MorphableModel, name: str
 ) -> None:
     column = units.names.index(name)

@@ -276,7 +276,7 @@ class TestLosing:
 
 
 class TestFrames:
-    def test_another_size_starts_anew(self) -> None:
+    def test_another_size_starts_again(self) -> None:
         film = Film(World())
         film.show(box_at(300, 200), frames=3)
         (face,) = film.show(box_at(150, 100, 50), image=np.zeros((240, 320, 3), np.uint8))

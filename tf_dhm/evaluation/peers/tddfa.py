@@ -94,7 +94,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """A pickled dictionary of arrays; InputError where it holds anything else."""
+    """A pickled dictionary of arrays; InputError if it holds anything else."""
     try:
         with path.open("rb") as file:
             content = ArrayUnpickler(file).load()
@@ -112,7 +112,7 @@ def field(content: dict[str, Any], name: str, path: Path) -> NDArray[Any]:
 
 
 def find_beside(path: Path, *names: str) -> Path:
-    """A file of 3DDFA_V2's folder configs: beside the model, or where its repository has it."""
+    """A file of 3DDFA_V2's folder configs: beside the model, or in the folder of its repository."""
     folders = (path.parent, path.parent / "configs", path.parent.parent / "configs")
     for folder in folders:
         for name in names:
