@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.runtime.images import PHOTO_SUFFIXES, read_stream
+from tf_dhm.runtime.images import HEADER_BYTES, PHOTO_SUFFIXES, is_video, read_stream
 from tf_dhm.runtime.video import VIDEO_SUFFIXES, hide_password, url_scheme
 
 STDIN = "-"
@@ -53,7 +53,17 @@ class InputFile:
 
     @property
     def is_video(self) -> bool:
-        return self.is_url or self.path.suffix.lower() in VIDEO_SUFFIXES
+        """Whether it is a stream or has the suffix of a video or, without a known suffix, its first bytes."""
+        suffix = self.path.suffix.lower()
+        if self.is_url or suffix in VIDEO_SUFFIXES:
+            return True
+        if suffix in PHOTO_SUFFIXES or self.is_pipe:
+            return False
+        try:
+            with self.path.open("rb") as file:
+                return is_video(file.read(HEADER_BYTES))
+        except (OSError, ValueError):  # its reader reports what is wrong with it
+            return False
 
     @property
     def is_pipe(self) -> bool:

@@ -140,7 +140,9 @@ def _group(kind: type[Any], path: tuple[str, ...]) -> tuple[Group, type[Any]]:
         hint = typing.get_type_hints(kind, include_extras=True)[name]
         marks = [item for item in getattr(hint, "__metadata__", ()) if isinstance(item, Group)]
         mark = marks[0] if marks else mark
-        kind = next(part for part in parts_of(hint) if dataclasses.is_dataclass(part))
+        kind = next(
+            part for part in parts_of(hint) if isinstance(part, type) and dataclasses.is_dataclass(part)
+        )
     return mark, kind
 
 

@@ -18,6 +18,10 @@ from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageErr
 
 from tf_dhm.core.errors import InputError
 
+HEADER_BYTES = 192
+AVIF_BRANDS = (b"avif", b"avis")
+VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"FLV", b"OggS", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
+"""First bytes of Matroska and WebM, FLV, Ogg, MPEG program streams and WMV."""
 MAX_BYTES = 2**30
 """Most bytes that are read of a pipe or an open file, which may have no end."""
 MAX_PIXELS = 8192 * 8192
@@ -239,7 +243,7 @@ def photo_from_array(array: np.ndarray) -> Photo:
 
 def decode(file: BinaryIO, name: str) -> Photo:
     """Decode an open file; `name` stands in the errors."""
-    header = file.read(12)
+    header = file.read(HEADER_BYTES)
     file.seek(0)
     if not header:
         raise InputError(f"{name}: found an empty file, expected a picture")
@@ -334,13 +338,27 @@ def frame_pixels(image: Source | Photo) -> NDArray[np.uint8]:
 
 def describe(header: bytes) -> str:
     """What the first bytes of a file that is no readable picture are."""
-    if header[4:8] == b"ftyp":
-        if header[8:12] in HEIC_BRANDS:
-            return "a HEIC picture, for which the package pillow-heif must be installed"
+    if header[4:8] == b"ftyp" and header[8:12] in HEIC_BRANDS:
+        return "a HEIC picture, for which the package pillow-heif must be installed"
+    if is_video(header):
         return "a video"
     if header.startswith(b"%PDF"):
         return "a PDF document"
     return "no known picture format"
+
+
+def is_video(header: bytes) -> bool:
+    """Whether a file that begins with these HEADER_BYTES is a video.
+
+    >>> is_video(b"RIFF0000AVI LIST"), is_video(b"GIF89a")
+    (True, False)
+    """
+    if header[4:8] == b"ftyp":
+        return header[8:12] not in (*HEIC_BRANDS, *AVIF_BRANDS)
+    if header[:4] == b"RIFF":
+        return header[8:12] == b"AVI "
+    is_transport_stream = header[:1] == header[188:189] == b"G"  # the first byte of each packet
+    return header.startswith(VIDEO_MAGIC) or is_transport_stream
 
 
 def decode_raster(encoded: bytes, source: str) -> NDArray[np.uint8]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
 
 from tf_dhm.commands.inputs import InputFile, find_inputs
 from tf_dhm.core.errors import InputError
@@ -37,6 +41,34 @@ def test_an_endless_pipe_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch)
         file.read_pipe()
     with open("/dev/zero", "rb") as endless, pytest.raises(InputError, match="more than 100,000 bytes"):
         images.read_photo(endless)
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "avi", "flv", "mpegts", "mpeg"])
+def test_a_video_without_a_known_suffix_is_known_by_its_content(tmp_path: Path, container: str) -> None:
+    codec = {"flv": "flv", "mpeg": "mpeg2video"}.get(container, "mpeg4")
+    path = tmp_path / f"clip.{container[:2]}"
+    with av.open(str(path), "w", format=container) as file:
+        stream: Any = file.add_stream(codec, rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    (found,) = find_inputs([str(path)])
+    assert found.is_video
+    with pytest.raises(InputError, match="found a video"):
+        images.read_photo(path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "TIFF"])
+def test_a_photo_without_a_known_suffix_is_no_video(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "photo"
+    Image.new("RGB", (64, 64)).save(path, kind)
+    (file,) = find_inputs([str(path)])
+    assert not file.is_video
+    assert images.read_photo(path).width == 64
+    assert not find_inputs([str(tmp_path / "none")])[0].is_video
 
 
 class TestFindInputs:
