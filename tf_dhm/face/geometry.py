@@ -71,15 +71,15 @@ def euler_angles(rotation: ArrayLike) -> Array:
         (..., 3) float64 radians (pitch, yaw, roll).
     """
     m = np.asarray(rotation, np.float64)
-    yaw = np.arcsin(np.clip(-m[..., 0, 2], -1.0, 1.0))
+    angles = np.empty(m.shape[:-1])
+    angles[..., 0] = np.arctan2(m[..., 1, 2], m[..., 2, 2])
+    angles[..., 1] = np.arcsin(np.minimum(np.maximum(-m[..., 0, 2], -1.0), 1.0))
+    angles[..., 2] = np.arctan2(m[..., 0, 1], m[..., 0, 0])
     locked = np.abs(m[..., 0, 2]) > 1.0 - 1e-9
-    pitch = np.where(
-        locked,
-        np.arctan2(-m[..., 2, 1], m[..., 1, 1]),
-        np.arctan2(m[..., 1, 2], m[..., 2, 2]),
-    )
-    roll = np.where(locked, 0.0, np.arctan2(m[..., 0, 1], m[..., 0, 0]))
-    return np.stack([pitch, yaw, roll], -1)
+    if locked.any():
+        angles[..., 0] = np.where(locked, np.arctan2(-m[..., 2, 1], m[..., 1, 1]), angles[..., 0])
+        angles[..., 2] = np.where(locked, 0.0, angles[..., 2])
+    return angles
 
 
 def weak_perspective(
@@ -125,11 +125,10 @@ def landmark_box(landmarks: ArrayLike) -> Array:
         InputError: a landmark is NaN or infinite, or the box has no area.
     """
     xy = np.asarray(landmarks, np.float64)[..., :2]
-    if not np.isfinite(xy).all():
-        raise InputError("landmarks: found NaN or infinite coordinates, expected finite pixels")
     box = np.concatenate([xy.min(-2), xy.max(-2)], -1)
-    check_box(box)
-    return box
+    if not np.isfinite(box).all():
+        raise InputError("landmarks: found NaN or infinite coordinates, expected finite pixels")
+    return check_box(box)
 
 
 def check_box(box: ArrayLike) -> Array:
@@ -137,8 +136,9 @@ def check_box(box: ArrayLike) -> Array:
     array = np.asarray(box, np.float64)
     if array.shape[-1:] != (4,):
         raise InputError(f"box: found shape {array.shape}, expected (..., 4) as x0, y0, x1, y1")
-    bad = ~(np.isfinite(array).all(-1) & (array[..., 2] > array[..., 0]) & (array[..., 3] > array[..., 1]))
-    if bad.any():
+    finite, has_area = np.isfinite(array), array[..., 2:] > array[..., :2]
+    if not (finite.all() and has_area.all()):
+        bad = ~(finite.all(-1) & has_area.all(-1))
         first = array.reshape(-1, 4)[np.flatnonzero(bad)[0]]
         raise InputError(f"box: found {first.tolist()}, expected finite x0 < x1 and y0 < y1")
     return array
@@ -170,11 +170,13 @@ def crop_square(box: ArrayLike) -> Array:
     [20.0, 25.0, 28.284]
     """
     b = np.asarray(box, np.float64)
-    side = CROP_SCALE * np.maximum(b[..., 2] - b[..., 0], b[..., 3] - b[..., 1])
-    return np.stack([(b[..., 0] + b[..., 2]) / 2, (b[..., 1] + b[..., 3]) / 2, side], -1)
+    square = np.empty((*b.shape[:-1], 3))
+    square[..., :2] = (b[..., :2] + b[..., 2:]) / 2
+    square[..., 2] = CROP_SCALE * np.maximum(b[..., 2] - b[..., 0], b[..., 3] - b[..., 1])
+    return square
 
 
-def crop_to_image(square: ArrayLike, size: int, roll: ArrayLike = 0.0) -> Array:
+def crop_to_image(square: ArrayLike, size: int | NDArray[np.intp], roll: ArrayLike = 0.0) -> Array:
     """The affine map from pixels of a `size` x `size` crop to pixels of the image.
 
     Crop pixel u has its centre at (u + 0.5) / size of the side, so that mirroring the crop
@@ -182,7 +184,7 @@ def crop_to_image(square: ArrayLike, size: int, roll: ArrayLike = 0.0) -> Array:
 
     Args:
         square: (..., 3) centre x, centre y, side in image pixels.
-        size: side of the crop in pixels.
+        size: side of the crop in pixels, or (...) that of each crop.
         roll: (...) radians; the crop is turned clockwise on the screen by it about its centre.
 
     Returns:
@@ -192,9 +194,10 @@ def crop_to_image(square: ArrayLike, size: int, roll: ArrayLike = 0.0) -> Array:
     scale = s[..., 2] / size
     c, n = scale * np.cos(roll), scale * np.sin(roll)
     half = (size - 1) / 2.0
-    row_x = np.stack([c, -n, s[..., 0] - (c - n) * half], -1)
-    row_y = np.stack([n, c, s[..., 1] - (n + c) * half], -1)
-    return np.stack([row_x, row_y], -2)
+    matrix = np.empty((*np.shape(c), 2, 3))
+    matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 0, 2] = c, -n, s[..., 0] - (c - n) * half
+    matrix[..., 1, 0], matrix[..., 1, 1], matrix[..., 1, 2] = n, c, s[..., 1] - (n + c) * half
+    return matrix
 
 
 def invert_affine(matrix: ArrayLike) -> Array:
@@ -216,8 +219,8 @@ def transform_landmarks(matrix: ArrayLike, landmarks: ArrayLike) -> Array:
     moved = points[..., :2] @ np.swapaxes(m[..., :2], -1, -2) + m[..., None, :, 2]
     if points.shape[-1] == 2:
         return moved
-    scale = np.sqrt(np.abs(np.linalg.det(m[..., :2])))
-    return np.concatenate([moved, points[..., 2:] * scale[..., None, None]], -1)
+    area = m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
+    return np.concatenate([moved, points[..., 2:] * np.sqrt(np.abs(area))[..., None, None]], -1)
 
 
 def mirror_landmarks(landmarks: ArrayLike, width: float) -> Array:
@@ -247,22 +250,32 @@ def unit_to_pixels(landmarks: ArrayLike, size: int) -> Array:
     return pixels
 
 
-def pose_from_landmarks(landmarks: ArrayLike, reference: ArrayLike) -> Array:
-    """Pitch, yaw, roll of the similarity (Procrustes) that turns `reference` into `landmarks`.
+Y_UP = np.array([1.0, -1.0, 1.0])
+"""Turns the y axis of points, which is down in pixels and up in 300W-LP's angles."""
+
+
+def rotation_from_landmarks(landmarks: ArrayLike, reference: ArrayLike) -> Array:
+    """The rotation of the similarity (Procrustes) that turns `reference` into `landmarks`.
 
     Args:
         landmarks: (..., N, 3) pixels, y down, z nearer larger.
         reference: (N, 3) a frontal face in the same axes and any scale.
 
     Returns:
+        (..., 3, 3) float64 in the y-up frame of `rotation_matrix`.
+    """
+    points, source = np.asarray(landmarks, np.float64), np.asarray(reference, np.float64)
+    # The centred reference sums to zero, so the landmarks need not be centred.
+    source = (source - source.sum(0) / len(source)) * Y_UP
+    u, _, vt = np.linalg.svd(Y_UP[:, None] * (np.swapaxes(points, -1, -2) @ source))
+    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[..., None]  # a rotation, not a mirror
+    return np.asarray(u @ vt)
+
+
+def pose_from_landmarks(landmarks: ArrayLike, reference: ArrayLike) -> Array:
+    """Pitch, yaw, roll of `rotation_from_landmarks`, whose arguments it takes.
+
+    Returns:
         (..., 3) float64 radians in the signs of 300W-LP's `Pose_Para`.
     """
-    flip = np.array([1.0, -1.0, 1.0])
-    target = np.asarray(landmarks, np.float64) * flip
-    source = np.asarray(reference, np.float64) * flip
-    target = target - target.mean(-2, keepdims=True)
-    source = source - source.mean(-2, keepdims=True)
-    u, _, vt = np.linalg.svd(np.swapaxes(target, -1, -2) @ source)
-    sign = np.sign(np.linalg.det(u @ vt))
-    u = np.concatenate([u[..., :2], u[..., 2:] * sign[..., None, None]], -1)
-    return euler_angles(u @ vt)
+    return euler_angles(rotation_from_landmarks(landmarks, reference))

@@ -38,14 +38,17 @@ def diffusion_heatmap(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     [1.0, 0.082, 1.0]
     """
     rows, columns, corners, touching = _factors(np.asarray(landmarks, np.float64), size)
-    patches = (rows * columns)[touching]
+    patches = rows * columns
+    if not touching.all():
+        patches, corners = patches[touching], corners[touching]
     side = size + 2 * MARGIN
-    heatmap = np.zeros((side, side * 3), np.float32)
-    for (x, y), patch in zip(corners[touching].tolist(), patches, strict=True):
+    heatmap = np.zeros((side, side, 3), np.float32)
+    regions, maximum = _patches(heatmap), np.maximum
+    for (x, y), patch in zip(corners.tolist(), patches, strict=True):
         # `maximum.at` over all pixels at once takes three times as long.
-        region = heatmap[y : y + PATCH, 3 * x : 3 * (x + PATCH)]
-        np.maximum(region, patch, out=region)
-    return np.ascontiguousarray(heatmap.reshape(side, side, 3)[MARGIN:-MARGIN, MARGIN:-MARGIN])
+        region = regions[y, x]
+        maximum(region, patch, region)
+    return np.ascontiguousarray(heatmap[MARGIN:-MARGIN, MARGIN:-MARGIN])
 
 
 def diffusion_heatmaps(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
@@ -65,12 +68,7 @@ def diffusion_heatmaps(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     rows, columns, corners, touching = _factors(points, size)
     count, side = len(points), size + 2 * MARGIN
     heatmaps = np.zeros((count, side, side, 3), np.float32)
-    # A view of every patch: (B, side - PATCH + 1, side - PATCH + 1, PATCH, 3 PATCH).
-    face, row, column, _ = heatmaps.strides
-    places = side - PATCH + 1
-    patches = np.lib.stride_tricks.as_strided(
-        heatmaps, (count, places, places, PATCH, 3 * PATCH), (face, row, column, row, heatmaps.itemsize)
-    )
+    patches = _patches(heatmaps)
     # One landmark of all faces at a time: patches of one call never overlap, and NumPy lets go of
     # Python's lock while it draws them.
     for landmark in range(points.shape[1]):
@@ -79,6 +77,15 @@ def diffusion_heatmaps(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
         patch = rows[faces, landmark] * columns[faces, landmark]
         patches[faces, y, x] = np.maximum(patches[faces, y, x], patch)
     return np.ascontiguousarray(heatmaps[:, MARGIN:-MARGIN, MARGIN:-MARGIN])
+
+
+def _patches(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A view of every patch of maps (..., side, side, 3), by the row and column of its corner:
+    (..., side - PATCH + 1, side - PATCH + 1, PATCH, 3 PATCH)."""
+    *faces, row, column, _ = maps.strides
+    places = maps.shape[-2] - PATCH + 1
+    shape = (*maps.shape[:-3], places, places, PATCH, 3 * PATCH)
+    return np.lib.stride_tricks.as_strided(maps, shape, (*faces, row, column, row, maps.itemsize))
 
 
 def _factors(

@@ -157,6 +157,8 @@ class Aligner:
 
     def _align_boxes(self, photos: Sequence[tuple[Photo, Any]]) -> list[list[Face]]:
         """The faces in given boxes of photos."""
+        if not photos:
+            return []
         boxes = [photo.boxes_to_pixels(check_boxes(given, photo)) for photo, given in photos]
         pixels = [photo.pixels for photo, _ in photos]
         predictions = predict_photos(self.predictor, pixels, boxes, self.passes_given)
@@ -178,6 +180,8 @@ class Aligner:
 
     def _search(self, photos: Sequence[Photo], turned: bool = False) -> list[list[Face]]:
         """Detect and align the faces of photos as they are, or of all of them upside down."""
+        if not photos:
+            return []
         pixels = [turn_round(photo.pixels) if turned else photo.pixels for photo in photos]
         searched = self.detector.find(pixels, self._predict_detected)
         rows = [row for row, image in enumerate(pixels) if self._uses_tiles(image)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike
@@ -41,23 +43,25 @@ def cut_crops(image: Image, boxes: ArrayLike, size: int, roll: ArrayLike = 0.0) 
     checked = geometry.check_box(np.asarray(boxes, np.float64).reshape(-1, 4))
     squares = geometry.crop_square(checked)  # (N, 3)
     rolls = np.broadcast_to(np.asarray(roll, np.float64), squares.shape[:1])
-    matrices = geometry.crop_to_image(squares, size, rolls)
-    crops = np.zeros((len(squares), size, size, 3), np.uint8)
-    for crop, square, angle in zip(crops, squares, rolls, strict=True):
-        shrink = square[2] / size
-        factor = 1 if shrink <= MAX_SHRINK else min(int(np.ceil(shrink)), MAX_SUPERSAMPLING)
-        matrix = geometry.crop_to_image(square, size * factor, angle)
+    shrink = [side / size for side in squares[:, 2].tolist()]
+    factors = [1 if value <= MAX_SHRINK else min(math.ceil(value), MAX_SUPERSAMPLING) for value in shrink]
+    matrices = fine = geometry.crop_to_image(squares, size, rolls)
+    if max(factors, default=1) > 1:
+        fine = geometry.crop_to_image(squares, size * np.array(factors), rolls)
+    crops = np.empty((len(squares), size, size, 3), np.uint8)
+    for crop, matrix, factor in zip(crops, fine, factors, strict=True):
+        side = size * factor
         sampled = cv2.warpAffine(
             image,
             matrix,
-            (size * factor, size * factor),
+            (side, side),
+            dst=crop if factor == 1 else None,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(0, 0, 0),
         )
         if factor > 1:
-            sampled = cv2.resize(sampled, (size, size), interpolation=cv2.INTER_AREA)
-        crop[...] = sampled
+            cv2.resize(sampled, (size, size), dst=crop, interpolation=cv2.INTER_AREA)
     return crops, matrices
 
 
@@ -73,8 +77,7 @@ def upright_roll(landmarks: ArrayLike) -> Array:
     Returns:
         (...) radians.
     """
-    pitch, yaw, roll = np.moveaxis(geometry.pose_from_landmarks(landmarks, mean_shape()), -1, 0)
-    up = geometry.rotation_matrix(pitch, yaw, roll)[..., :, 1]
+    up = geometry.rotation_from_landmarks(landmarks, mean_shape())[..., :, 1]
     return np.arctan2(up[..., 0], up[..., 1])
 
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face.geometry import overlaps
@@ -35,6 +35,8 @@ SIZE, SHORT_SIZE = 256, 128
 ANCHORS = ((16, 2), (8, 6))
 """The answers of both: (cells on a side of a grid, answers for a cell)."""
 MIN_SCORE = 0.5
+LEAST_LOGIT = float(np.log(MIN_SCORE / (1 - MIN_SCORE)))
+"""The network's own number for MIN_SCORE: what it answers with less is not looked at."""
 SAME_FACE = 0.3
 """Answers whose boxes overlap by more than this (IoU) are of one face."""
 
@@ -222,12 +224,19 @@ class FaceDetector:
             the score; by falling score.
         """
         canvas, scale, offset = letterbox(image, self._size, margin)
+
+        def fill(values: NDArray[np.float32]) -> None:
+            np.divide(canvas, np.float32(127.5), out=values[0])
+            values -= 1.0
+
         with self._networks.borrow() as network:
-            outputs = network.run(canvas[None].astype(np.float32) / 127.5 - 1.0)
+            outputs = network.run_filled(fill)
         # By the last dimension: 16 coordinates, or 1 score.
         named = {output.shape[-1]: output[0] for output in outputs}
-        scores, points = named[1][:, 0], decode(named[16], self._anchors)
-        found = merge_answers(points, 1.0 / (1.0 + np.exp(-np.clip(scores, -80.0, 80.0))))
+        logits = named[1][:, 0]
+        rows = np.flatnonzero(logits > LEAST_LOGIT)
+        scores = 1.0 / (1.0 + np.exp(-np.minimum(logits[rows], 80.0)))
+        found = merge_answers(decode(named[16][rows], self._anchors[rows]), scores)
         return [((merged - offset) / scale - 0.5, score) for merged, score in found]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -27,8 +30,10 @@ def ahead(box: Array, motion: Array, slack: float) -> Array:
     >>> ahead(np.array([0.0, 0, 100, 80]), np.array([3.0, 1.0]), 0.02).tolist()
     [0.0, 0.0, 100.0, 80.0]
     """
-    size = float((box[2:] - box[:2]).max())
-    return box + np.tile(motion, 2) if np.hypot(*motion) > FAST * slack * size else box
+    x0, y0, x1, y1 = box.tolist()
+    x, y = motion.tolist()
+    fast = math.hypot(x, y) > FAST * slack * max(x1 - x0, y1 - y0)
+    return np.array([x0 + x, y0 + y, x1 + x, y1 + y]) if fast else box
 
 
 def follow_box(last: Array, found: Array, slack: float) -> Array:
@@ -45,12 +50,28 @@ def follow_box(last: Array, found: Array, slack: float) -> Array:
     >>> follow_box(np.array([0.0, 0, 100, 100]), np.array([5.0, 0, 105, 100]), 0.02).tolist()
     [3.0, 0.0, 103.0, 100.0]
     """
-    old_size, size = last[2:] - last[:2], found[2:] - found[:2]
-    reach = slack * size.max()
-    centre = np.clip((last[:2] + last[2:]) / 2, (found[:2] + found[2:]) / 2 - reach,
-                     (found[:2] + found[2:]) / 2 + reach)  # fmt: skip
-    half = np.clip(old_size, size / (1 + slack), size * (1 + slack)) / 2
-    return np.concatenate([centre - half, centre + half])
+    # Plain numbers: four of them are no work for arrays.
+    old, new = last.tolist(), found.tolist()
+    reach = slack * max(new[2] - new[0], new[3] - new[1])
+    low, high = [0.0, 0.0], [0.0, 0.0]
+    for axis in (0, 1):
+        middle, size = (new[axis] + new[axis + 2]) / 2, new[axis + 2] - new[axis]
+        centre = min(max((old[axis] + old[axis + 2]) / 2, middle - reach), middle + reach)
+        half = min(max(old[axis + 2] - old[axis], size / (1 + slack)), size * (1 + slack)) / 2
+        low[axis], high[axis] = centre - half, centre + half
+    return np.array([*low, *high])
+
+
+def iou(a: Array, b: Array) -> float:
+    """Intersection over union of two boxes (4,), as `geometry.overlaps` of many.
+
+    >>> round(iou(np.array([0.0, 0, 2, 2]), np.array([1.0, 0, 3, 2])), 3)
+    0.333
+    """
+    ax0, ay0, ax1, ay1 = a.tolist()
+    bx0, by0, bx1, by1 = b.tolist()
+    common = max(min(ax1, bx1) - max(ax0, bx0), 0.0) * max(min(ay1, by1) - max(ay0, by0), 0.0)
+    return common / ((ax1 - ax0) * (ay1 - ay0) + (bx1 - bx0) * (by1 - by0) - common)
 
 
 def distances(a: ArrayLike, b: ArrayLike) -> Array:
@@ -83,9 +104,10 @@ def match(costs: Array, limit: float) -> dict[int, int]:
 def share_inside(box: Array, shape: tuple[int, ...]) -> float:
     """The share of a box (4,) that is in a picture of shape (H, W, ...)."""
     # Pixel centres are at integers, so the picture ends half a pixel outside of them.
-    high = np.minimum(box[2:], [shape[1] - 0.5, shape[0] - 0.5])
-    inside = np.maximum(high - np.maximum(box[:2], -0.5), 0).prod()
-    return float(inside / (box[2:] - box[:2]).prod())
+    x0, y0, x1, y1 = box.tolist()
+    width = max(min(x1, shape[1] - 0.5) - max(x0, -0.5), 0.0)
+    height = max(min(y1, shape[0] - 0.5) - max(y0, -0.5), 0.0)
+    return width * height / ((x1 - x0) * (y1 - y0))
 
 
 def shape_residual(landmarks: ArrayLike) -> float:
@@ -97,9 +119,18 @@ def shape_residual(landmarks: ArrayLike) -> float:
     Args:
         landmarks: (68, 3) pixels.
     """
-    points, shape = np.asarray(landmarks, np.float64), mean_shape()
-    points, shape = points - points.mean(0), shape - shape.mean(0)
-    u, singular, vt = np.linalg.svd(points.T @ shape)
-    singular[2] *= np.sign(np.linalg.det(u @ vt))  # a rotation, not a mirror
-    cosine = singular.sum() / (np.linalg.norm(points) * np.linalg.norm(shape))
-    return float(np.sqrt(max(0.0, 1.0 - cosine**2)))
+    points, shape = np.asarray(landmarks, np.float64), centred_mean_shape()
+    points = points - points.sum(0) / len(points)
+    covariance = points.T @ shape
+    singular = np.linalg.svd(covariance, compute_uv=False)
+    if np.linalg.det(covariance) < 0:
+        singular[2] = -singular[2]  # a rotation, not a mirror
+    cosine = float(singular.sum()) / math.sqrt(np.vdot(points, points) * np.vdot(shape, shape))
+    return math.sqrt(max(0.0, 1.0 - cosine**2))
+
+
+@lru_cache(maxsize=1)
+def centred_mean_shape() -> Array:
+    """The mean face about its middle, (68, 3)."""
+    shape = mean_shape()
+    return shape - shape.mean(0)

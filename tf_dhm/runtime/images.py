@@ -88,15 +88,19 @@ class Photo:
 
     def to_original(self, points: ArrayLike) -> NDArray[np.floating]:
         """Points (..., 2 or 3) in pixels of `pixels` -> pixels of the original photo."""
-        moved = np.array(points, np.float64) * self.reduction
-        moved[..., :2] += (self.reduction - 1) / 2.0
+        moved = np.array(points, np.float64)
+        if self.reduction > 1:
+            moved *= self.reduction
+            moved[..., :2] += (self.reduction - 1) / 2.0
         return moved
 
     def to_pixels(self, points: ArrayLike) -> NDArray[np.floating]:
         """Points (..., 2 or 3) in pixels of the original photo -> pixels of `pixels`."""
         moved = np.array(points, np.float64)
-        moved[..., :2] -= (self.reduction - 1) / 2.0
-        return moved / self.reduction
+        if self.reduction > 1:
+            moved[..., :2] -= (self.reduction - 1) / 2.0
+            moved /= self.reduction
+        return moved
 
     def boxes_to_pixels(self, boxes: ArrayLike) -> NDArray[np.floating]:
         """Boxes (N, 4) in pixels of the original photo -> pixels of `pixels`."""

@@ -137,14 +137,19 @@ def predict_photos(
             roll = upright_roll(points)
             cut.append(cut_crops(image, upright_boxes(points, roll), predictor.input_size, roll))
         found, landmarks = predict_crops(predictor, cut, landmarks)
-    ends = np.cumsum([len(points) for points in landmarks])[:-1]
-
-    def split(values: Array | None) -> list[Any]:
-        return [None] * len(images) if values is None else np.split(values, ends)
-
-    rest_of = (split(values) for values in (found.visibility, found.confidence, found.points))
+    rest_of = (
+        [None] * len(images) if values is None else split_rows(values, landmarks)
+        for values in (found.visibility, found.confidence, found.points)
+    )
     parts = zip(landmarks, *rest_of, strict=True)
     return [Prediction(points.astype(np.float32), *rest) for points, *rest in parts]
+
+
+def split_rows(values: Array, parts: Sequence[Array]) -> list[Array]:
+    """Rows for all photos as those of each photo, as many as `parts` has."""
+    if len(parts) == 1:
+        return [values]
+    return np.split(values, np.cumsum([len(part) for part in parts])[:-1])
 
 
 def predict_crops(
@@ -161,7 +166,7 @@ def predict_crops(
         the prediction for all crops, with any `points` in pixels of the photos, and for each photo the
         landmarks in its pixels.
     """
-    crops = np.concatenate([part for part, _ in cut])
+    crops = cut[0][0] if len(cut) == 1 else np.concatenate([part for part, _ in cut])
     start = None
     if initial is not None:
         start = np.concatenate(
@@ -178,8 +183,7 @@ def predict_crops(
         for at in range(0, max(len(crops), 1), LARGEST_BATCH)
     ]
     prediction = join_predictions(found)
-    ends = np.cumsum([len(matrices) for _, matrices in cut])[:-1]
-    parts = np.split(prediction.landmarks, ends)
+    parts = split_rows(prediction.landmarks, [matrices for _, matrices in cut])
     landmarks = [
         geometry.transform_landmarks(matrices, points)
         for (_, matrices), points in zip(cut, parts, strict=True)
@@ -193,6 +197,8 @@ def predict_crops(
 
 def join_predictions(parts: Sequence[Prediction]) -> Prediction:
     """The answers of one model to several batches as one."""
+    if len(parts) == 1:
+        return parts[0]
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Prediction)}
     joined: dict[str, Any] = {
         name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()

@@ -24,7 +24,7 @@ from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.faces import Face, with_meshes
-from tf_dhm.runtime.following import ahead, distances, follow_box, match, shape_residual, share_inside
+from tf_dhm.runtime.following import ahead, distances, follow_box, iou, match, shape_residual, share_inside
 from tf_dhm.runtime.images import Photo, Source, frame_pixels
 from tf_dhm.runtime.settings import TrackingConfig
 from tf_dhm.runtime.smoothing import OneEuroFilter
@@ -62,10 +62,9 @@ class Evidence:
     confidence: float | None = None
 
     @classmethod
-    def of(cls, face: Face) -> Evidence:
-        found = geometry.landmark_box(face.landmarks)
-        agreement = float(overlaps(face.box[None], found[None])[0, 0])
-        return cls(agreement, shape_residual(face.landmarks), face.confidence)
+    def of(cls, face: Face, box: Array) -> Evidence:
+        """The evidence for a face whose landmarks have this box (4,)."""
+        return cls(iou(face.box, box), shape_residual(face.landmarks), face.confidence)
 
 
 def is_doubtful(evidence: Evidence, config: TrackingConfig, before: bool = False) -> bool:
@@ -89,6 +88,7 @@ class Track:
 
     id: int
     face: Face  # as the model found it, not smoothed
+    box: Array  # (4,) of its landmarks
     doubtful: bool
     agreement: float
     smooth: OneEuroFilter
@@ -97,10 +97,6 @@ class Track:
     sure_for: int = 0  # frames
     misses: int = 0
     lost_at: int = 0
-
-    @property
-    def box(self) -> Array:
-        return geometry.landmark_box(self.face.landmarks)
 
 
 class Tracker:
@@ -230,9 +226,10 @@ class Tracker:
             track.motion = (track.box - before).reshape(2, 2).mean(0)
 
     def _renew(self, track: Track, face: Face) -> None:
-        evidence = Evidence.of(face)
+        box = geometry.landmark_box(face.landmarks)
+        evidence = Evidence.of(face, box)
         track.motion = np.zeros(2)
-        track.face, track.agreement = face, evidence.agreement
+        track.face, track.box, track.agreement = face, box, evidence.agreement
         track.doubtful = is_doubtful(evidence, self.config, track.doubtful)
         # Doubt after a sure period triggers a detection at once; doubt that comes and goes does not.
         track.alarm = track.doubtful and track.sure_for >= self.config.recheck_every
@@ -304,21 +301,22 @@ class Tracker:
         known = np.array([track.box for track in self._tracks]).reshape(-1, 4)
         fresh = []
         for face in faces:
-            evidence = Evidence.of(face)
-            twins = overlaps(geometry.landmark_box(face.landmarks)[None], known) > TWIN_OVERLAP
+            box = geometry.landmark_box(face.landmarks)
+            evidence = Evidence.of(face, box)
+            twins = overlaps(box[None], known) > TWIN_OVERLAP
             if not is_doubtful(evidence, self.config, self._turned) and not twins.any():
-                fresh.append((face, evidence))
+                fresh.append((face, box, evidence))
         if self.max_faces is not None:
             fresh = fresh[: max(self.max_faces - len(self._tracks), 0)]
-        boxes = np.array([face.box for face, _ in fresh]).reshape(-1, 4)
+        boxes = np.array([face.box for face, _, _ in fresh]).reshape(-1, 4)
         returned = match(distances(boxes, np.array([t.box for t in self._lost]).reshape(-1, 4)), RETURN_REACH)
-        for number, (face, evidence) in enumerate(fresh):
+        for number, (face, box, evidence) in enumerate(fresh):
             if number in returned:
                 name = self._lost[returned[number]].id
             else:
                 name, self._next_id = self._next_id, self._next_id + 1
             smooth = OneEuroFilter(self.config.smoothing)
-            self._tracks.append(Track(name, face, False, evidence.agreement, smooth))
+            self._tracks.append(Track(name, face, box, False, evidence.agreement, smooth))
         back = set(returned.values())
         self._lost = [track for number, track in enumerate(self._lost) if number not in back]
 

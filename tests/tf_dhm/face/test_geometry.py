@@ -315,6 +315,16 @@ def test_pose_from_landmarks_finds_the_rotation(
     np.testing.assert_allclose(found, rotation, atol=1e-6)
 
 
+def test_the_rotation_of_landmarks_is_proper_and_that_of_their_pose() -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(68, 3))
+    for landmarks in (reference * [-1, 1, 1] + 500, reference + rng.normal(size=(5, 68, 3)) + [900, 40, 0]):
+        rotation = geometry.rotation_from_landmarks(landmarks, reference)
+        np.testing.assert_allclose(np.linalg.det(rotation), 1)
+        pose = geometry.pose_from_landmarks(landmarks, reference)
+        np.testing.assert_allclose(geometry.rotation_matrix(*np.moveaxis(pose, -1, 0)), rotation, atol=1e-9)
+
+
 def test_pose_takes_batches() -> None:
     turned = MEAN_SHAPE @ np.diag([-1.0, -1.0, 1.0])  # upside down: half a turn of roll
     found = geometry.pose_from_landmarks(np.stack([MEAN_SHAPE, turned]), MEAN_SHAPE)

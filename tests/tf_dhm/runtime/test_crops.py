@@ -61,6 +61,16 @@ class TestCutCrops:
         (crop,), _ = cut_crops(board, [box], 32)
         assert np.abs(crop.astype(float) - 127.5).max() < 20
 
+    def test_boxes_of_several_sizes_are_cut_as_each_alone(self) -> None:
+        image = np.random.default_rng(0).integers(0, 256, (600, 600, 3)).astype(np.uint8)
+        boxes = np.array([[10.0, 20, 50, 60], [30, 40, 500, 510], [200, 100, 350, 230], [0, 0, 590, 590]])
+        roll = np.array([0.0, 0.3, -0.2, 0.1])
+        crops, matrices = cut_crops(image, boxes, 32, roll)
+        for box, angle, crop, matrix in zip(boxes, roll, crops, matrices, strict=True):
+            alone = cut_crops(image, box, 32, angle)
+            np.testing.assert_array_equal(crop, alone[0][0])
+            np.testing.assert_array_equal(matrix, alone[1][0])
+
     def test_memory_is_bounded(self) -> None:
         (crop,), _ = cut_crops(np.full((8, 8, 3), 9, np.uint8), [[-1e6, -1e6, 1e6, 1e6]], 32)
         assert crop.shape == (32, 32, 3)

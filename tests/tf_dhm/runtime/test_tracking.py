@@ -294,10 +294,18 @@ class TestFrames:
         assert Film(World()).show(box_at(-45, 200)) == []
 
 
+def test_overlap_of_two_boxes_is_that_of_many() -> None:
+    low = np.random.default_rng(0).uniform(0, 50, (40, 2))
+    boxes = np.concatenate([low, low + np.random.default_rng(1).uniform(1, 60, (40, 2))], 1)
+    one_by_one = [[following.iou(a, b) for b in boxes] for a in boxes]
+    np.testing.assert_allclose(one_by_one, overlaps(boxes, boxes), rtol=1e-12)
+
+
 class TestEvidence:
     def test_of_a_face_in_its_place(self) -> None:
         box = box_at(300, 200)
-        evidence = Evidence.of(World([box]).align(FRAME, box[None])[0])
+        face = World([box]).align(FRAME, box[None])[0]
+        evidence = Evidence.of(face, geometry.landmark_box(face.landmarks))
         assert evidence.agreement == pytest.approx(1, abs=1e-4)
         assert evidence.residual == pytest.approx(0, abs=1e-3)
         assert not tracking.is_doubtful(evidence, RAW)
