@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tf_dhm.core.cli import run_script
 
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.runtime.crops import cut_crops
@@ -86,7 +86,7 @@ def write(output: Path) -> None:
 
 
 def main() -> None:
-    write(tyro.cli(Config, description=__doc__).output)
+    write(parse_options(Config, description=__doc__).output)
 
 
 if __name__ == "__main__":

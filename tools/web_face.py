@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tf_dhm.core.cli import run_script
 
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.files import atomic_write
 from tf_dhm.face.expression import face_units
 from tf_dhm.face.fit import open_face_fitter
@@ -100,7 +100,7 @@ def unpack(content: bytes) -> dict[str, NDArray[Any]]:
 
 
 def main() -> None:
-    config = tyro.cli(Config, description=__doc__)
+    config = parse_options(Config, description=__doc__)
     config.output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(config.output) as path:
         path.write_bytes(pack(arrays()))

@@ -18,11 +18,11 @@ from typing import Any
 from tf_dhm.core.cli import run_script
 
 import numpy as np
-import tyro
 
 from pipelines.prepared import catalogue, records
 from pipelines.runs.budget import training_times
 from pipelines.runs.run import make_trainer
+from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.machine import describe_machine, software_versions
@@ -158,7 +158,7 @@ def study(config: LanesConfig) -> None:
 
 
 def main() -> None:
-    study(tyro.cli(LanesConfig, description=__doc__))
+    study(parse_options(LanesConfig, description=__doc__))
 
 
 if __name__ == "__main__":
