@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
+from tf_dhm.training.config import TrainConfig
 
 WING_WIDTH = 0.15
 WING_CURVATURE = 0.03
@@ -85,3 +87,28 @@ def loss_function(name: str) -> Loss:
     if name not in LOSSES:
         raise InputError(f"loss: found {name!r}, expected one of {sorted(LOSSES)}")
     return LOSSES[name]
+
+
+def batch_loss(config: TrainConfig, batch: Mapping[str, Tensor], predicted: Tensor, size: int) -> Tensor:
+    """The mean loss of a batch: to its labels and, if it has a teacher's landmarks, in part to those.
+
+    Args:
+        config: names the loss and the teacher's share.
+        batch: `landmarks` and any `teacher` (B, 68, 3) in pixels of the crop, any `weight` (B, 68) of the
+            labels.
+        predicted: (B, 68, 3) in the unit of the network.
+        size: side of the crop in pixels.
+    """
+    function, depth_weight = loss_function(config.loss), config.depth_weight
+    labels = _to_unit(batch["landmarks"], size)
+    loss = tf.reduce_mean(function(labels, predicted, depth_weight, batch.get("weight")))
+    if "teacher" not in batch:
+        return loss
+    # Not weighted: sigma is the doubt about the labels.
+    taught = function(_to_unit(batch["teacher"], size), predicted, depth_weight)
+    return (1.0 - config.teacher_share) * loss + config.teacher_share * tf.reduce_mean(taught)
+
+
+def _to_unit(landmarks: Tensor, size: int) -> Tensor:
+    """Crop pixels (B, 68, 3) in the unit of the network, as `geometry.unit_to_pixels` has it."""
+    return landmarks / (size / 2.0) + tf.constant([1.0 / size - 1.0] * 2 + [0.0])

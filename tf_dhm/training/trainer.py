@@ -27,7 +27,7 @@ from tf_dhm.networks.models import build_model, constant_heatmap, precision_poli
 from tf_dhm.training.config import TrainConfig
 from tf_dhm.training.distribution import Strategy, batch_normalizations
 from tf_dhm.training.history import HISTORY_FILE, append_row, forget_later_epochs
-from tf_dhm.training.losses import loss_function
+from tf_dhm.training.losses import batch_loss
 from tf_dhm.training.optimizers import make_optimizer, precision
 from tf_dhm.training.software import check_software, record_software
 from tf_dhm.training.validation import Validation, prediction_function
@@ -130,7 +130,6 @@ class Trainer:
         self.best = tf.Variable(np.inf, dtype=tf.float64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.epoch_loss = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.loss = loss_function(config.loss)
         self.draw_heatmap = DiffusionHeatMap(self.size, dtype="float32")
         self.heatmap = tf.constant(constant_heatmap(self.size))
         checkpoint = tf.train.Checkpoint(
@@ -219,11 +218,10 @@ class Trainer:
         """Change the weights by the gradients of all devices; returns this one's share of the loss."""
         image = tf.cast(batch["image"], tf.float32)
         heatmap = self._heatmap_of(batch)
-        truth = self._to_unit(batch["landmarks"])
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             predicted = self.model({"image": image, "heatmap": heatmap}, training=True)
-            loss = self._loss(truth, predicted, batch)
+            loss = batch_loss(self.config, batch, predicted, self.size)
             if self.strategy.replicas > 1:
                 loss /= self.strategy.replicas  # what the devices find is added up
             scaled = loss
@@ -238,20 +236,6 @@ class Trainer:
             loss = tf.where(tf.math.is_finite(tf.linalg.global_norm(gradients)), loss, np.nan)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss
-
-    def _to_unit(self, landmarks: Tensor) -> Tensor:
-        """Landmarks (B, 68, 3) of crop pixels in the unit of the network."""
-        return landmarks / (self.size / 2.0) + tf.constant([1.0 / self.size - 1.0] * 2 + [0.0])
-
-    def _loss(self, truth: Tensor, predicted: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """The mean loss of a batch: to its labels, and in part to its teacher's landmarks."""
-        config, weight = self.config, batch.get("weight")
-        loss = tf.reduce_mean(self.loss(truth, predicted, config.depth_weight, weight))
-        if "teacher" not in batch:
-            return loss
-        # Not weighted: sigma is the doubt about the labels.
-        taught = self.loss(self._to_unit(batch["teacher"]), predicted, config.depth_weight)
-        return (1.0 - config.teacher_share) * loss + config.teacher_share * tf.reduce_mean(taught)
 
     def calibrate(self) -> None:
         """Measure the statistics of the average's batch normalisations over the last training batches.

@@ -9,8 +9,17 @@ import pytest
 import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.face import metrics
-from tf_dhm.training.losses import LOSSES, WING_CURVATURE, WING_WIDTH, loss_function, masked_error
+from tf_dhm.face import geometry, metrics
+from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.training.config import TrainConfig
+from tf_dhm.training.losses import (
+    LOSSES,
+    WING_CURVATURE,
+    WING_WIDTH,
+    batch_loss,
+    loss_function,
+    masked_error,
+)
 
 # The box is 0.8 x 0.2, so its size is 0.4.
 TRUTH = np.array([[[0.0, 0.0, 0.1], [0.8, 0.0, 0.2], [0.4, 0.2, 0.3]]], np.float32)
@@ -144,3 +153,27 @@ def test_masked_error() -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"loss: found 'l2', expected one of .*'squared'"):
         loss_function("l2")
+
+
+def test_a_batch_by_hand() -> None:
+    """The mean face is predicted; each label lies one pixel of a crop of 32 beside it."""
+    unit = np.tile(mean_shape().astype(np.float32), (4, 1, 1))
+    pixels = tf.constant(geometry.unit_to_pixels(unit, 32) + [1.0, 0.0, 0.0], tf.float32)
+    config = TrainConfig(loss="squared", depth_weight=0.25)
+    loss = batch_loss(config, {"landmarks": pixels}, tf.constant(unit), 32)
+    assert float(loss) == pytest.approx((2 / 32) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_teacher_has_its_share_of_the_loss(share: float) -> None:
+    landmarks = tf.random.stateless_uniform((4, 68, 3), (0, 1), 0.0, 32.0)
+    moved = landmarks + tf.constant([1.0, 0.0, 0.0])
+    config = TrainConfig(teacher_share=share)
+
+    def loss(truth: tf.Tensor = landmarks, **others: tf.Tensor) -> float:
+        return float(batch_loss(config, {"landmarks": truth, **others}, tf.zeros_like(moved), 32))
+
+    labels, taught = loss(), loss(moved)
+    assert loss(teacher=landmarks) == pytest.approx(labels, rel=1e-6)
+    assert loss(teacher=moved) == pytest.approx((1 - share) * labels + share * taught, rel=1e-5)
+    assert loss(weight=tf.fill([4, 68], 0.5)) == pytest.approx(0.5 * labels, rel=1e-6)

@@ -35,23 +35,6 @@ from tf_dhm.training.trainer import Trainer
 from tf_dhm.training.validation import Validation
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_the_teacher_has_its_share_of_the_loss(tmp_path: Path, share: float) -> None:
-    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, teacher_share=share))
-    batch = fixed_batch(trainer)
-    moved = batch["landmarks"] + tf.constant([1.0, 0.0, 0.0])
-    weight = tf.fill([TINY_RECIPE.batch_size, 68], 0.5)
-    predicted = tf.zeros_like(moved)
-
-    def loss(truth: Any = batch["landmarks"], **others: Any) -> float:
-        return float(trainer._loss(trainer._to_unit(truth), predicted, {**batch, **others}))
-
-    labels, taught = loss(), loss(moved)
-    assert loss(teacher=batch["landmarks"]) == pytest.approx(labels, rel=1e-6)
-    assert loss(teacher=moved) == pytest.approx((1 - share) * labels + share * taught, rel=1e-5)
-    assert loss(weight=weight) == pytest.approx(0.5 * labels, rel=1e-6)
-
-
 def fixed_batch(trainer: Trainer) -> Batch:
     return next(iter(trainer.batches(0, 1)))
 
