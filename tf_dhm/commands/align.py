@@ -15,13 +15,11 @@ from tf_dhm.commands.face_records import BELOW_LIMIT, FaceRecords, Record
 from tf_dhm.commands.inputs import InputFile, find_inputs
 from tf_dhm.commands.options import AlignConfig
 from tf_dhm.commands.sinks import (
-    CropSink,
     DrawingSink,
-    MeshSink,
     Picture,
     RecordSink,
     Report,
-    Sink,
+    face_sinks,
     picture_path,
     save_picture,
     video_path,
@@ -183,11 +181,7 @@ def align_photo(aligner: Aligner, file: InputFile, config: AlignConfig, report: 
         OSError: An output cannot be written.
     """
     picture = Picture.of_photo(aligner.align(open_photo(file)), config.is_convincing)
-    sinks: list[Sink] = []
-    if config.crops is not None:
-        sinks.append(CropSink(config.crops, file.name, config.crop_size))
-    if config.mesh is not None:
-        sinks.append(MeshSink(config.mesh, file.name))
+    sinks = face_sinks(config, file.name)
     if config.drawn_folder is not None:
         path = output_path(config.drawn_folder, file)
         sinks.append(DrawingSink(config.draw, [lambda drawn: save_picture(drawn, path)]))

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from tf_dhm.commands.face_records import BELOW_LIMIT, Record
+from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.files import atomic_write, fit_name
 from tf_dhm.core.types import Image
 from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
@@ -200,6 +201,20 @@ class VideoSink:
 
     def write(self, picture: Picture) -> None:
         self.writer.write(draw_picture(picture, self.parts), picture.time)
+
+
+def face_sinks(config: AlignConfig, name: Path) -> list[Sink]:
+    """The sinks that write single faces of a photo or video.
+
+    Args:
+        name: Path of the photo or video below the output folders.
+    """
+    sinks: list[Sink] = []
+    if config.crops is not None:
+        sinks.append(CropSink(config.crops, name, config.crop_size))
+    if config.mesh is not None:
+        sinks.append(MeshSink(config.mesh, name))
+    return sinks
 
 
 def draw_picture(picture: Picture, parts: Collection[Part]) -> Image:

@@ -9,14 +9,13 @@ from pathlib import Path
 from tf_dhm.commands.inputs import InputFile
 from tf_dhm.commands.options import AlignConfig
 from tf_dhm.commands.sinks import (
-    CropSink,
     DrawingSink,
-    MeshSink,
     Picture,
     RecordSink,
     Report,
     Sink,
     VideoSink,
+    face_sinks,
     video_path,
 )
 from tf_dhm.core.files import atomic_write
@@ -94,11 +93,7 @@ def open_sinks(
     video: VideoReader | CameraReader, name: Path, config: AlignConfig, report: Report, stack: ExitStack
 ) -> list[Sink]:
     """The sinks of a video; `stack` closes what they write to."""
-    sinks: list[Sink] = []
-    if config.crops is not None:
-        sinks.append(CropSink(config.crops, name, config.crop_size))
-    if config.mesh is not None:
-        sinks.append(MeshSink(config.mesh, name))
+    sinks = face_sinks(config, name)
     if config.drawn_folder is not None:
         target = stack.enter_context(atomic_write(video_path(config.drawn_folder, name)))
         sinks.append(VideoSink(config.draw, stack.enter_context(VideoWriter(target, video.fps))))
