@@ -61,6 +61,7 @@ def align_inputs(config: AlignConfig) -> int:
     """
     if config.show:
         check_display()
+    check_folders(config)
     if config.camera is not None:
         return align_camera(config, config.camera)
     files = find_inputs(
@@ -234,6 +235,13 @@ def skip_done(
     ]
     records.drop([file.label for file in left])
     return left, len(files) - len(left)
+
+
+def check_folders(config: AlignConfig) -> None:
+    """Reject files in place of output folders."""
+    for name, folder in (("output", config.drawn_folder), ("crops", config.crops), ("mesh", config.mesh)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise InputError(f"--{name} {folder}: found a file, expected a folder")
 
 
 def check_records(files: Iterable[InputFile], paths: Sequence[Path]) -> None:

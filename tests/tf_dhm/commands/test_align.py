@@ -310,6 +310,14 @@ class TestResume:
         assert (album.parent / "faces.jsonl").read_text() == before
 
 
+@pytest.mark.parametrize("option", ["output", "crops", "mesh"])
+def test_a_file_in_place_of_a_folder(fake_model: str, album: Path, tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    options: dict[str, Any] = {option: tmp_path / "file"}
+    with pytest.raises(InputError, match=f"--{option} .*file: found a file, expected a folder"):
+        align_inputs(AlignConfig((str(album),), model=fake_model, backend="saved_model", **options))
+
+
 def test_records_over_inputs(fake_model: str, album: Path) -> None:
     for path, found in ((album / "b.jpg", "found an input of that name"), (album, "found a folder")):
         with pytest.raises(InputError, match=found):

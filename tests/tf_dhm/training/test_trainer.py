@@ -406,15 +406,21 @@ def test_a_loss_that_is_no_number_names_its_batch(tmp_path: Path) -> None:
     assert all(np.isfinite(weight).all() for weight in trainer.model.get_weights())
 
 
-def test_a_gradient_that_is_no_number_stops_before_it_spreads(tmp_path: Path) -> None:
+def test_a_gradient_that_is_no_number_stops_before_it_spreads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = make_trainer(tmp_path)
 
     @tf.custom_gradient
     def poison(x: Any) -> tuple[Any, Callable[[Any], Any]]:
         return tf.identity(x), lambda upstream: upstream * np.nan
 
-    loss = trainer.loss
-    trainer.loss = lambda truth, predicted, *others: loss(truth, poison(predicted), *others)
+    loss = training.batch_loss
+    monkeypatch.setattr(
+        training,
+        "batch_loss",
+        lambda config, batch, predicted, size: loss(config, batch, poison(predicted), size),
+    )
     with pytest.raises(InputError, match=r"gradient at step 1 \(epoch 1, batch 1 of 4"):
         trainer.fit(checkpoint_minutes=0.0)
     assert trainer.checkpoints.latest_checkpoint is None
