@@ -60,10 +60,10 @@ class Config:
     mirror_map: tuple[Count, ...] = ()
     """Of points that are no landmarks: for each the number of its mirror image, from 0. Learnt by default."""
     mirror: bool = True
-    """Of points that are no landmarks: use no mirrored copies of the faces."""
+    """Of points that are no landmarks: use mirrored copies of the faces too."""
     finetune: Count = 0
-    """Passes of gradient training over the dataset after the fit, from the adapted model; the result is in
-    <runs-dir>/<name>_finetuned/export. Of landmarks alone."""
+    """Passes of gradient training over the dataset after the fit, starting from the adapted model; the result
+    is in <runs-dir>/<name>_finetuned/export. Only for the 68 landmarks."""
     finetune_rate: Positive = 5e-4
     """Learning rate of that training at its start."""
     runs_dir: Path = Path("runs")
@@ -79,10 +79,20 @@ def check(config: Config) -> None:
     """InputError for a combination of options that cannot be followed."""
     if not config.name or Path(config.name).name != config.name:
         raise InputError(f"name: found {config.name!r}, expected a name without slashes")
-    if (config.runs_dir / config.name).exists():
-        raise InputError(f"{config.runs_dir / config.name}: found an earlier result; choose another --name")
+    for folder in (config.runs_dir / config.name, finetuned_dir(config))[: 1 + bool(config.finetune)]:
+        if folder.exists():
+            raise InputError(f"{folder}: found an earlier result; choose another --name")
+    if config.finetune and config.manual:
+        raise InputError(
+            "finetune: found it with --manual, expected one of them: training takes the landmarks"
+        )
     if config.mirror_map and not config.mirror:
         raise InputError("mirror-map: found it with --no-mirror, expected one of them")
+
+
+def finetuned_dir(config: Config) -> Path:
+    """Folder of the run that trains the adapted model on."""
+    return config.runs_dir / f"{config.name}_finetuned"
 
 
 def finetune(config: Config, version_dir: Path, description: Description, command: str) -> Path:
@@ -98,7 +108,7 @@ def finetune(config: Config, version_dir: Path, description: Description, comman
             cache_dir=config.cache_dir,
         ),
         runs_dir=config.runs_dir,
-        name=f"{config.name}_finetuned",
+        name=finetuned_dir(config).name,
         init=str(version_dir),
         model=description.model,
         train=replace(found.train, epochs=config.finetune, learning_rate=config.finetune_rate),

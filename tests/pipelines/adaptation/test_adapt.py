@@ -26,6 +26,7 @@ from pipelines.adaptation.adapt import (
 from pipelines.adaptation.annotations import AnnotatedFace
 from pipelines.adaptation.views import OutputFeatures, from_unit, to_unit
 from pipelines.synthetic.renderer import FaceRenderer, RenderedFace
+from tests.faces import write_faces
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.description import read_description
@@ -253,9 +254,33 @@ def test_labels_of_other_faces_are_reported() -> None:
     assert any("far off" in note for note in adapted.notes)
 
 
+def test_fine_tuning_goes_on_from_the_adapted_model(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = write_faces(tmp_path / "faces", 40, 6)
+    monkeypatch.chdir(tmp_path)
+    options = ["--model", str(tiny), "--data-dir", str(faces), "--kind", "landmarks", "--finetune", "1"]
+    monkeypatch.setattr("sys.argv", ["adapt.py", *options, "--finetune-rate", "1e-9", "--name", "mine"])
+    script.main()
+    printed = capsys.readouterr().out
+    (tuned,) = Path("runs/mine_finetuned/export").glob("*/1")
+    assert str(tuned) in printed
+    description = read_description(tuned)
+    assert description.initialized_from is not None
+    assert "46 faces of csv" in description.initialized_from["adapted"]
+    assert description.options["train"]["epochs"] == 1
+    # The learning rate is too low to move the weights of the layer that was fitted.
+    layer = OutputFeatures("runs/mine").layer
+    np.testing.assert_allclose(OutputFeatures(tuned).layer.kernel, layer.kernel, atol=1e-4)
+    assert np.abs(layer.kernel - OutputFeatures(tiny).layer.kernel).max() > 1e-3
+    with pytest.raises(InputError, match="earlier result"):
+        script.main()
+
+
 @pytest.mark.parametrize(
     ("config", "field"),
     [
+        (script.Config(name="a", finetune=1, manual=True), "finetune"),
         (script.Config(name="a/b"), "name"),
         (script.Config(name="a", mirror_map=(0,), mirror=False), "mirror-map"),
     ],
