@@ -31,6 +31,6 @@ def test_help(script: str, option: str) -> None:
     if option == "--help":
         assert len(lines) < 75
     else:
-        # Every option has a text: in its line, or in the line below.
-        for row in re.findall(r"^  (?=-)(.*(?:\n {10,}.*)*)", options, re.M):
-            assert re.search(r"[A-Z\"`*0-9].*[.\]]|\(required\)$", row.partition("  ")[2]), row
+        # Every option has a text that ends as one.
+        for row in re.findall(r"^  -.*(?:\n {10,}.*)*", options, re.M):
+            assert re.search(r"(?<=\s)[A-Z\"].* .*([.\]]|\(required\))$", " ".join(row.split())), row

@@ -80,7 +80,7 @@ class ArchiveConfig:
     By default 2 for detected faces, and 1 for given boxes."""
     address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
     """Address of a running Ray cluster whose machines all see the same files (not auto or ray://).
-    None: this machine."""
+    By default this machine."""
 
     def __post_init__(self) -> None:
         check_fields(self)

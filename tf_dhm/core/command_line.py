@@ -94,7 +94,7 @@ def help_text(kind: type[Any], default: Any = None, description: str = "", whole
     Args:
         kind, default: as those of `parse_options`.
         description: at the top.
-        whole: all texts of all options; otherwise the first sentence of each, and of a nested configuration
+        whole: all texts of all options; otherwise the first statement of each, and of a nested configuration
             only the names of its options.
     """
     parser = get_parser(kind) if default is None else get_parser(kind, default=default)
@@ -154,7 +154,9 @@ def _entry(kind: type[Any], action: Action, width: int, whole: bool) -> str:
     text = text[: match.start()].strip() if match else text
     text = text[:1].upper() + text[1:]
     sentences = _sentences(text)
-    text = text if whole else sentences[0]
+    if not whole:
+        statement, rest, _ = sentences[0].partition("; ")
+        text = f"{statement}." if rest else statement
     if value not in ("", "None"):
         value = {"True": "yes", "False": "no"}.get(value, value) if action.nargs == 0 else value
         text = f"{text} [{value}]".strip()

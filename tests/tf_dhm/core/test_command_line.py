@@ -46,7 +46,7 @@ class Config:
     kind: Literal["a", "b"] = "a"
     """How to search. The second sentence is for those who want all."""
     parts: tuple[Literal["x", "y"], ...] = ()
-    """Parts to count."""
+    """Parts to count; several are added up."""
     again: Count | None = None
     """Number of repetitions."""
     net: Annotated[Net, tyro.conf.arg(name=""), Group("network")] = field(default_factory=Net)
