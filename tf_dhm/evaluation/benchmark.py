@@ -144,7 +144,7 @@ def run(config: BenchmarkConfig) -> str:
                     with environment(thread_environment("cpu", 1)):
                         profile = in_new_process(profile_operations, path, config.rounds)
                     report["op_profile"][path.stem] = profile.to_dict("records")
-                    tables.append(f"{path.stem}, tensorflow, 1 thread\n{profile.to_string(index=False)}")
+                    tables.append(f"{path.stem}, 1 thread\n{profile.to_string(index=False)}")
     if config.output is not None:
         with atomic_write(config.output) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")

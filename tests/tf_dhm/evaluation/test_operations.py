@@ -13,8 +13,10 @@ from tf_dhm.export.tflite import convert
 
 def test_profile_operations(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "tiny")
-    convert(model, kinds=["float32"])
+    convert(model, kinds=["float32", "float16"])
     profile = profile_operations(model / "1" / "tiny_float32.tflite", rounds=1)
+    halves = profile_operations(model / "1" / "tiny_float16.tflite", rounds=1)
+    assert halves["operation"].tolist() == profile["operation"].tolist()  # weights are widened at load
     assert profile["operation"][:3].tolist() == ["CAST", "CONV_2D", "ADD"]
     assert profile["output"].iloc[[1, -1]].tolist() == ["1x16x16x8", "1x68x3"]
     assert (profile["total_us"] > 0).all()
