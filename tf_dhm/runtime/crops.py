@@ -42,12 +42,11 @@ def cut_crops(image: Image, boxes: ArrayLike, size: int, roll: ArrayLike = 0.0) 
         raise InputError(f"image: found {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB")
     checked = geometry.check_box(np.asarray(boxes, np.float64).reshape(-1, 4))
     squares = geometry.crop_square(checked)  # (N, 3)
-    rolls = np.broadcast_to(np.asarray(roll, np.float64), squares.shape[:1])
     shrink = [side / size for side in squares[:, 2].tolist()]
     factors = [1 if value <= MAX_SHRINK else min(math.ceil(value), MAX_SUPERSAMPLING) for value in shrink]
-    matrices = fine = geometry.crop_to_image(squares, size, rolls)
+    matrices = fine = geometry.crop_to_image(squares, size, roll)
     if max(factors, default=1) > 1:
-        fine = geometry.crop_to_image(squares, size * np.array(factors), rolls)
+        fine = geometry.crop_to_image(squares, size * np.array(factors), roll)
     crops = np.empty((len(squares), size, size, 3), np.uint8)
     for crop, matrix, factor in zip(crops, fine, factors, strict=True):
         side = size * factor

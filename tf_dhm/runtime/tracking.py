@@ -152,7 +152,8 @@ class Tracker:
         then takes several times as long, which a video at its own pace may not have.
         """
         landmarks = copy(aligner)
-        landmarks.mesh = False  # the faces are fitted once they are smoothed
+        landmarks.mesh = False  # the faces are fitted and posed once they are smoothed
+        landmarks.pose = not (config or TrackingConfig()).smooth
         return cls(
             partial(aligner.detector.detect, tiles=aligner.tiles is True),
             landmarks.align,

@@ -1,11 +1,13 @@
-"""Measure the face detector, and write the tables of docs/detector.md.
+"""Measure the face detector, and write the tables of docs/detector.md and of the default model's card.
 
 python -m tools.studies.detector_measures --aflw2000-3d AFLW2000-3D --portraits FAIRFACE.csv --photos FAIRFACE
+python -m tools.studies.detector_measures    # writes the tables again from docs/detector.json
 python -m tools.studies.detector_measures --wild68 WILD68    # fits the box maps and prints them
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from pipelines.datasets.samples import FaceSample, Rejection
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import fill_in, markdown_table
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry, metrics
@@ -37,11 +40,13 @@ SHARES = (0.44, 0.22, 0.11, 0.073, 0.055, 0.037)
 """Longer sides of faces over those of their photos in the table by size."""
 FIT_EVERY, FIT_SCALE = 9, 0.05
 CONFIDENT = 0.5
+TABLES = ("detector sizes", "detector boxes", "detector portraits")
+"""Marks of the tables."""
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """Data for each table; tables without data are left as they are."""
+    """Data for each table; a table without data is made from the last measurement."""
 
     aflw2000_3d: Path | None = None
     """Folder of AFLW2000-3D, or of a part of it: recall and box errors by yaw, and recall by size."""
@@ -51,8 +56,12 @@ class DetectorConfig:
     """Folder of the images that the CSV file names."""
     wild68: Path | None = None
     """Folder of wild68: fits the box map of each network and prints it."""
+    json: Path = Path("docs/detector.json")
+    """File with the rows of all tables; those that are measured are replaced in it."""
     document: Path = Path("docs/detector.md")
     """Document with the tables, between their marks."""
+    card: Path = Path("savedmodels/fast_dhm_tuned/README.md")
+    """Model card with the table of portraits."""
     model: str = "fast_dhm_tuned"
     """Model whose confidence is used on the portraits."""
 
@@ -221,13 +230,33 @@ def robust_fit(features: Array, target: Array) -> Array:
     return np.asarray(fit.x)
 
 
+def read_rows(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each table in a JSON file that `measure` wrote; none if there is no file."""
+    if not path.is_file():
+        return {}
+    rows = json.loads(path.read_text())
+    if not isinstance(rows, dict) or not set(rows) <= set(TABLES):
+        raise InputError(f"{path}: found {type(rows).__name__}, expected rows of {', '.join(TABLES)}")
+    return rows
+
+
+def write_tables(config: DetectorConfig, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """Fill the tables in, and print them."""
+    for mark, part in rows.items():
+        text = markdown_table(part).rstrip()
+        fill_in(config.document, mark, text)
+        print(text, "\n")
+    if "detector portraits" in rows:
+        fill_in(config.card, "detector portraits", markdown_table(rows["detector portraits"]).rstrip())
+
+
 def measure(config: DetectorConfig) -> None:
-    """Measure for each folder or file given, write the tables and print them."""
-    sections = {}
+    """Measure for each folder or file given, write the rows and the tables, and print them."""
+    rows = read_rows(config.json)
     if config.aflw2000_3d is not None:
         faces = samples(aflw2000_3d.read(config.aflw2000_3d, wrap_pose=False))
-        sections["detector sizes"] = markdown_table(size_rows(faces[::10]))
-        sections["detector boxes"] = markdown_table(box_rows(faces))
+        rows["detector sizes"] = size_rows(faces[::10])
+        rows["detector boxes"] = box_rows(faces)
     if config.portraits is not None:
         if config.photos is None:
             raise InputError("photos: found none, expected the folder of the portraits")
@@ -239,10 +268,10 @@ def measure(config: DetectorConfig) -> None:
             )
             for choice, limit in every
         ]
-        sections["detector portraits"] = markdown_table(portrait_rows(config, aligners))
-    for mark, text in sections.items():
-        fill_in(config.document, mark, text)
-        print(text)
+        rows["detector portraits"] = portrait_rows(config, aligners)
+    with atomic_write(config.json) as path:
+        path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    write_tables(config, rows)
     if config.wild68 is not None:
         for reach, count, centre_x, centre_y_and_size in fit_maps(config.wild68):
             print(f"{reach}, {count} detections:\n{centre_x.round(3)}\n{centre_y_and_size.round(3)}")

@@ -20,7 +20,7 @@ from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
 
-README_MARK, RUNTIME_MARK = "speed", "speed by format"
+README_MARK, RUNTIME_MARK, OPERATIONS_MARK = "speed", "speed by format", "speed of operations"
 STAGES = {
     "model": "network",
     "crop": "crop + network",
@@ -111,6 +111,20 @@ def long_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def operation_rows(profiles: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row for each kind of operation: its microseconds in each profiled file, number and share."""
+    kinds = dict.fromkeys(row["operation"] for profile in profiles.values() for row in profile)
+    rows: list[dict[str, Any]] = []
+    for kind in (*kinds, "all"):
+        cells = {}
+        for name, profile in profiles.items():
+            every = sum(row["us"] for row in profile)
+            mine = [row["us"] for row in profile if kind in (row["operation"], "all")]
+            cells[name] = f"{sum(mine):.0f} µs, {len(mine)} ({sum(mine) / every:.0%})" if mine else None
+        rows.append({"operation": kind, **cells})
+    return rows
+
+
 def caption(report: dict[str, Any]) -> str:
     """The machine on which the times were measured."""
     machine = report["machine"]
@@ -136,6 +150,10 @@ def write_tables(config: TablesConfig) -> None:
     short, every = (markdown_table(rows).rstrip() for rows in (short_rows(results), long_rows(results)))
     fill_in(config.readme, README_MARK, "\n\n".join([caption(report), short, references(results)]))
     fill_in(config.runtime, RUNTIME_MARK, caption(report) + "\n\n" + every)
+    if "op_profile" in report:
+        fill_in(
+            config.runtime, OPERATIONS_MARK, markdown_table(operation_rows(report["op_profile"])).rstrip()
+        )
     print(f"written: {config.readme} and {config.runtime}, {len(results)} measurements")
 
 

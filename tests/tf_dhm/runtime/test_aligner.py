@@ -15,12 +15,15 @@ from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.tflite import convert
+from tf_dhm.face import geometry
+from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import images
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.faces import Alignment, Face
 from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.settings import TrackingConfig
 from tf_dhm.runtime.tflite import TFLitePredictor
 from tf_dhm.runtime.tracking import Tracker
 
@@ -347,3 +350,13 @@ def test_grey_frames_and_pillow_frames(aligner: Aligner) -> None:
     for frame in (grey, np.dstack([grey] * 3 + [np.full_like(grey, 255)]), Image.fromarray(grey)):
         assert len(Tracker.of(aligner).update(frame, 0.0)) == 1
         assert len(FaceDetector().detect(frame)) == 1
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_tracker_gives_the_pose_of_its_landmarks(aligner: Aligner, smooth: bool) -> None:
+    tracker = Tracker.of(aligner, TrackingConfig(smooth=smooth))
+    for number in range(3):
+        (face,) = tracker.update(draw_cartoon_face(), number / 25)
+        pose = np.degrees(geometry.pose_from_landmarks(face.landmarks, mean_shape()))
+        np.testing.assert_allclose(face.pose, pose, atol=1e-3)
+    assert np.isfinite(aligner.align(draw_cartoon_face(), [face.box])[0].pose).all()

@@ -54,10 +54,19 @@ def test_documents(tmp_path: Path) -> None:
         "rounds": 3,
         "turn_ms": 50.0,
         "results": RESULTS,
+        "op_profile": {
+            "ours_float16": [
+                {"operation": "CONV_2D", "us": 6.0},
+                {"operation": "ADD", "us": 1.0},
+                {"operation": "CONV_2D", "us": 3.0},
+            ]
+        },
     }
     (tmp_path / "b.json").write_text(json.dumps(report))
     for name, mark in (("r.md", "speed"), ("d.md", "speed by format")):
         (tmp_path / name).write_text(f"before\n<!-- {mark} -->\nold\n<!-- end of {mark} -->\nafter\n")
+    with (tmp_path / "d.md").open("a") as document:
+        document.write("<!-- speed of operations -->\n<!-- end of speed of operations -->\nafter\n")
     config = TablesConfig(tmp_path / "b.json", tmp_path / "r.md", tmp_path / "d.md")
     write_tables(config)
     readme, runtime = config.readme.read_text(), config.runtime.read_text()
@@ -68,6 +77,7 @@ def test_documents(tmp_path: Path) -> None:
         assert "A CPU, 2 CPUs" in text
     assert "video frame: mesh, video_frame" in readme
     assert runtime.count("× 0.25") == 4
+    assert "9 µs, 2 (90%)" in runtime
 
 
 def test_what_is_no_benchmark(tmp_path: Path) -> None:
