@@ -159,6 +159,8 @@ def merge(looks: Sequence[Found]) -> Found:
         np.concatenate([found.scores for found in looks]),
         join_predictions([found.prediction for found in looks]),
     )
+    if len(together.boxes) < 2:
+        return together
     boxes = geometry.landmark_box(together.prediction.landmarks)
     same = same_place(boxes, boxes)
     kept: list[int] = []
