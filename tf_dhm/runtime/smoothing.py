@@ -70,7 +70,7 @@ class OneEuroFilter:
             weight = smoothing_factor(self.config.speed_cutoff, interval)
             self._velocity = self._velocity + weight * (velocity - self._velocity)
             # One speed for the x, y and z of a landmark, so that turning the picture changes nothing.
-            speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True) / size  # (N, 1)
+            speed = np.sqrt(np.square(self._velocity).sum(-1, keepdims=True)) / size  # (N, 1)
             weight = smoothing_factor(self.config.min_cutoff + self.config.beta * speed, interval)
             smoothed = self._landmarks + weight * (points - self._landmarks)
         self._time, self._landmarks = time, smoothed
