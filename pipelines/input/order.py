@@ -20,7 +20,7 @@ class EpochOrder:
 
     Attributes:
         seed: of the order.
-        count: number of faces; an epoch is count // batch_size batches.
+        count: number of faces.
         batch_size: faces in a batch.
         balance: share of an epoch drawn evenly from the yaw bins (faces without a pose count as
             a bin of their own), with replacement; the rest is drawn without.
@@ -29,6 +29,8 @@ class EpochOrder:
         weights: share of each dataset in an epoch, in any unit; empty for one dataset. Both the balanced
             and the plain draws keep to it; faces of a dataset are repeated if its share is larger than
             the dataset.
+        length: faces in an epoch, which is length // batch_size batches; 0 for `count`. In a longer epoch
+            faces are repeated.
 
     Example:
         >>> EpochOrder(seed=0, count=5, batch_size=2, balance=0.0, bins=(0,) * 5).epoch(0).shape
@@ -46,6 +48,7 @@ class EpochOrder:
     bins: tuple[int, ...]
     sources: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
+    length: int = 0
     _drawn: dict[int, NDArray[np.int64]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,12 +59,14 @@ class EpochOrder:
             raise InputError(
                 f"dataset_weights: found {len(self.weights)}, expected one for each of {len(found)} datasets"
             )
-        if self.count < self.batch_size:
-            raise InputError(f"batch_size: found {self.batch_size}, expected at most the {self.count} faces")
+        if self.steps < 1:
+            raise InputError(
+                f"batch_size: found {self.batch_size}, expected at most the {self.length or self.count} faces"
+            )
 
     @property
     def steps(self) -> int:
-        return self.count // self.batch_size
+        return (self.length or self.count) // self.batch_size
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """The faces of an epoch: (steps, batch_size) indices."""
@@ -108,5 +113,12 @@ def make_order(
     """The order in which `config` trains on `faces`; for `sources` and `weights` see `EpochOrder`."""
     bins = tuple(int(b) for b in yaw_bins(faces.pose[:, 1]))
     return EpochOrder(
-        config.seed, len(faces), config.batch_size, config.balance, bins, tuple(sources), weights
+        config.seed,
+        len(faces),
+        config.batch_size,
+        config.balance,
+        bins,
+        tuple(sources),
+        weights,
+        config.epoch_faces,
     )

@@ -13,6 +13,7 @@ from pipelines.runs import faces
 from pipelines.runs.options import Options
 from pipelines.runs.quality_crops import CROPS_PER_FACE
 from pipelines.synthetic import series
+from tf_dhm.training.config import TrainConfig
 from tf_dhm.training.trainer import CALIBRATION_STEPS, Trainer
 
 Clock = Callable[[], float]
@@ -39,7 +40,9 @@ EXPORT_STARTS = 2.0
 """Time of export and evaluation over that in which a trainer is built and takes its first steps."""
 MOST_PROBE_STEPS = 1000
 WARMUP_SHARE = 0.1
-"""Largest share of the passes in which the learning rate rises."""
+"""Largest share of the epochs in which the learning rate rises."""
+EPOCH_FACES = 10_000
+"""Faces seen between two validations: with few faces, one after each pass takes longer than the training."""
 LONGER = 3
 """The choice for a budget this many times as long is reported too."""
 
@@ -153,39 +156,49 @@ def choose_passes(
     """
     train = options.train
     left = budget.seconds_left()
-    epochs = affordable_passes(options, left, train_faces, times)
+    steps = affordable_steps(options, left, train_faces, times)
     longer = describe_longer(wanted, budget, train_faces, times, rate)
     print(
-        f"minutes: {train.batch_size / times.step:.0f} images/s, so {epochs} passes over {train_faces:,} "
-        f"faces are made in the {left / 60.0:.1f} of {budget.minutes:g} minutes left; --minutes "
+        f"minutes: {train.batch_size / times.step:.0f} images/s, so {describe(train, steps, train_faces)} "
+        f"in the {left / 60.0:.1f} of {budget.minutes:g} minutes left; --minutes "
         f"{LONGER * budget.minutes:g} would allow {longer}",
         flush=True,
     )
-    warmup = min(train.warmup_epochs, WARMUP_SHARE * epochs)
-    return dataclasses.replace(options, train=dataclasses.replace(train, epochs=epochs, warmup_epochs=warmup))
+    epochs = max(1, steps * train.batch_size // max(EPOCH_FACES, train_faces))
+    chosen = dataclasses.replace(
+        train,
+        epochs=epochs,
+        epoch_faces=steps // epochs * train.batch_size,
+        warmup_epochs=min(train.warmup_epochs, WARMUP_SHARE * epochs),
+    )
+    return dataclasses.replace(options, train=chosen)
 
 
-def affordable_passes(options: Options, seconds: float, train_faces: int, times: TrainingTimes) -> int:
-    """The passes for which `seconds` suffice beside what follows the training; at least 1."""
-    steps = train_faces // options.train.batch_size
+def affordable_steps(options: Options, seconds: float, train_faces: int, times: TrainingTimes) -> int:
+    """The training steps for which `seconds` suffice beside what follows the training; at least 1."""
+    batch = options.train.batch_size
     crops = min(options.quality_crops, CROPS_PER_FACE * train_faces)
-    quality = crops * times.step / options.train.batch_size / QUALITY_RATE
+    quality = crops * times.step / batch / QUALITY_RATE
     training = seconds - (1.0 + EXPORT_STARTS) * times.start - quality
-    passes = int(training / (steps * times.step + times.epoch_end))
-    return min(max(passes, 1), options.train.epochs)
+    steps = int(training / (times.step + times.epoch_end * batch / EPOCH_FACES))
+    return max(1, min(steps, options.train.epochs * (train_faces // batch)))
+
+
+def describe(train: TrainConfig, steps: int, train_faces: int) -> str:
+    """The passes of a number of steps over a number of faces."""
+    return f"{steps * train.batch_size / train_faces:.1f} passes over {train_faces:,} faces"
 
 
 def describe_longer(
     wanted: Options, budget: Budget, train_faces: int, times: TrainingTimes, rate: float | None
 ) -> str:
     """The faces and passes that a budget LONGER times as long would allow."""
-    if rate is None:
-        return f"{affordable_passes(wanted, budget.seconds_left(LONGER), train_faces, times)}"
-    seconds = 60.0 * LONGER * budget.minutes * (1.0 - RESERVE)
-    count, _ = affordable_faces(wanted, rate * seconds)
-    trained = count - count // series.VAL_EVERY
-    passes = affordable_passes(wanted, seconds - count / rate, trained, times)
-    return f"{passes} over {trained:,}"
+    left = budget.seconds_left(LONGER)
+    if rate is not None:
+        seconds = 60.0 * LONGER * budget.minutes * (1.0 - RESERVE)
+        count, _ = affordable_faces(wanted, rate * seconds)
+        train_faces, left = count - count // series.VAL_EVERY, seconds - count / rate
+    return describe(wanted.train, affordable_steps(wanted, left, train_faces, times), train_faces)
 
 
 def rendering_rate(threads: int, clock: Clock, seconds: float = PROBE_SECONDS) -> float:

@@ -80,7 +80,9 @@ class TrainConfig:
     """How a network is trained.
 
     Attributes:
-        epochs: passes over the training faces; 0 keeps the weights that training would begin with.
+        epochs: passes over the training faces, with a validation after each; 0 keeps the weights that
+            training would begin with.
+        epoch_faces: faces seen in an epoch, if it is no single pass; 0 for one.
         batch_size: faces in a step, over all devices.
         learning_rate: highest learning rate.
         schedule: "cosine" (linear warm-up, then half a cosine to 0); as the paper's: "step"
@@ -119,6 +121,7 @@ class TrainConfig:
     """
 
     epochs: Count = 200
+    epoch_faces: Count = 0
     batch_size: AtLeastOne = 128
     learning_rate: Positive = 1e-2
     schedule: Literal["cosine", "step", "exponential", "epochs"] = "cosine"

@@ -144,6 +144,16 @@ class TestEpochOrder:
         with pytest.raises(InputError, match="batch_size: found 32, expected at most the 5 faces"):
             EpochOrder(0, 5, 32, 0.0, (0,) * 5)
 
+    def test_an_epoch_of_another_length_repeats_each_face_as_often(self) -> None:
+        order = EpochOrder(0, 10, 4, 0.0, (0,) * 10, length=32)
+        epoch = order.epoch(0)
+        assert epoch.shape == (8, 4)
+        counts = np.bincount(epoch.ravel(), minlength=10)
+        assert set(counts) == {3, 4}
+        assert EpochOrder(0, 10, 4, 0.0, (0,) * 10, length=8).epoch(0).shape == (2, 4)
+        faces = made_faces(4, yaw=np.zeros(4))
+        assert make_order(faces, TrainConfig(batch_size=2, epoch_faces=6)).steps == 3
+
     def test_bins_come_from_the_yaw(self) -> None:
         faces = made_faces(4, yaw=np.array([-10, 45, -80, np.nan]))
         assert make_order(faces, TrainConfig(batch_size=4)).bins == (0, 1, 2, -1)

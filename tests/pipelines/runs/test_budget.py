@@ -109,16 +109,19 @@ def test_passes_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     chosen = dataclasses.replace(wanted, data=dataclasses.replace(wanted.data, faces=2200))
     clock.now = 100.0
     found = choose_passes(chosen, wanted, budget, 2000, TIMES, rate=20.0)
-    # 440 s are left, 30 for the start and the export, 12.5 for 4,000 crops at 320/s;
-    # a pass takes 15 steps of 0.2 s and 2 s.
-    assert found.train.epochs == int((440 - 30 - 12.5) / 5) == 79
+    # 440 s are left, 30 for the start and the export, 12.5 for 4,000 crops at 320/s. A step takes 0.2 s, and
+    # its share of the validation after 10,000 faces 2 s / 78.1.
+    steps = int((440 - 30 - 12.5) / (0.2 + 2 * 128 / 10_000))
+    assert steps == 1762
+    assert found.train.epochs == steps * 128 // 10_000 == 22
+    assert found.train.epoch_faces == steps // 22 * 128 == 10_240
     assert found.train.warmup_epochs == wanted.train.warmup_epochs
     assert found.data == chosen.data
     # 1,620 s of 30 minutes: 30 % for 9,720 faces, so 8,800, of which every eleventh is held out.
     printed = capsys.readouterr().out
-    assert "640 images/s, so 79 passes over 2,000 faces" in printed
+    assert "640 images/s, so 112.8 passes over 2,000 faces" in printed
     assert "7.3 of 10 minutes left; --minutes 30 would allow" in printed
-    assert "over 8,000\n" in printed
+    assert "passes over 8,000 faces\n" in printed
 
 
 def test_at_least_one_pass_and_at_most_those_given(tmp_path: Path) -> None:
@@ -126,11 +129,14 @@ def test_at_least_one_pass_and_at_most_those_given(tmp_path: Path) -> None:
     budget = Budget(0.5, clock)  # 27 s of which 30 are needed elsewhere
     wanted = options(tmp_path)
     slow = choose_passes(wanted, wanted, budget, 2000, TIMES, None)
-    assert slow.train.epochs == 1
+    assert (slow.train.epochs, slow.train.epoch_faces) == (1, 128)
     assert slow.train.warmup_epochs == pytest.approx(0.1)
-    few = options(tmp_path, warmup_epochs=0.0)
-    few = dataclasses.replace(few, train=dataclasses.replace(few.train, epochs=3))
-    assert choose_passes(few, few, Budget(10.0, clock), 2000, TIMES, None).train.epochs == 3
+    few = dataclasses.replace(wanted, train=dataclasses.replace(wanted.train, epochs=3))
+    found = choose_passes(few, few, Budget(10.0, clock), 2000, TIMES, None).train
+    assert found.epochs * found.epoch_faces == 3 * 15 * 128
+    # An epoch is not shorter than a pass.
+    found = choose_passes(wanted, wanted, Budget(10.0, clock), 100_000, TIMES, None).train
+    assert (found.epochs, found.epoch_faces) == (2, 853 * 128)
 
 
 def test_the_rate_of_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +216,7 @@ def test_a_run_keeps_what_was_chosen_and_learns_the_same_as_if_it_was_given(
     def measure(*arguments: Any) -> TrainingTimes:
         make, _ = arguments
         measured.append(budgets.training_times(make, time.monotonic, 0.1))
-        return TrainingTimes(0.0, 1.0, 17.0)  # 20 s for 3 steps: 2 passes
+        return TrainingTimes(0.0, 9.0, 0.0)  # 54 s: 6 steps
 
     monkeypatch.setattr(training_run, "training_times", measure)
     monkeypatch.setattr(training_run, "Budget", lambda minutes: Budget(minutes, FakeClock()))
@@ -218,8 +224,8 @@ def test_a_run_keeps_what_was_chosen_and_learns_the_same_as_if_it_was_given(
     (times,) = measured
     assert min(times.start, times.step, times.epoch_end) > 0.0
     kept = read_options(base.run_dir / training_run.OPTIONS_FILE)
-    assert (kept.minutes, kept.train.epochs) == (1.0, 2)
-    assert kept.train.warmup_epochs == pytest.approx(0.2)
+    assert (kept.minutes, kept.train.epochs, kept.train.epoch_faces) == (1.0, 1, 96)
+    assert kept.train.warmup_epochs == pytest.approx(0.1)
     assert "of 1 minutes" in capsys.readouterr().out.splitlines()[-1]
     tf.keras.backend.clear_session()
     given = dataclasses.replace(base, minutes=0.0, name="given", train=kept.train)
