@@ -112,14 +112,14 @@ def test_passes_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     # 440 s are left, 30 for the start and the export, 12.5 for 4,000 crops at 320/s. A step takes 0.2 s, and
     # its share of the validation after 10,000 faces 2 s / 78.1.
     steps = int((440 - 30 - 12.5) / (0.2 + 2 * 128 / 10_000))
-    assert steps == 1762
+    assert steps == 1761
     assert found.train.epochs == steps * 128 // 10_000 == 22
     assert found.train.epoch_faces == steps // 22 * 128 == 10_240
     assert found.train.warmup_epochs == wanted.train.warmup_epochs
     assert found.data == chosen.data
     # 1,620 s of 30 minutes: 30 % for 9,720 faces, so 8,800, of which every eleventh is held out.
     printed = capsys.readouterr().out
-    assert "640 images/s, so 112.8 passes over 2,000 faces" in printed
+    assert "640 images/s, so 112.7 passes over 2,000 faces" in printed
     assert "7.3 of 10 minutes left; --minutes 30 would allow" in printed
     assert "passes over 8,000 faces\n" in printed
 
