@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,49 @@ print(json.dumps({{
     "tensorflow": "tensorflow" in sys.modules,
 }}))
 """
+
+
+IMPORT_ALL = """
+import importlib, json, pkgutil
+import tf_dhm
+from tf_dhm.core.extras import MissingPackageError
+found = {}
+# facemesh_worker runs in an environment of its own; a hook is run by PyInstaller.
+skipped = ("tf_dhm.evaluation.peers.facemesh_worker", "tf_dhm.pyinstaller.hook-tf_dhm")
+def walk(package):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if module.name in skipped or module.name.endswith("savedmodels"):
+            continue
+        try:
+            loaded = importlib.import_module(module.name)
+        except MissingPackageError as error:
+            found.setdefault(str(error).partition("[")[2].rstrip("']"), []).append(module.name)
+        else:
+            if module.ispkg:
+                walk(loaded)
+walk(tf_dhm)
+print(json.dumps(found))
+"""
+"""Imports every module of the package, and prints the modules that name an extra which they need."""
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The source distribution, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("distributions")
+    # A copy: setuptools leaves folders behind, and takes what an earlier build left in them.
+    source = folder / "source"
+    leave = shutil.ignore_patterns("__pycache__", "web_page")
+    for name in ("tf_dhm", "savedmodels"):
+        shutil.copytree(ROOT / name, source / name, ignore=leave)
+    for path in ROOT.iterdir():
+        if path.is_file() and path.name != ".git":
+            shutil.copy(path, source)
+    build = [sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(source)]
+    subprocess.run(build, check=True, cwd=folder, stdout=subprocess.DEVNULL)
+    (sdist,) = (folder / "dist").glob("*.tar.gz")
+    (wheel,) = (folder / "dist").glob("*.whl")
+    return {"sdist": sdist, "wheel": wheel}
 
 
 def make_environment(folder: Path, *install: str | Path) -> Path:
@@ -66,27 +111,39 @@ def check_astronaut(face: dict) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_in_an_empty_environment(tmp_path: Path) -> None:
-    wheels, source = tmp_path / "wheels", tmp_path / "source"
-    # A copy: setuptools leaves a folder behind, and takes what an earlier build left in it.
-    for name in ("tf_dhm", "savedmodels"):
-        shutil.copytree(ROOT / name, source / name)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(wheels),
-        str(source),
-    ]
-    subprocess.run(build, check=True, cwd=tmp_path)
-    (wheel,) = wheels.iterdir()
-    programs = make_environment(tmp_path / "environment", wheel)
+def test_the_distributions_are_well_formed(distributions: dict[str, Path]) -> None:
+    """PyPI accepts them, and the wheel holds no stray file; the source holds what the wheel is built from."""
+    twine = [sys.executable, "-m", "twine", "check", "--strict", *map(str, distributions.values())]
+    subprocess.run(twine, check=True)
+    # W004: the hook of PyInstaller has the name that PyInstaller looks for, which is no module name.
+    contents = [sys.executable, "-m", "check_wheel_contents", "--ignore", "W004", str(distributions["wheel"])]
+    subprocess.run(contents, check=True)
+    with tarfile.open(distributions["sdist"]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    files = {name for name in names if "." in name.rpartition("/")[2]}
+    assert {"pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md"} <= files
+    tops = {name.partition("/")[0] for name in files if "/" in name}
+    assert tops == {"tf_dhm", "savedmodels", "tf_dhm.egg-info"}
+    assert not [name for name in files if name.endswith(".pyc")]
+    with zipfile.ZipFile(distributions["wheel"]) as archive:
+        wheel = {name for name in archive.namelist() if not name.endswith("/")}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "tf_dhm").rglob("*.py")}
+    assert modules <= wheel
+    assert modules <= files
+    assert any(
+        name.endswith("licenses/THIRD_PARTY.md") or name.endswith("info/THIRD_PARTY.md") for name in wheel
+    )
+
+
+@pytest.mark.slow
+def test_the_source_distribution_installs(distributions: dict[str, Path], tmp_path: Path) -> None:
+    programs = make_environment(tmp_path / "environment", distributions["sdist"])
+    check_astronaut(run(programs / "python", ALIGN, tmp_path)["face"])
+
+
+@pytest.mark.slow
+def test_the_wheel_in_an_empty_environment(distributions: dict[str, Path], tmp_path: Path) -> None:
+    programs = make_environment(tmp_path / "environment", distributions["wheel"])
     found = run(programs / "python", ALIGN, tmp_path)
     check_astronaut(found["face"])
     assert found["model"].startswith(str(tmp_path))  # from the wheel and not from the repository
@@ -97,6 +154,21 @@ def test_the_wheel_in_an_empty_environment(tmp_path: Path) -> None:
     (line,) = (tmp_path / "faces.jsonl").read_text().splitlines()
     assert json.loads(line)["faces"][0] == found["face"]
     assert (tmp_path / "drawn" / PHOTO.name).is_file()
+    loaded = run(programs / "python", IMPORT_ALL, tmp_path)
+    # All other modules can be imported with the dependencies of the wheel alone.
+    assert set(loaded) == {"archive", "evaluate", "serving", "train"}
+    helps = subprocess.run([programs / "tf-dhm"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "tf-dhm COMMAND" in helps.stdout
+    done = subprocess.run(
+        [programs / "tf-dhm", "benchmark"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "tf_dhm[evaluate]" in done.stderr
+    done = subprocess.run(
+        [programs / "tf-dhm", "train"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "clone of the repository" in done.stderr
 
 
 @pytest.mark.slow

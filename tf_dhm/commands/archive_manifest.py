@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import packages_of
 from tf_dhm.core.files import atomic_write
+
+with packages_of("archive", __name__):
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+    import pyarrow.ipc
+    import pyarrow.parquet as pq
 
 BOX = ("x0", "y0", "x1", "y1")
 MANIFEST_SUFFIXES = (".parquet", ".csv", ".csv.gz")

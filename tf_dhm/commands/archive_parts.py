@@ -16,15 +16,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from tf_dhm.commands.archive_manifest import BOX, read_block
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import packages_of
 from tf_dhm.core.files import atomic_write
 from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.images import Photo, read_photo
+
+with packages_of("archive", __name__):
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
 POSE = ("pitch", "yaw", "roll")
 MAX_DEATHS = 3

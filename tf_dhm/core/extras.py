@@ -50,7 +50,7 @@ def require_extra(extra: str, user: str) -> None:
 
 @contextmanager
 def packages_of(extra: str, user: str) -> Iterator[None]:
-    """Turn a failed import of a package of an extra into a MissingPackageError.
+    """Turn a failed import of a package of an extra into a MissingPackageError that names `user`.
 
     Example:
         >>> with packages_of("mesh", "--mesh"):
@@ -60,6 +60,6 @@ def packages_of(extra: str, user: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if isinstance(error, MissingPackageError) or package not in EXTRAS[extra]:
+        if package not in EXTRAS[extra]:
             raise
         raise missing_package(user, package, extra) from error

@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
-import tenacity
 from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import packages_of
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.predictor import Prediction, check_crops, check_initial_landmarks
@@ -35,6 +35,9 @@ from tf_dhm.runtime.transport import (
     Transport,
     UnavailableError,
 )
+
+with packages_of("serving", __name__):
+    import tenacity
 
 T = TypeVar("T")
 

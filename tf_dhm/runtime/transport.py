@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
-import requests
 
 from tf_dhm.core.configuration import AtLeastOne, Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import packages_of
 from tf_dhm.runtime.store import DEFAULT_MODEL
+
+with packages_of("serving", __name__):
+    import grpc
+    import requests
 
 Arrays = dict[str, np.ndarray]
 
