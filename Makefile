@@ -5,6 +5,7 @@
 # make .venv      set up only
 # make web        build the browser page into tf_dhm/web_page, for `python -m tf_dhm.demo` and wheels
 # make test-web   set up, then build and test the browser page and npm package
+# make docs       set up, then build the documentation site into site/
 #
 # The last two need Node.js 20.19 or later, and the tests Chromium (CHROMIUM=... names it).
 #
@@ -42,7 +43,7 @@ UV_PYTHON := 3.$(if $(filter pinned,$(LANE)),11,12)
 SUPPORTED := import sys; sys.exit(not (3, $(LOW)) <= sys.version_info[:2] <= (3, $(HIGH)))
 VERSION := import sys; print("%d.%d.%d" % sys.version_info[:3])
 
-.PHONY: train test test-long lint web test-web needs-node .venv .venv-pinned .venv-current
+.PHONY: train test test-long lint web test-web docs needs-node .venv .venv-pinned .venv-current
 
 train: $(STAMP)
 	$(BIN)/python train.py $(ARGS)
@@ -72,6 +73,10 @@ web: needs-node
 test-web: $(STAMP) needs-node
 	$(BIN)/python tools/web_test_data.py
 	cd web && npm ci --no-audit --no-fund && npm run lint && npm run build && npm test
+
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # An environment that works is kept and updated; otherwise a new one is made. A candidate is run, not
 # only looked up: a version manager's stand-in may be on the PATH for a Python that is not there.

@@ -217,7 +217,8 @@ class FaceDetector:
         """What the network itself says of a photo.
 
         Args:
-            image, margin: as those of `look`.
+            image: as that of `look`.
+            margin: as that of `look`.
 
         Returns:
             of each face (8, 2) photo pixels, two corners of the network's box and the six keypoints, and
