@@ -28,7 +28,7 @@ from tests.fakes import draw_cartoon_face
 from tf_dhm.runtime.video_writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
 INSTALLED = {
     "tf-dhm-align": "align.py",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,15 @@ class Config:
             )
 
 
-def render_turning(seed: int, yaws: NDArray[np.float64], size: int) -> list[Image]:
+class View(NamedTuple):
+    """A rendered head."""
+
+    image: Image
+    landmarks: NDArray[np.float64]
+    """(68, 3) pixels."""
+
+
+def render_turning(seed: int, yaws: NDArray[np.float64], size: int) -> list[View]:
     """A head at each yaw, in degrees."""
     rng = np.random.default_rng(seed)
     rig = load_rig()
@@ -98,7 +107,7 @@ def render_turning(seed: int, yaws: NDArray[np.float64], size: int) -> list[Imag
         Light(key / np.linalg.norm(key), 1.1 * white, True),
         Light(fill / np.linalg.norm(fill), 0.5 * white, False),
     ]
-    frames, level = [], 1.0
+    views, level = [], 1.0
     # The front view comes first and sets the exposure of all views.
     order = np.argsort(np.abs(yaws), kind="stable")
     for number in order:
@@ -116,8 +125,9 @@ def render_turning(seed: int, yaws: NDArray[np.float64], size: int) -> list[Imag
             level = BRIGHTNESS**GAMMA / float(radiance[middle, middle].mean())
         colour = np.where(covered[..., None], np.clip(level * radiance, 0, 1) ** (1 / GAMMA), GREY)
         small = cv2.resize(colour.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
-        frames.append(np.rint(255 * small).astype(np.uint8))
-    return [frames[int(place)] for place in np.argsort(order)]
+        image = np.rint(255 * small).astype(np.uint8)
+        views.append(View(image, camera.project(landmarks @ turn)))
+    return [views[int(place)] for place in np.argsort(order)]
 
 
 def follow(frames: list[Image], aligner: Aligner) -> list[Image]:
@@ -139,7 +149,8 @@ def draw(config: Config) -> None:
     aligner = Aligner()
     # Drawn at twice the size, so that points and lines are smooth.
     heads = [
-        follow(render_turning(seed, yaws, 2 * config.size), aligner) for seed in tqdm(config.seeds, "heads")
+        follow([view.image for view in render_turning(seed, yaws, 2 * config.size)], aligner)
+        for seed in tqdm(config.seeds, "heads")
     ]
     size = (config.size * len(heads), config.size)
     frames = [

@@ -3,6 +3,7 @@
 __all__ = [
     "accuracy_tables",
     "detector_measures",
+    "error_curves",
     "family_study",
     "family_tables",
     "lanes",
