@@ -122,7 +122,7 @@ def test_the_distributions_are_well_formed(distributions: dict[str, Path]) -> No
     with tarfile.open(distributions["sdist"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     files = {name for name in names if "." in name.rpartition("/")[2]}
-    assert {"pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md"} <= files
+    assert {"pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md"} <= names
     tops = {name.partition("/")[0] for name in files if "/" in name}
     assert tops == {"tf_dhm", "savedmodels", "tf_dhm.egg-info"}
     assert not [name for name in files if name.endswith(".pyc")]
