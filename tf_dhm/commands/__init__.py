@@ -9,6 +9,7 @@ __all__ = [
     "face_records",
     "inputs",
     "options",
+    "osc",
     "sinks",
     "videos",
 ]

@@ -14,6 +14,7 @@ from tf_dhm.core.cli import INTERRUPTED
 from tf_dhm.commands.face_records import BELOW_LIMIT, FaceRecords, Record
 from tf_dhm.commands.inputs import InputFile, find_inputs
 from tf_dhm.commands.options import AlignConfig
+from tf_dhm.commands.osc import OscSink
 from tf_dhm.commands.sinks import (
     DrawingSink,
     Picture,
@@ -186,6 +187,9 @@ def align_photo(aligner: Aligner, file: InputFile, config: AlignConfig, report: 
     if config.drawn_folder is not None:
         path = output_path(config.drawn_folder, file)
         sinks.append(DrawingSink(config.draw, [lambda drawn: save_picture(drawn, path)]))
+    if config.osc is not None:
+        with OscSink(config.osc) as osc:
+            osc.write(picture)
     # The record comes last: it says that the photo is done.
     for sink in [*sinks, RecordSink(report)]:
         sink.write(picture)

@@ -28,8 +28,8 @@ NUMBER = tyro.conf.arg(metavar="INT")
 class AlignConfig:
     """Find 68 three-dimensional landmarks in photos, videos or the frames of a camera.
 
-    Without --output, --json, --csv, --crops, --mesh and --show, pictures with the landmarks are written to
-    the folder "aligned", and a line is printed for each file.
+    Without --output, --json, --csv, --crops, --mesh, --osc and --show, pictures with the landmarks are
+    written to the folder "aligned", and a line is printed for each file.
 
     Exit code: 0 if all files were read and written, 1 if some were not (the others were), 2 if nothing could
     be done: wrong options, no model, a folder without photos.
@@ -55,6 +55,8 @@ class AlignConfig:
     """Folder for the whole faces: of each face of a photo a coloured head (.obj and .glb), of each photo a
     depth map and a map of places on the face (PNCC), of each face of a frame a .glb. The records then have
     the parameters p, the pose matrix and the expression of each face, and "mesh" in --draw draws it."""
+    osc: str | None = None
+    """HOST:PORT to which pose, matrix and expression of the faces are sent as OSC messages, over UDP."""
     field_of_view: float | None = None
     """Degrees from the left to the right edge of the photos, for a pose that is right off their centre. By
     default the projection is taken for parallel."""
@@ -110,13 +112,17 @@ class AlignConfig:
             raise InputError("--json and --csv: found - for both, expected one on standard output")
         if self.resume and STDOUT in (self.json, self.csv):
             raise InputError("--resume: found records on standard output, expected a file to resume from")
-        if self.resume and (self.crops or self.mesh) and not (self.output or self.json or self.csv):
+        if (
+            self.resume
+            and (self.crops or self.mesh or self.osc)
+            and not (self.output or self.json or self.csv)
+        ):
             raise InputError(
                 "--resume: expected --output, --json or --csv, which show the files that are done"
             )
         if self.field_of_view is not None:
             if not self.fits_meshes:
-                raise InputError("--field-of-view: found no --mesh and no --draw mesh, expected one of them")
+                raise InputError("--field-of-view: found no --mesh, --osc or --draw mesh, expected one")
             from tf_dhm.face.camera import Camera  # here, so that --help does not load NumPy
 
             Camera.of_view(self.field_of_view, 1, 1)  # checks it
@@ -128,12 +134,13 @@ class AlignConfig:
     @property
     def names_an_output(self) -> bool:
         """Whether the command line says what to write or show."""
-        return bool(self.output or self.json or self.csv or self.crops or self.mesh or self.show)
+        outputs = (self.output, self.json, self.csv, self.crops, self.mesh, self.osc)
+        return any(outputs) or self.show
 
     @property
     def fits_meshes(self) -> bool:
         """Whether the whole face is fitted."""
-        return self.mesh is not None or "mesh" in self.draw
+        return self.mesh is not None or self.osc is not None or "mesh" in self.draw
 
     @property
     def lists_files(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tf_dhm.commands.inputs import InputFile
 from tf_dhm.commands.options import AlignConfig
+from tf_dhm.commands.osc import OscSink
 from tf_dhm.commands.sinks import (
     DrawingSink,
     Picture,
@@ -97,6 +98,8 @@ def open_sinks(
     if config.drawn_folder is not None:
         target = stack.enter_context(atomic_write(video_path(config.drawn_folder, name)))
         sinks.append(VideoSink(config.draw, stack.enter_context(VideoWriter(target, video.fps))))
+    if config.osc is not None:
+        sinks.append(stack.enter_context(OscSink(config.osc)))
     # The record before the window, which may end the frames.
     sinks.append(RecordSink(report))
     if config.show:

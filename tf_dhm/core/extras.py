@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "evaluate": ("pandas", "matplotlib", "adjustText", "tabulate"),
     "gui": ("cv2",),
     "mesh": ("trimesh",),
+    "osc": ("pythonosc",),
     "serving": ("grpc", "requests", "tenacity", "tensorflow", "tensorflow_serving"),
     "tensorflow": ("tensorflow",),
     "train": ("tensorflow", "keras", "tensorflow_serving"),

@@ -12,7 +12,12 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.extras import EXTRAS, MissingPackageError, packages_of, require_extra
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
-DISTRIBUTIONS = {"cv2": "opencv-python", "grpc": "grpcio", "tensorflow_serving": "tensorflow-serving-api"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python",
+    "grpc": "grpcio",
+    "pythonosc": "python-osc",
+    "tensorflow_serving": "tensorflow-serving-api",
+}
 """Modules that are named otherwise than their distributions."""
 
 
