@@ -18,8 +18,6 @@ FLIP = np.array([1.0, -1.0, 1.0])
 EYE = np.eye(3)
 CROSS = np.array([[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]])
 """(3, 9) the matrices of the cross products with x, y and z."""
-UNIT_SHIFTS = np.eye(3, 4)[:, None]
-"""(3, 1, 4) derivatives of a coordinate by the three shifts, and none by the scale."""
 
 
 @dataclass(frozen=True)

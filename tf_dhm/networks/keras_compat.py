@@ -15,8 +15,6 @@ from tf_dhm.core.types import Tensor
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 MULTI_WORKER = not KERAS_3
 """Whether networks can be trained by `tf.distribute.MultiWorkerMirroredStrategy`."""
-RNN_TAKES_IMAGES = not KERAS_3
-"""Whether `tf.keras.layers.RNN` runs a cell with states of several axes. `Evolution` does on both."""
 
 
 def scale_loss(optimizer: Any, loss: Tensor) -> Tensor:

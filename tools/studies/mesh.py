@@ -2,7 +2,7 @@
 
 The heads are persons of the open face who make one to three faces (units, or a left and right pair, of
 weight 0.2 to 1), rendered by `pipelines.synthetic` without things in front of them. Settings of the fit were
-chosen on the series CHOICE_SEED, numbers are of the series TEST_SEED, which nothing was chosen on.
+chosen on the series 5, numbers are of the series TEST_SEED, which nothing was chosen on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from tf_dhm.runtime.mesh import face_vertices
 from tf_dhm.runtime.predictor import predict_photos
 from tf_dhm.runtime.tflite import TFLitePredictor
 
-CHOICE_SEED = 5
 IDENTITY_WIDTH = 1.2
 """Spread of rendered identities over that of the open face's own heads."""
 WITHIN = 99.0

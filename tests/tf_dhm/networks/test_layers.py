@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tf_dhm.networks import fast_dhm, layers
 from tf_dhm.networks.fast_dhm import Evolution, FastRecurrentCell
-from tf_dhm.networks.keras_compat import RNN_TAKES_IMAGES
+from tf_dhm.networks.keras_compat import KERAS_3
 from tf_dhm.networks.layers import DiffusionHeatMap, InitialState, SeparableBlock, StemConvolution
 
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -52,7 +52,7 @@ class LayerCase:
             # Keras casts the sequence of an RNN to half precision, not its initial state.
             cast = tf.keras.layers.Activation("linear", dtype=layer.compute_dtype)
             states = [cast(state) for state in inputs[1:]]
-            if RNN_TAKES_IMAGES:
+            if not KERAS_3:  # its RNN takes no states of several axes
                 outputs = tf.keras.layers.RNN(layer)(inputs[0], initial_state=states)
             else:
                 for step in range(STEPS):
