@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -226,3 +227,18 @@ def test_the_pins_of_both_environments_agree() -> None:
 
     full, lite = pins("requirements.txt"), pins("requirements-lite.txt")
     assert {name: full.get(name) for name in lite} == lite
+
+
+def test_every_bundled_part_is_in_the_list_of_licences() -> None:
+    """Assets and models by name, and the npm packages of the built page with their versions."""
+    text = (ROOT / "THIRD_PARTY.md").read_text()
+    assets = [path.name for path in (ROOT / "tf_dhm" / "assets").iterdir() if path.suffix != ".md"]
+    models = [path.name for path in (ROOT / "savedmodels").iterdir() if path.is_dir()]
+    assert [name for name in [*assets, *models] if f"`{name}`" not in text] == []
+    packages = json.loads((ROOT / "web" / "package-lock.json").read_text())["packages"]
+    rows = [line for line in text.splitlines() if "not in the repository" in line]
+    named = re.findall(r"`([@\w./-]+)` ([\d.]+)", "\n".join(rows))
+    assert {"ml-matrix", "wasm-feature-detect", "linear-sum-assignment"} <= dict(named).keys()
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in dict(named)} == dict(named)
+    litert = re.findall(r"LiteRT for the web ([\d.]+) \(`(@litertjs/core)`", text)
+    assert litert == [(packages["node_modules/@litertjs/core"]["version"], "@litertjs/core")]
