@@ -7,7 +7,6 @@ Nothing here needs TensorFlow if one of the small interpreters, `ai-edge-litert`
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import tempfile
 import threading
@@ -80,7 +79,11 @@ def package_version(name: str, module: str) -> str:
     which the metadata of `name` do not exist.
     """
     package = importlib.import_module(module.partition(".")[0])
-    return getattr(package, "__version__", None) or importlib.metadata.version(name)
+    if own := getattr(package, "__version__", None):
+        return str(own)
+    from importlib.metadata import version  # only then, for its import takes long
+
+    return version(name)
 
 
 _start_lock = threading.Lock()
