@@ -91,7 +91,7 @@ def usage() -> str:
         [
             *lines,
             "",
-            f"{PROGRAM} COMMAND --help lists the options of a command.",
+            f"{PROGRAM} COMMAND --help lists the options of a command, --help-all explains each of them.",
             f"{PROGRAM} {COMPLETION[0]} bash (or zsh, tcsh) prints a script that completes them.",
         ]
     )

@@ -77,7 +77,7 @@ def command_help(name: str) -> str:
     """The help of a command as text."""
     variables = {**os.environ, "COLUMNS": str(HELP_WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
     done = subprocess.run(
-        [sys.executable, "-m", "tf_dhm.cli", name, "--help"],
+        [sys.executable, "-m", "tf_dhm.cli", name, "--help-all"],
         cwd=ROOT,
         env=variables,
         capture_output=True,
