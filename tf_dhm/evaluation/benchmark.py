@@ -1,8 +1,10 @@
 """Time exported models and systems of others alternately in one run: a table, and a JSON file.
 
-python benchmark.py --models fast_dhm fast_dhm_x2 --kinds float16 --threads 1
-python benchmark.py --photo PHOTO --peers mediapipe dlib facemesh=MEDIAPIPE_ENV/bin/python my_adapter.json
-python benchmark.py --reference mb05_120x120.tflite --output benchmark.json
+    python benchmark.py --models fast_dhm fast_dhm_x2 --kinds float16 --threads 1
+    python benchmark.py --photo PHOTO --peers mediapipe dlib facemesh=MEDIAPIPE_ENV/bin/python my_adapter.json
+    python benchmark.py --reference mb05_120x120.tflite --output benchmark.json
+
+All take turns in every round, so that other work on the machine slows them alike.
 """
 
 from __future__ import annotations

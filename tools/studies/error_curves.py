@@ -1,8 +1,8 @@
 """Draw the error by yaw, the CED, and the models beside MediaPipe on the same faces.
 
-python -m tools.studies.error_curves table --per-image runs/evaluation/per_image.csv
-python -m tools.studies.error_curves curves
-python -m tools.studies.error_curves sheet
+    python -m tools.studies.error_curves table --per-image runs/evaluation/per_image.csv
+    python -m tools.studies.error_curves curves
+    python -m tools.studies.error_curves sheet
 
 `table` keeps yaw and error of each face of an evaluation (evaluate.py) in docs/errors.csv, without names of
 images; `curves` draws them; `sheet` renders heads at 0, 30, 60 and 90 degrees and shows what each system
