@@ -265,13 +265,24 @@ def test_from_end_to_end(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_every_preset_draws_heat_maps_by_py_function() -> None:
+    assert {name for name, preset in PRESETS.items() if preset.augment.map_noise} == {
+        "fast_dhm",
+        "fast_dhm_x2",
+        "fast_dhm_x3",
+        "fast_dhm_x4",
+        "fast_dhm_rnn_x2",
+        "fast_dhm_rnn_x3",
+        "fast_dhm_tuned",
+        "fast_dhm_tuned_x1",
+    }
     assert train.parse([])[0].train.map_source == "py_function"
     assert {preset.train.map_source for preset in PRESETS.values()} == {"py_function"}
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("noise", [[], ["--map-noise", "0"]])
 def test_defaults_draw_a_map_of_every_face_by_py_function(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: list[str]
 ) -> None:
     """128 faces, the batch of the default preset: a step in each of two epochs."""
     table = write_faces(tmp_path / "faces", 128, 9)
@@ -292,13 +303,16 @@ def test_defaults_draw_a_map_of_every_face_by_py_function(
     monkeypatch.setattr(Strategy, "split", count_trained)
     monkeypatch.chdir(tmp_path)
     arguments = ["--dataset", "csv", "--data-dir", str(table), "--epochs", "2", "--quality-crops", "0"]
-    options, resume = train.parse(arguments)
+    options, resume = train.parse([*arguments, *noise])
     train.run(options, resume, "python train.py")
     # The average is calibrated on the 1, then 2 last batches at the end of the epochs.
     assert drawn == [(128, 96, 96, 3)] * (2 + 1 + 2)
     assert sum(map(len, trained)) == 128 * 2
-    for maps in trained:
-        np.testing.assert_array_equal(maps, np.repeat(constant_heatmap(96), 128, 0))
+    different = {map_.tobytes() for maps in trained for map_ in maps}
+    if noise:
+        assert different == {constant_heatmap(96)[0].tobytes()}
+    else:
+        assert len(different) == 128 * 2  # from the initial shape of each example
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def draw_heat_maps(initial: Tensor, size: int) -> Tensor:
 
     The map of the mean face is drawn once per process and copied from there for each face that starts
     from it; all other maps are drawn from their own landmarks. A batch in which every face starts from
-    the mean face, the usual one, is one cached tensor, so that it costs no more than the call.
+    the mean face (without map noise) is one cached tensor, so that it costs no more than the call.
 
     Args:
         initial: (B, 68, 3) float32 eager tensor, crop pixels.
