@@ -1,4 +1,4 @@
-"""Write the tables of errors in README.md and docs/accuracy.md from a metrics.json of evaluate.py.
+"""Write the tables of errors in README.md, docs/accuracy.md and model cards from a metrics.json.
 
 cp runs/evaluation/metrics.json docs/accuracy.json
     python -m tools.studies.accuracy_tables
@@ -17,6 +17,7 @@ from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
+from tf_dhm.export.card import CARD_FILE
 from tf_dhm.face import metrics
 from tf_dhm.runtime.tflite import find_tflite
 
@@ -37,6 +38,8 @@ class TablesConfig:
     """Document with the place of the short table: one row per model, mean of the yaw bins."""
     document: Path = Path("docs/accuracy.md")
     """Document with the place of the table of every row."""
+    models_dir: Path = Path("savedmodels")
+    """Folder of the models, in whose cards is the place of a table of the model's rows."""
     models: tuple[str, ...] = (
         "fast_dhm_tuned_x1",
         "fast_dhm_tuned",
@@ -44,7 +47,7 @@ class TablesConfig:
         "fast_dhm_x2",
         "fast_dhm_synthetic",
     )
-    """Rows of the short table."""
+    """Rows of the short table, and models whose cards are filled in."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -103,12 +106,16 @@ def short_rows(results: dict[str, dict[str, dict[str, Any]]], models: tuple[str,
 
 
 def write_tables(config: TablesConfig) -> None:
-    """Fill both tables in."""
+    """Fill in the tables of the documents and of the model cards."""
     results = read_metrics(config.metrics)
     fill_in(config.readme, MARK, markdown_table(short_rows(results, config.models)).rstrip())
     rows = every_row(results)
     fill_in(config.document, MARK, markdown_table(rows).rstrip())
-    print(f"written: {config.readme} and {config.document}, {len(rows)} rows")
+    for model in config.models:
+        own = [row for row in rows if str(row["model"]).split(" (")[0] == model]
+        fill_in(config.models_dir / model / CARD_FILE, MARK, markdown_table(own).rstrip())
+    cards = f"{len(config.models)} model cards"
+    print(f"written: {config.readme}, {config.document} and {cards}, {len(rows)} rows")
 
 
 def main() -> None:

@@ -51,18 +51,25 @@ def test_an_evaluation_without_detected_boxes_leaves_their_cells_empty() -> None
 
 def test_tables_are_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     documents = {name: tmp_path / f"{name}.md" for name in ("readme", "document")}
-    for path in documents.values():
+    card = tmp_path / "models" / "fast_dhm" / "README.md"
+    card.parent.mkdir(parents=True)
+    for path in (*documents.values(), card):
         path.write_text("before\n<!-- accuracy -->\nold\n<!-- end of accuracy -->\nafter\n")
     source = tmp_path / "metrics.json"
-    source.write_text(json.dumps(RESULTS))
-    write_tables(TablesConfig(metrics=source, models=("fast_dhm",), **documents))
+    source.write_text(json.dumps(RESULTS | {"fast_dhm_x2": RESULTS["fast_dhm"]}))
+    write_tables(
+        TablesConfig(metrics=source, models=("fast_dhm",), models_dir=tmp_path / "models", **documents)
+    )
     long, short = documents["document"].read_text(), documents["readme"].read_text()
     assert "old" not in long + short
     assert "3.54 / 2.96" in short
     (line,) = (line for line in long.splitlines() if "detected boxes" in line and "original" in line)
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
     assert cells[2:] == ["3.24", "4.24", "5.24", "**4.24**", "3.74", "3.0%", "6", "3.58°"]
-    assert "6 rows" in capsys.readouterr().out
+    assert "8 rows" in capsys.readouterr().out
+    rows = [line for line in card.read_text().splitlines() if line.startswith("| fast_dhm")]
+    assert len(rows) == 6
+    assert not any("x2" in row for row in rows)
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "metrics: found no"), ("[]", "expected models")])
