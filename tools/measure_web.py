@@ -29,7 +29,8 @@ from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.mesh_pictures import draw_mesh
 from tf_dhm.runtime.tflite import find_tflite
 from tf_dhm.runtime.tracking import Tracker
-from tools.web_test_data import OUTPUT, PORTRAIT, ROOT, moving_face, save_png, write_camera
+from tools.web_test_data import OUTPUT, PORTRAIT, ROOT
+from tools.web_test_pictures import moving_face, save_png, write_camera
 
 WARM_UP = 10
 ROWS = {

@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,22 +23,28 @@ import cv2
 
 from tf_dhm import Aligner
 from tf_dhm.core.command_line import parse_options
-from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
-from tf_dhm.face.expression import expressions, face_units
-from tf_dhm.face.fit import FaceFit, open_face_fitter
+from tf_dhm.face.expression import face_units
+from tf_dhm.face.fit import open_face_fitter
 from tf_dhm.face.heatmap import diffusion_heatmap
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import crops, detector, store, tracking
-from tf_dhm.runtime.detector import Detection
-from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.finding import Found, merge
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.predictor import Prediction
 from tf_dhm.runtime.settings import SmoothingConfig
 from tf_dhm.runtime.smoothing import OneEuroFilter
 from tf_dhm.runtime.tflite import find_tflite
-from tf_dhm.runtime.tracking import Tracker
+from tools.web_test_pictures import (
+    close_up,
+    crowd,
+    moving_face,
+    save_png,
+    two_faces,
+    write_camera,
+    write_video,
+)
+from tools.web_test_recording import exact, exact_fit, expected_tracking, random_faces
 
 ROOT = Path(__file__).resolve().parents[1]
 PORTRAIT = ROOT / "tests" / "data" / "astronaut.jpg"
@@ -53,9 +57,6 @@ CLOSE_UPS = {
 }
 """Rows and columns of the portrait in which the first look finds the face twice, finds something that is no
 face, and in which only the last look finds anything."""
-FRAME_SIZE = (640, 480)
-FRAMES = 60
-FRAME_RATE = 30
 
 
 @dataclass(frozen=True)
@@ -103,69 +104,6 @@ def to_list(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON type")
 
 
-# Pictures ---------------------------------------------------------------------------------------------
-
-
-def save_png(path: Path, image: Image) -> None:
-    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path}: OpenCV could not write the picture")
-
-
-def two_faces(portrait: Image) -> Image:
-    """The head of the portrait twice: as it is, and mirrored, smaller and turned."""
-    head = portrait[:256, 100:356]
-    size = head.shape[0]
-    turn = cv2.getRotationMatrix2D((size / 2, size / 2), 20.0, 0.8)
-    other = cv2.warpAffine(head[:, ::-1].copy(), turn, (size, size), borderMode=cv2.BORDER_CONSTANT,
-                           borderValue=(200, 195, 190))  # fmt: skip
-    return np.concatenate([head, other], axis=1)
-
-
-def close_up(portrait: Image, part: tuple[slice, slice]) -> Image:
-    """A part of the face of the portrait, which fills the picture."""
-    return np.asarray(cv2.resize(portrait[part], None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def crowd(portrait: Image) -> Image:
-    """A large picture with faces that only tiles show, one of them across the edge of a tile."""
-    picture = np.full((1500, 2200, 3), 150, np.uint8)
-    head = portrait[:256, 100:356]
-    for side, x, y in ((100, 150, 150), (100, 830, 700), (110, 1500, 1200), (400, 1700, 300)):
-        small = cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA)
-        picture[y : y + side, x : x + side] = small
-    return picture
-
-
-def moving_face(portrait: Image) -> list[Image]:
-    """Frames in which the portrait moves on a circle and is turned to and fro."""
-    width, height = FRAME_SIZE
-    frames = []
-    for number in range(FRAMES):
-        phase = 2 * np.pi * number / FRAMES
-        matrix = cv2.getRotationMatrix2D((224.0, 130.0), 10 * np.sin(phase), 1.4)
-        shift = [width / 2 - 224 + 60 * np.cos(phase), height / 2 - 130 + 30 * np.sin(phase)]
-        matrix = matrix + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
-        frame = cv2.warpAffine(portrait, matrix, FRAME_SIZE, borderValue=(90, 90, 90))
-        frames.append(np.asarray(frame, np.uint8))
-    return frames
-
-
-def write_camera(path: Path, frames: Sequence[Image]) -> None:
-    """A file that Chromium plays as its camera: JPEG pictures in a row."""
-    encoded = [cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))[1].tobytes() for frame in frames]
-    path.write_bytes(b"".join(encoded))
-
-
-def write_video(path: Path, frames: Sequence[Image]) -> None:
-    height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), FRAME_RATE, (width, height))
-    if not writer.isOpened():
-        raise OSError(f"{path}: OpenCV could not write a VP8 video")
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
-
-
 def expected_photos(folder: Path) -> dict[str, Any]:
     """Faces of each photo and model: detected, and in given boxes with one and two passes."""
     answers: dict[str, Any] = {}
@@ -194,33 +132,7 @@ def web_models() -> list[str]:
     )
 
 
-def exact(face: Face) -> dict[str, Any]:
-    """A face as JSON types, not rounded."""
-    return {
-        "box": face.box,
-        "score": face.score,
-        "pose": dict(zip(("pitch", "yaw", "roll"), face.pose.tolist(), strict=True)),
-        "landmarks": face.landmarks,
-        "visibility": face.visibility,
-        "confidence": face.confidence,
-        **({} if face.mesh is None else {"mesh": exact_fit(face.mesh)}),
-    }
-
-
 # Functions --------------------------------------------------------------------------------------------
-
-
-def random_faces(count: int, seed: int) -> list[Array]:
-    """The mean face with noise, turned, moved and scaled at random: (68, 3) pixels each."""
-    rng = np.random.default_rng(seed)
-    flip = np.array([1.0, -1.0, 1.0])
-    faces = []
-    for _ in range(count):
-        angles = rng.uniform([-0.5, -1.4, -3.0], [0.5, 1.4, 3.0])
-        shape = (mean_shape() + rng.normal(0, 0.02, mean_shape().shape)) * flip
-        turned = shape @ geometry.rotation_matrix(*angles).T * flip
-        faces.append(turned * rng.uniform(8, 300) + rng.uniform([0, 0, -9], [600, 400, 9]))
-    return faces
 
 
 def expected_geometry() -> list[dict[str, Any]]:
@@ -364,15 +276,6 @@ def expected_fits() -> list[dict[str, Any]]:
     ]
 
 
-def exact_fit(fit: FaceFit) -> dict[str, Any]:
-    """A fit as JSON types, not rounded."""
-    (expression,) = expressions([fit])
-    return {
-        "p": fit.p, "vertices": fit.vertices, "head": fit.head, "landmarks": fit.landmarks,
-        "matrix": fit.matrix, "pose": fit.pose, "residual": fit.residual, "expression": expression,
-    }  # fmt: skip
-
-
 def expected_smoothing() -> list[dict[str, Any]]:
     rng = np.random.default_rng(4)
     smooth = OneEuroFilter(SmoothingConfig())
@@ -383,83 +286,6 @@ def expected_smoothing() -> list[dict[str, Any]]:
         points = points + rng.normal(0, 2, (1, 3)) + rng.normal(0, 0.5, points.shape)
         size = float(geometry.box_size(geometry.landmark_box(points)))
         frames.append({"time": time, "points": points, "size": size, "smoothed": smooth(time, points, size)})
-    return frames
-
-
-# Tracking ---------------------------------------------------------------------------------------------
-
-
-class Recording:
-    """Faces that move, a detector that misses some, and a model; every call is recorded.
-
-    The upper left pixel of a frame is white, which tells a frame upside down. Faces are seen one way up only.
-    """
-
-    def __init__(self, seed: int, turned: bool) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.turned = turned
-        self.faces: list[Array] = []  # (68, 3) of the current frame
-        self.calls: list[dict[str, Any]] = []
-
-    def detect(self, image: Image) -> list[Detection]:
-        found = []
-        for landmarks in self.visible(image):
-            if self.rng.uniform() < 0.85:
-                box = geometry.landmark_box(landmarks) + self.rng.normal(0, 6, 4)
-                found.append(Detection(box, float(self.rng.uniform(0.5, 1)), np.zeros((6, 2))))
-        if self.rng.uniform() < 0.1:
-            x, y = self.rng.uniform([0, 0], [500, 350])
-            found.append(Detection(np.array([x, y, x + 90, y + 80]), 0.6, np.zeros((6, 2))))
-        detections = [{"box": detection.box, "score": detection.score} for detection in found]
-        self.calls.append({"turned": is_turned(image), "detections": detections})
-        return found
-
-    def visible(self, image: Image) -> list[Array]:
-        return self.faces if is_turned(image) == self.turned else []
-
-    def align(self, image: Image, boxes: Array) -> list[Face]:
-        faces = []
-        for box in boxes:
-            landmarks, confidence = self.rng.normal(0, 1, (68, 3)) * 20 + [*box[:2], 0], 0.05
-            for truth in self.visible(image):
-                if detector.overlaps([box], [geometry.landmark_box(truth)])[0, 0] > 0.3:
-                    landmarks = truth + self.rng.normal(0, 0.5, truth.shape)
-                    confidence = float(self.rng.uniform(0.2, 1.0))
-            points = landmarks.astype(np.float32)
-            pose = np.degrees(geometry.pose_from_landmarks(points, mean_shape())).astype(np.float32)
-            faces.append(Face(points, np.array(box), None, pose, confidence=confidence))
-        faces_found = [exact(face) for face in faces]
-        self.calls.append({"turned": is_turned(image), "boxes": boxes, "faces": faces_found})
-        return faces
-
-
-def is_turned(image: Image) -> bool:
-    return bool(image[0, 0, 0] == 0)
-
-
-def expected_tracking(turned: bool) -> list[dict[str, Any]]:
-    """Frames of a world with three faces, upside down or not, and the calls and results of a `Tracker`."""
-    shapes = [face - face.mean(0) for face in random_faces(3, seed=6)]
-    shapes = [shape * 120 / np.ptp(shape[:, :2], axis=0).max() for shape in shapes]
-    recording, frames = Recording(7, turned), []
-    tracker = Tracker(recording.detect, recording.align)
-    image: NDArray[np.uint8] = np.zeros((480, 640, 3), np.uint8)
-    image[0, 0] = 255
-    for number in range(150):
-        centres = [
-            [150 + 60 * np.sin(number / 9), 160, 0],
-            [420 - 2 * number, 300 + 40 * np.sin(number / 20), 0],  # leaves the picture
-            [500, 140 + (150 if number >= 60 else 0), 0],  # jumps
-        ]
-        present = [number < 80 or number > 95, True, number > 20]
-        recording.faces = [
-            shape + centre for shape, centre, seen in zip(shapes, centres, present, strict=True) if seen
-        ]
-        recording.calls = []
-        time = (number + 1) / FRAME_RATE
-        reported = tracker.update(image, time)
-        faces = [exact(face) | {"id": face.id} for face in reported]
-        frames.append({"time": time, "calls": recording.calls, "faces": faces})
     return frames
 
 

@@ -13,7 +13,9 @@ from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.runtime.tflite import TFLitePredictor
 from tools.web_constants import CONSTANTS, ROOT, constants
 from tools.web_face import FACE, arrays, pack, unpack
-from tools.web_test_data import expected_tracking, two_faces, web_models
+from tools.web_test_data import web_models
+from tools.web_test_pictures import two_faces
+from tools.web_test_recording import expected_tracking
 
 RENEW = "run `python tools/web_constants.py`"
 
