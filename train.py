@@ -36,7 +36,7 @@ from pipelines.runs.run import run
 from tf_dhm.core.command_line import parse_options, without_help
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig
-from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT, find_preset
+from tf_dhm.training.presets import FAST_AUGMENT, PRESETS, SYNTHETIC_AUGMENT, find_preset
 
 TRIAL_MINUTES = 10.0
 """--minutes without --dataset, --epochs and --faces."""
@@ -109,8 +109,8 @@ def default_options(start: Start) -> Options:
         data = dataclasses.replace(data, faces=TRIAL_FACES)
     elif not start.dataset:
         train = dataclasses.replace(train, epochs=min(train.epochs, TRIAL_EPOCHS))
-    if start.dataset in ((), (SYNTHETIC,)) and augment == AugmentConfig():
-        augment = SYNTHETIC_AUGMENT
+    if start.dataset in ((), (SYNTHETIC,)) and augment in (AugmentConfig(), FAST_AUGMENT):
+        augment = dataclasses.replace(SYNTHETIC_AUGMENT, map_noise=augment.map_noise)
     return Options(
         preset=start.preset, minutes=minutes, data=data, model=preset.model, train=train, augment=augment
     )
