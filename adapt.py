@@ -79,7 +79,10 @@ def check(config: Config) -> None:
     """InputError for a combination of options that cannot be followed."""
     if not config.name or Path(config.name).name != config.name:
         raise InputError(f"name: found {config.name!r}, expected a name without slashes")
-    for folder in (config.runs_dir / config.name, finetuned_dir(config))[: 1 + bool(config.finetune)]:
+    folders = [config.runs_dir / config.name]
+    if config.finetune:
+        folders.append(finetuned_dir(config))
+    for folder in folders:
         if folder.exists():
             raise InputError(f"{folder}: found an earlier result; choose another --name")
     if config.finetune and config.manual:

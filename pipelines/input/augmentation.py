@@ -176,8 +176,12 @@ def to_crop(landmarks: Tensor, matrix: Tensor, size: int) -> Tensor:
     xy = tf.matmul(offset, tf.linalg.inv(linear), transpose_b=True)
     scale = tf.norm(linear[..., 1], axis=-1)  # stored pixels per crop pixel
     cropped = tf.concat([xy, landmarks[..., 2:] / scale[:, None, None]], -1)
-    mirrored = tf.linalg.det(linear) < 0.0
-    return tf.where(mirrored[:, None, None], tf.gather(cropped, MIRROR_68, axis=1), cropped)
+    return tf.where(is_mirrored(matrix)[:, None, None], tf.gather(cropped, MIRROR_68, axis=1), cropped)
+
+
+def is_mirrored(matrix: Tensor) -> Tensor:
+    """Whether crops with `matrix` (B, 2, 3) show mirror images: (B,) bool."""
+    return tf.linalg.det(matrix[..., :2]) < 0.0
 
 
 def sample_appearance(

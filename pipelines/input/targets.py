@@ -8,10 +8,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from pipelines.input.augmentation import is_mirrored
 from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
-from tf_dhm.face.geometry import MIRROR_68
+from tf_dhm.face.geometry import MIRROR_68, box_size, landmark_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +45,7 @@ def landmark_weights(faces: FaceArrays, floor: float) -> NDArray[np.float32]:
     Raises:
         InputError: sigma is unknown for all landmarks, so that the option would have no effect.
     """
-    extent = faces.landmarks[..., :2].max(1) - faces.landmarks[..., :2].min(1)
-    sigma = 100.0 * faces.sigma / np.sqrt(extent.prod(-1))[:, None]
+    sigma = 100.0 * faces.sigma / box_size(landmark_box(faces.landmarks))[:, None]
     known = np.isfinite(sigma)
     if not known.any():
         raise InputError("sigma_floor: found faces without label_sigma, expected a dataset with it")
@@ -58,5 +58,4 @@ def landmark_weights(faces: FaceArrays, floor: float) -> NDArray[np.float32]:
 def weight_in_crop(weight: Tensor, matrix: Tensor) -> Tensor:
     """Weights (B, 68) of the landmarks of crops with `matrix` (B, 2, 3): of mirrored crops, of the points
     that the mirror puts in their places."""
-    mirrored = tf.linalg.det(matrix[..., :2]) < 0.0
-    return tf.where(mirrored[:, None], tf.gather(weight, MIRROR_68, axis=1), weight)
+    return tf.where(is_mirrored(matrix)[:, None], tf.gather(weight, MIRROR_68, axis=1), weight)

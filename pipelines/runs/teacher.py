@@ -12,9 +12,10 @@ from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
+from tf_dhm.evaluation.entries import predict_faces
 from tf_dhm.face.geometry import landmark_box
 from tf_dhm.runtime.mirror import MirrorAveraged
-from tf_dhm.runtime.predictor import LandmarkModel, predict_photos
+from tf_dhm.runtime.predictor import LandmarkModel
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 
 FACES_AT_ONCE = 256
@@ -31,12 +32,8 @@ def find_landmarks(models: Sequence[LandmarkModel], faces: FaceArrays) -> NDArra
     with Progress(total=len(faces), desc="asking the teacher", unit="face") as progress:
         for start in range(0, len(faces), FACES_AT_ONCE):
             rows = slice(start, min(start + FACES_AT_ONCE, len(faces)))
-            images = list(faces.images[rows])
-            boxes = list(landmark_box(faces.landmarks[rows])[:, None])
-            parts = [predict_photos(model, images, boxes) for model in averaged]
-            found[rows] = np.mean(
-                [[prediction.landmarks[0] for prediction in predictions] for predictions in parts], 0
-            )
+            images, boxes = list(faces.images[rows]), landmark_box(faces.landmarks[rows])
+            found[rows] = np.mean([predict_faces(model, images, boxes) for model in averaged], 0)
             progress.update(len(images))
     return found
 

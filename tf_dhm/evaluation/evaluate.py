@@ -21,6 +21,9 @@ from tf_dhm.face.mean_face import mean_shape
 
 POSE_ERRORS = [f"{angle}_error" for angle in metrics.ANGLES]
 
+Search = Callable[[Image], NDArray[np.float32]]
+"""A photo (H, W, 3) -> the landmarks (N, 68, 3) of all its faces."""
+
 SEARCHED = "the boxes of its own search of the photo, as Aligner does it"
 """Boxes of the rows of a model that finds the faces of photos itself."""
 
@@ -129,8 +132,8 @@ def evaluate(
                 progress.update(len(batch))
                 boxes_of: dict[str, list[Array | None]] = {}
                 for name, (entry, kind) in runs.items():
-                    if kind.detected and entry.align is not None:
-                        found[name].append(search_batch(entry.align, batch))
+                    if align := own_search(entry, kind):
+                        found[name].append(search_batch(align, batch))
                         continue
                     if kind.name not in boxes_of:
                         boxes_of[kind.name] = [kind.find(face, image) for face, image in batch]
@@ -150,19 +153,18 @@ def evaluate(
         faces=faces,
         landmarks=landmarks,
         rows={
-            name: Row(
-                entry.size,
-                SEARCHED if kind.detected and entry.align is not None else kind.source,
-                entry.version,
-            )
+            name: Row(entry.size, SEARCHED if own_search(entry, kind) else kind.source, entry.version)
             for name, (entry, kind) in runs.items()
         },
     )
 
 
-def search_batch(
-    align: Callable[[Image], NDArray[np.float32]], batch: Sequence[tuple[Face, Image]]
-) -> NDArray[np.float32]:
+def own_search(entry: Entry, kind: Boxes) -> Search | None:
+    """What an entry finds the faces of photos with, if it takes no boxes of this kind but searches."""
+    return entry.align if kind.detected else None
+
+
+def search_batch(align: Search, batch: Sequence[tuple[Face, Image]]) -> NDArray[np.float32]:
     """The landmarks (N, 68, 3) that a model finds by itself in N photos.
 
     Args:

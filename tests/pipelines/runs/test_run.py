@@ -18,6 +18,7 @@ from pipelines.runs.options import DataOptions, Options, read_options
 from pipelines.runs.run import run, was_begun
 from pipelines.synthetic import series as synthetic
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
+from tests.small_runs import small_run
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.card import CARD_FILE
@@ -35,19 +36,7 @@ COMMAND = "python train.py --name x"
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Options:
     """Options of a small run over 48 faces to train and 9 to validate with."""
-    folder = tmp_path_factory.mktemp("run")
-    return Options(
-        preset="tiny",
-        data=DataOptions(
-            dataset=("csv",),
-            data_dir=(write_faces(folder / "faces", 48, 9),),
-            cache_dir=folder / "prepared",
-        ),
-        runs_dir=folder / "runs",
-        name="first",
-        model=TINY_MODEL,
-        train=dataclasses.replace(TINY_RECIPE, epochs=2),
-    )
+    return small_run(tmp_path_factory.mktemp("run"), "first", epochs=2)
 
 
 @pytest.fixture(scope="module")

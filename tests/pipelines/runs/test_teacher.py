@@ -12,11 +12,11 @@ from pipelines.prepared.catalogue import load_mixture
 from pipelines.runs import run as training_run
 from pipelines.runs import teacher
 from pipelines.runs.faces import prepared_folders
-from pipelines.runs.options import DataOptions, Options
 from pipelines.runs.run import run
-from tests.faces import TINY_MODEL, TINY_RECIPE, write_faces
+from tests.faces import TINY_MODEL
 from tests.made_faces import made_faces
 from tests.shift_model import ShiftModel
+from tests.small_runs import small_run
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.card import CARD_FILE
 from tf_dhm.export.description import read_description
@@ -45,19 +45,7 @@ def test_landmarks_of_other_faces_are_rejected(tmp_path: Path) -> None:
 def test_a_run_learns_from_a_teacher_and_resumes_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = Options(
-        preset="tiny",
-        data=DataOptions(
-            dataset=("csv",),
-            data_dir=(write_faces(tmp_path / "faces", 48, 9),),
-            cache_dir=tmp_path / "prepared",
-        ),
-        runs_dir=tmp_path / "runs",
-        name="teacher",
-        model=TINY_MODEL,
-        quality_crops=0,
-        train=dataclasses.replace(TINY_RECIPE, epochs=1),
-    )
+    options = dataclasses.replace(small_run(tmp_path, "teacher", epochs=1), quality_crops=0)
     taught_by = run(options, False, "train.py")
     pupil = dataclasses.replace(
         options,
