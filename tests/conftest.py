@@ -9,6 +9,7 @@ from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as scripts set it
 
 # A shell without job control starts background commands with Ctrl-C ignored, and their processes with them.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

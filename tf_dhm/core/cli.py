@@ -1,7 +1,7 @@
-"""Shared by all scripts: exit codes, signals, and no start-up messages of TensorFlow or OpenCV.
+"""Shared by all scripts: exit codes, signals, and settings of TensorFlow and OpenCV.
 
-Importing this module quiets both libraries, which read their variables when they are loaded. A script
-therefore imports it before them; ruff sorts it there (`[tool.ruff.lint.isort]` in pyproject.toml).
+Importing this module sets variables that both libraries read when they are loaded. A script therefore
+imports it before them; ruff sorts it there (`[tool.ruff.lint.isort]` in pyproject.toml).
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ BROKEN_PIPE = 141
 """Exit code if the reader of the output has gone, as a shell reports it: 128 + SIGPIPE."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
-QUIET = {
+SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    # TensorFlow has faster convolutions for CPUs but leaves them off on those without AVX-512. On AVX2 too
+    # they more than double the rate of training; docs/training.md has the measurement.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
     # A video or camera that cannot be read is reported once, by the caller.
     "OPENCV_LOG_LEVEL": "OFF",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
 }
 """Environment variables that this module sets, unless the user has set them."""
 
-for _name, _value in QUIET.items():
+for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from tf_dhm.core.cli import QUIET, run_script
+from tf_dhm.core.cli import SETTINGS, run_script
 
 import pytest
 
@@ -78,11 +78,11 @@ def test_an_interruption_is_a_word_and_code_130() -> None:
         assert (found.returncode, found.stdout, found.stderr) == (130, "", "interrupted\n")
 
 
-@pytest.mark.parametrize("name", QUIET)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_the_notes_of_libraries_are_off_unless_the_user_turns_them_on(name: str) -> None:
     code = f"import os, tf_dhm.core.cli\nprint(os.environ[{name!r}])"
-    others = {key: value for key, value in os.environ.items() if key not in QUIET}
-    for variables, value in ((others, QUIET[name]), ({**others, name: "0"}, "0")):
+    others = {key: value for key, value in os.environ.items() if key not in SETTINGS}
+    for variables, value in ((others, SETTINGS[name]), ({**others, name: "0"}, "0")):
         found = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
         assert found.stdout == f"{value}\n", found.stderr
 
