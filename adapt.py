@@ -1,7 +1,7 @@
 """Adapt a model to another annotation: fit its output layer to labelled faces in closed form.
 
     python adapt.py --dataset csv --data-dir faces.csv --name mine
-    python adapt.py --model fast_dhm_tuned --dataset synthetic --faces 200 --name rendered
+    python adapt.py --model fast_dhm_m --dataset synthetic --faces 200 --name rendered
 
 It takes 20 faces or more, 68 points or any other number and meaning of points, and a minute or two. It prints
 the error on held-out faces before and after, and writes a model folder, runs/NAME, for align.py, evaluate.py

@@ -4,7 +4,7 @@ Without a dataset it renders faces, trains on them, and reports the result, in 1
 
     python train.py
     python train.py --minutes 30
-    python train.py --preset fast_dhm --dataset wild68 --data-dir wild68 --name my_run
+    python train.py --preset fast_dhm_s --dataset wild68 --data-dir wild68 --name my_run
     python train.py --resume runs/my_run
 """
 
@@ -35,6 +35,7 @@ from pipelines.runs.options import (
 from pipelines.runs.run import run
 from tf_dhm.core.command_line import parse_options, without_help
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.renamed import current_name
 from tf_dhm.training.config import AugmentConfig
 from tf_dhm.training.presets import FAST_AUGMENT, PRESETS, SYNTHETIC_AUGMENT, find_preset
 
@@ -99,7 +100,8 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
 
 def default_options(start: Start) -> Options:
     """Options of a preset: a short run without a named dataset, stronger changes of rendered faces."""
-    preset = find_preset(start.preset)
+    name = current_name(start.preset)
+    preset = find_preset(name)
     train, augment, data = preset.train, preset.augment, DataOptions()
     minutes = start.minutes
     if minutes is None:
@@ -111,9 +113,7 @@ def default_options(start: Start) -> Options:
         train = dataclasses.replace(train, epochs=min(train.epochs, TRIAL_EPOCHS))
     if start.dataset in ((), (SYNTHETIC,)) and augment in (AugmentConfig(), FAST_AUGMENT):
         augment = dataclasses.replace(SYNTHETIC_AUGMENT, map_noise=augment.map_noise)
-    return Options(
-        preset=start.preset, minutes=minutes, data=data, model=preset.model, train=train, augment=augment
-    )
+    return Options(preset=name, minutes=minutes, data=data, model=preset.model, train=train, augment=augment)
 
 
 def read_run(folder: Path) -> Options:

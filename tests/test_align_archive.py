@@ -94,7 +94,7 @@ def test_a_folder_holds_one_job(tmp_path: Path) -> None:
         ({"part_rows": 2}, "job.json: part_rows: found 2, expected 1000, with which"),
         ({"passes": 2}, "passes: found 2, expected None"),
         ({"photo_dir": ROOT}, "photo_dir: found .*, expected "),
-        ({"model": "fast_dhm_x2"}, "model: found fast_dhm_x2_float16.tflite, expected fast_dhm_tuned_float"),
+        ({"model": "fast_dhm_x2"}, "model: found fast_dhm_x2_float16.tflite, expected fast_dhm_m_float"),
     ]:
         with pytest.raises(InputError, match=message):
             open_job(dataclasses.replace(config, **change), folder)  # type: ignore[arg-type]

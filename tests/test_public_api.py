@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 SURFACE = {
     "Aligner": (
-        "(model: 'str | Path | LandmarkModel' = 'fast_dhm_tuned', passes: 'int | None' = None, "
+        "(model: 'str | Path | LandmarkModel' = 'fast_dhm_m', passes: 'int | None' = None, "
         "backend: 'Backend' = 'tflite', threads: 'int' = 1, mesh: 'bool' = False, "
         "field_of_view: 'float | None' = None, min_confidence: 'float' = 0.5, "
         "tiles: 'bool | None' = None, mirror: 'bool' = False, max_faces: 'int | None' = None, "
@@ -62,7 +62,7 @@ SURFACE = {
     "Tracker.update": "(self, image: 'Source | Photo', time: 'float | None' = None) -> 'list[Face]'",
     "list_models": "() -> 'list[str]'",
     "load_model": (
-        "(model: 'str | Path' = 'fast_dhm_tuned', backend: 'Backend' = 'tflite', "
+        "(model: 'str | Path' = 'fast_dhm_m', backend: 'Backend' = 'tflite', "
         "threads: 'int' = 1) -> 'LandmarkModel'"
     ),
     "read_photo": "(source: 'Source | Photo') -> 'Photo'",

@@ -28,6 +28,7 @@ from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.saved_model import read_weights
 from tf_dhm.networks.models import constant_heatmap
+from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.training.distribution import Strategy
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT
 
@@ -89,11 +90,13 @@ def test_options_stand_over_those_of_the_preset() -> None:
     assert (options.train.epochs, options.augment.rotation) == (7, 5.0)
     assert (options.train.loss, options.train.batch_size) == (preset.train.loss, preset.train.batch_size)
     assert train.parse(["--preset=tiny"])[0].model == PRESETS["tiny"].model
-    assert train.parse([])[0].preset == "fast_dhm"
+    assert train.parse([])[0].preset == DEFAULT_MODEL
+    with pytest.warns(FutureWarning, match="fast_dhm_m"):
+        assert train.parse(["--preset", "fast_dhm_tuned"])[0] == train.parse([])[0]
 
 
 def test_without_a_dataset_faces_are_rendered_and_the_run_is_short() -> None:
-    full = PRESETS["fast_dhm"].train.epochs
+    full = PRESETS[DEFAULT_MODEL].train.epochs
     options, _ = train.parse([])
     assert (options.data.dataset, options.data.data_dir, options.minutes) == (("synthetic",), (), 10.0)
     # The largest numbers that the time may allow.
@@ -119,12 +122,12 @@ def test_without_a_dataset_faces_are_rendered_and_the_run_is_short() -> None:
 
 
 def test_rendered_faces_alone_are_changed_more_than_photos() -> None:
-    rendered = dataclasses.replace(SYNTHETIC_AUGMENT, map_noise=PRESETS["fast_dhm"].augment.map_noise)
+    rendered = dataclasses.replace(SYNTHETIC_AUGMENT, map_noise=PRESETS[DEFAULT_MODEL].augment.map_noise)
     for arguments in ([], ["--dataset", "synthetic"]):
         assert train.parse(arguments)[0].augment == rendered
     assert train.parse(["--dataset=synthetic", "--preset", "dhm"])[0].augment == SYNTHETIC_AUGMENT
     mixed = ["--dataset", "csv", "synthetic", "--data-dir", "a"]
-    assert train.parse(mixed)[0].augment == PRESETS["fast_dhm"].augment != SYNTHETIC_AUGMENT
+    assert train.parse(mixed)[0].augment == PRESETS[DEFAULT_MODEL].augment != SYNTHETIC_AUGMENT
     options, _ = train.parse(["--grey", "0.5"])
     assert options.augment == dataclasses.replace(rendered, grey=0.5)
 
@@ -274,8 +277,8 @@ def test_every_preset_draws_heat_maps_by_py_function() -> None:
         "fast_dhm_x4",
         "fast_dhm_rnn_x2",
         "fast_dhm_rnn_x3",
-        "fast_dhm_tuned",
-        "fast_dhm_tuned_x1",
+        "fast_dhm_m",
+        "fast_dhm_s",
     }
     assert train.parse([])[0].train.map_source == "py_function"
     assert {preset.train.map_source for preset in PRESETS.values()} == {"py_function"}

@@ -48,7 +48,7 @@ class Config:
 
     output: Path = ROOT / "docs" / "figures" / "heat_maps.png"
     """Image file to write."""
-    preset: str = "fast_dhm_tuned"
+    preset: str = "fast_dhm_m"
     """Preset whose input size is used."""
     step: int = 11
     """Step of the training whose batch is drawn, from 0."""

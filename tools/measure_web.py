@@ -109,7 +109,7 @@ def measure_browser(frames: int) -> dict[str, Any]:
 
 def measure_python(frames: list[Any]) -> dict[str, list[float]]:
     """The same with the Python package, one thread, with the file for browsers."""
-    aligner = Aligner(str(find_tflite("fast_dhm_tuned", "web")))
+    aligner = Aligner(str(find_tflite("fast_dhm_m", "web")))
     photo = read_photo(PORTRAIT).pixels
     (face,) = aligner.align(photo)
     size = aligner.predictor.input_size

@@ -17,6 +17,7 @@ from tf_dhm.core.command_line import Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.networks.config import ModelConfig
+from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.training.config import AugmentConfig, TrainConfig
 from tf_dhm.training.distribution import Distribution
 
@@ -91,7 +92,7 @@ class DataOptions:
 class Options:
     """Options of a training run: network, data and output."""
 
-    preset: str = "fast_dhm"
+    preset: str = DEFAULT_MODEL
     """Network and recipe to start from; every option below can be changed."""
     runs_dir: Path = Path("runs")
     """Runs are kept in RUNS_DIR/NAME."""

@@ -71,7 +71,7 @@ class TuneConfig:
     time_again: bool = False
     """When the search is over, time all networks again, so that the times of all trials are measured under
     the same conditions; nothing else should run."""
-    mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_tuned_x1", "fast_dhm_tuned", "fast_dhm_x2")
+    mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_s", "fast_dhm_m", "fast_dhm_x2")
     """Models to mark in the figure, if they were validated on the same dataset."""
     export: Literal["none", "best", "pareto"] = "none"
     """Train these from scratch, for all epochs of the preset, and export them to

@@ -10,6 +10,7 @@ __all__ = [
     "machine",
     "markdown",
     "progress",
+    "renamed",
     "types",
     "version",
 ]

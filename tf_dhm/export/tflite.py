@@ -346,7 +346,7 @@ def name_first(content: bytes, description: str) -> bytes:
     The converter sorts signatures by name, and an interpreter that is told none runs the first one. No
     option of the converter changes that. Its constants are left as they are: stored once already, and in
     float16 all of them; unpacking the map and the last bias to float32 made the file 27 % larger, was no
-    faster (fast_dhm_tuned, LiteRT 2.3, one thread), and moved landmarks by 0.02 pixels.
+    faster (fast_dhm_m, LiteRT 2.3, one thread), and moved landmarks by 0.02 pixels.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     model.description = description

@@ -242,7 +242,7 @@ def load_model(
         InputError: no such backend, model or file of it.
 
     Example:
-        >>> model = load_model("fast_dhm_tuned")
+        >>> model = load_model("fast_dhm_m")
         >>> crops = np.zeros((2, model.input_size, model.input_size, 3), np.uint8)
         >>> model.predict(crops).landmarks.shape
         (2, 68, 3)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.renamed import current_name
 
 PACKAGED = Path(__file__).resolve().parents[1] / "savedmodels"
 SAVEDMODELS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parents[1] / "savedmodels"
 """Folder in which a model given by name is looked up: in an installed package, or in the repository."""
-DEFAULT_MODEL = "fast_dhm_tuned"
+DEFAULT_MODEL = "fast_dhm_m"
 """The model that is used if none is named: the least error of those under one megabyte."""
 
 
 def list_models() -> list[str]:
     """The names of the models that come with the package, sorted.
 
-    >>> "fast_dhm_tuned" in list_models()
+    >>> "fast_dhm_m" in list_models()
     True
     """
     return sorted(path.name for path in SAVEDMODELS.glob("*") if has_savedmodel(path))
@@ -38,8 +39,8 @@ def find_savedmodel(path: str | Path) -> Path:
     """
     folder = Path(path)
     is_name = str(path) == folder.name and folder.name != ".."
-    if is_name and (SAVEDMODELS / folder.name).is_dir():
-        folder = SAVEDMODELS / folder.name
+    if is_name and (SAVEDMODELS / current_name(folder.name)).is_dir():
+        folder = SAVEDMODELS / current_name(folder.name)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         message = f"model {path}: found {found}, expected a folder with a SavedModel"

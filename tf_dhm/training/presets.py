@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.renamed import current_name
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.training.config import AugmentConfig, TrainConfig
 
@@ -115,10 +116,10 @@ def _fast(summary: str, model: ModelConfig) -> Preset:
 PRESETS: dict[str, Preset] = {
     "fast_dhm": _fast("Fast DHM, under 0.95 MB of weights", ModelConfig()),
     "fast_dhm_x2": _fast("Fast DHM x 2, CNN channels doubled", ModelConfig(cnn_multiplier=2.0)),
-    "fast_dhm_tuned": _fast(
+    "fast_dhm_m": _fast(
         "Fast DHM as the search found it: CNN x 1.5, RNN x 0.5, no hidden layer, 0.71 MB of weights", TUNED
     ),
-    "fast_dhm_tuned_x1": _fast(
+    "fast_dhm_s": _fast(
         "Fast DHM as the search found it in the time of fast_dhm: CNN x 1, RNN x 0.5, 0.39 MB of weights",
         replace(TUNED, cnn_multiplier=1.0, recurrent_steps=3),
     ),
@@ -204,6 +205,7 @@ PRESETS: dict[str, Preset] = {
 
 def find_preset(name: str) -> Preset:
     """The preset of that name; InputError lists the known ones."""
+    name = current_name(name)
     if name not in PRESETS:
         raise InputError(f"preset: found {name!r}, expected one of {', '.join(PRESETS)}")
     return PRESETS[name]

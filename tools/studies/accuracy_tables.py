@@ -41,8 +41,8 @@ class TablesConfig:
     models_dir: Path = Path("savedmodels")
     """Folder of the models, in whose cards is the place of a table of the model's rows."""
     models: tuple[str, ...] = (
-        "fast_dhm_tuned_x1",
-        "fast_dhm_tuned",
+        "fast_dhm_s",
+        "fast_dhm_m",
         "fast_dhm",
         "fast_dhm_x2",
         "fast_dhm_synthetic",

@@ -60,9 +60,9 @@ class DetectorConfig:
     """File with the rows of all tables; those that are measured are replaced in it."""
     document: Path = Path("docs/detector.md")
     """Document with the tables, between their marks."""
-    card: Path = Path("savedmodels/fast_dhm_tuned/README.md")
+    card: Path = Path("savedmodels/fast_dhm_m/README.md")
     """Model card with the table of portraits."""
-    model: str = "fast_dhm_tuned"
+    model: str = "fast_dhm_m"
     """Model whose confidence is used on the portraits."""
 
     def __post_init__(self) -> None:

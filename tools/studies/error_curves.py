@@ -94,7 +94,7 @@ class Curves:
 class Sheet:
     """Rendered heads at 0, 30, 60 and 90 degrees and a portrait, with the landmarks of each system."""
 
-    models: tuple[str, ...] = ("fast_dhm_tuned", "fast_dhm_synthetic")
+    models: tuple[str, ...] = ("fast_dhm_m", "fast_dhm_synthetic")
     """Models to show."""
     peers: tuple[str, ...] = ("mediapipe",)
     """Systems of others, as evaluate.py takes them."""

@@ -48,7 +48,7 @@ EYE_DISTANCE = 50.0
 class MeshStudy:
     """Measure the fit of the open face to 68 landmarks."""
 
-    model: str = "fast_dhm_tuned"
+    model: str = "fast_dhm_m"
     """Model whose landmarks are fitted."""
     faces: int = 1000
     """Rendered faces."""

@@ -93,7 +93,7 @@ async function build([file, threads]) {
   await loadLiteRt(file, { threads });
   const times = {};
   const networks = {
-    network: ["models/fast_dhm_tuned_web.tflite", 100],
+    network: ["models/fast_dhm_m_web.tflite", 100],
     short_detector: ["detectors/face_detection_short_range.tflite", 50],
     full_detector: ["detectors/face_detection_back.tflite", 30],
   };

@@ -32,7 +32,7 @@ from tf_dhm.runtime.predictor import predict_boxes
 DATA = os.environ.get("TF_DHM_TEST_DATA")
 ROOT = Path(__file__).resolve().parents[3]
 PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
-SAVED_MODEL = ROOT / "savedmodels" / "fast_dhm_tuned"
+SAVED_MODEL = ROOT / "savedmodels" / "fast_dhm_m"
 
 
 def test_nme_of_a_shifted_face_by_hand() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.renamed import RENAMED
 from tf_dhm.runtime import store
 from tf_dhm.runtime.store import find_savedmodel, list_models
 
@@ -43,6 +44,11 @@ class TestFindSavedmodel:
         assert find_savedmodel("small") == tmp_path / "small" / "1"
         with pytest.raises(InputError, match=r"found nothing.*one of the models small"):
             find_savedmodel("large")
+
+    def test_an_earlier_name_works_with_a_warning(self) -> None:
+        for old, new in RENAMED.items():
+            with pytest.warns(FutureWarning, match=f"{old} is called {new} now"):
+                assert find_savedmodel(old) == find_savedmodel(new)
 
     def test_errors(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")

@@ -65,7 +65,7 @@ def test_detector(photos: list[Image]) -> None:
 @pytest.mark.parametrize("refine", [False, True])
 def test_tflite_predictor(refine: bool) -> None:
     """Batches of different sizes, so that a shared interpreter would be resized under a call."""
-    model = TFLitePredictor("fast_dhm_tuned_x1")
+    model = TFLitePredictor("fast_dhm_s")
     generator = np.random.default_rng(0)
     size = model.input_size
     batches = [
@@ -91,7 +91,7 @@ def test_trackers_of_several_videos_share_an_aligner(photos: list[Image]) -> Non
 
 @pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
 def test_copies(make_copy: Callable[[Any], Any], photos: list[Image]) -> None:
-    aligner = Aligner("fast_dhm_tuned_x1", passes=1)
+    aligner = Aligner("fast_dhm_s", passes=1)
     (face,) = aligner.align(photos[0])
     again = make_copy(aligner)
     (other,) = again.align(photos[0])
@@ -101,7 +101,7 @@ def test_copies(make_copy: Callable[[Any], Any], photos: list[Image]) -> None:
 
 
 def test_copy_of_a_saved_model() -> None:
-    model = SavedModelPredictor(find_savedmodel(SAVEDMODELS / "fast_dhm_tuned_x1"))
+    model = SavedModelPredictor(find_savedmodel(SAVEDMODELS / "fast_dhm_s"))
     again = pickle.loads(pickle.dumps(model))
     crops = np.zeros((1, model.input_size, model.input_size, 3), np.uint8)
     np.testing.assert_array_equal(again.predict(crops).landmarks, model.predict(crops).landmarks)

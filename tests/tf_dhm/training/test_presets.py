@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.renamed import RENAMED
 from tf_dhm.networks.models import build_model, weight_bytes
+from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.training.config import TrainConfig
 from tf_dhm.training.optimizers import make_optimizer
 from tf_dhm.training.presets import PRESETS, find_preset
@@ -20,8 +22,8 @@ SMALL = sorted(name for name in PRESETS if name.endswith("_small"))
     ("name", "low", "high"),
     [
         ("fast_dhm", 850_000, 950_000),
-        ("fast_dhm_tuned", 700_000, 710_000),
-        ("fast_dhm_tuned_x1", 380_000, 390_000),
+        ("fast_dhm_m", 700_000, 710_000),
+        ("fast_dhm_s", 380_000, 390_000),
         ("fast_dhm_x2", 2_100_000, 2_300_000),
     ],
 )
@@ -98,3 +100,10 @@ def test_the_recipe_of_the_hourglasses() -> None:
 def test_the_twins_share_one_recipe() -> None:
     assert len({find_preset(name).train for name in SMALL}) == 1
     assert len({find_preset(name).model.input_size for name in SMALL}) == 1
+
+
+def test_the_default_model_is_a_preset_and_earlier_names_are_presets_with_a_warning() -> None:
+    assert DEFAULT_MODEL in PRESETS
+    for old, new in RENAMED.items():
+        with pytest.warns(FutureWarning, match=new):
+            assert find_preset(old) is PRESETS[new]

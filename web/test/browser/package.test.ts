@@ -94,7 +94,7 @@ test("its types serve a TypeScript project", () => {
     join(project, "consumer.ts"),
     `import { Aligner, Tracker, type Face } from "tf-dhm";
      export async function first(video: HTMLVideoElement): Promise<Face | undefined> {
-       const aligner = await Aligner.create({ model: "fast_dhm_tuned" });
+       const aligner = await Aligner.create({ model: "fast_dhm_m" });
        const tracker = new Tracker(aligner, { config: { smooth: false } });
        return (await tracker.update(video, 0))[0] ?? (await aligner.align(video))[0];
      }
