@@ -35,7 +35,7 @@ from pipelines.runs.options import (
 from pipelines.runs.run import run
 from tf_dhm.core.command_line import parse_options, without_help
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.renamed import current_name
+from tf_dhm.core.renamed import RENAMED, current_name
 from tf_dhm.training.config import AugmentConfig
 from tf_dhm.training.presets import FAST_AUGMENT, PRESETS, SYNTHETIC_AUGMENT, find_preset
 
@@ -75,6 +75,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
         The options, and whether a run is resumed.
     """
     start, _ = tyro.cli(Start, args=without_help(arguments), return_unknown_args=True)
+    start = dataclasses.replace(start, preset=current_name(start.preset))
     default = default_options(start) if start.resume is None else read_run(start.resume)
     summaries = "\n".join(f"  {name}: {preset.summary}" for name, preset in PRESETS.items())
     parsed = parse_options(
@@ -86,6 +87,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     )
     values = _fields(parsed)
     values.pop("resume")
+    values["preset"] = RENAMED.get(parsed.preset, parsed.preset)
     options = Options(**values)
     if start.resume is None:
         return options, False
@@ -100,8 +102,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
 
 def default_options(start: Start) -> Options:
     """Options of a preset: a short run without a named dataset, stronger changes of rendered faces."""
-    name = current_name(start.preset)
-    preset = find_preset(name)
+    preset = find_preset(start.preset)
     train, augment, data = preset.train, preset.augment, DataOptions()
     minutes = start.minutes
     if minutes is None:
@@ -113,7 +114,9 @@ def default_options(start: Start) -> Options:
         train = dataclasses.replace(train, epochs=min(train.epochs, TRIAL_EPOCHS))
     if start.dataset in ((), (SYNTHETIC,)) and augment in (AugmentConfig(), FAST_AUGMENT):
         augment = dataclasses.replace(SYNTHETIC_AUGMENT, map_noise=augment.map_noise)
-    return Options(preset=name, minutes=minutes, data=data, model=preset.model, train=train, augment=augment)
+    return Options(
+        preset=start.preset, minutes=minutes, data=data, model=preset.model, train=train, augment=augment
+    )
 
 
 def read_run(folder: Path) -> Options:
