@@ -19,7 +19,7 @@ from tf_dhm.core.cli import run_script
 import tf_dhm
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.files import atomic_write
-from tf_dhm.face import expression, fit, geometry, heatmap
+from tf_dhm.face import expression, fit, geometry, heatmap, placement
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import (
     crops,
@@ -92,7 +92,7 @@ def constants() -> dict[str, Any]:
             "minConfidence": fit.MIN_CONFIDENCE,
             "notFinite": fit.NOT_FINITE,
             "notConfident": fit.NOT_CONFIDENT,
-            "toCamera": fit.TO_CAMERA.tolist(),
+            "toCamera": placement.TO_CAMERA.tolist(),
             "units": list(expression.face_units().names),
             "offeredUnits": list(expression.OFFERED),
         },

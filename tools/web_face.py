@@ -57,7 +57,7 @@ def arrays() -> dict[str, NDArray[Any]]:
         "direction_step": step.astype(np.float32),  # (K,)
         "landmark_mean": basis.mean.astype(np.float32),  # (3, 68)
         "landmark_directions": basis.landmarks.astype(np.float32),  # (3, 68, K)
-        "first": fitter.first.astype(np.float32),  # (204, K)
+        "first": fitter.solver.first.astype(np.float32),  # (204, K)
         "style": fitter.style.astype(np.float32),  # (3, 68)
         "components": basis.components.astype(np.float32),  # (K, 228)
         "unit_weighted": units.weighted.astype(np.float32),  # (204, M)

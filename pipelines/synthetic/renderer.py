@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.synthetic.camera import random_camera
+from pipelines.synthetic.camera import Camera, random_camera
 from pipelines.synthetic.config import RenderConfig
 from pipelines.synthetic.lighting import random_lights
 from pipelines.synthetic.meshes import Part
@@ -45,7 +45,7 @@ class RenderedFace:
             squares fit to them.
         pose: (3,) float32 degrees pitch, yaw, roll in the signs of `Pose_Para`.
         box: (4,) float32 landmark box x0, y0, x1, y1.
-        perspective: whether the camera was one.
+        camera: of the image; its scene is the head turned about its origin.
     """
 
     image: NDArray[np.uint8]
@@ -54,7 +54,12 @@ class RenderedFace:
     p: NDArray[np.float64]
     pose: Floats
     box: Floats
-    perspective: bool
+    camera: Camera
+
+    @property
+    def perspective(self) -> bool:
+        """Whether rays of the camera meet in a point; otherwise they are parallel."""
+        return bool(np.isfinite(self.camera.distance))
 
 
 class FaceRenderer:
@@ -122,7 +127,7 @@ class FaceRenderer:
             p=p,
             pose=np.rad2deg(p[ANGLES]).astype(np.float32),
             box=landmark_box(points).astype(np.float32),
-            perspective=bool(np.isfinite(camera.distance)),
+            camera=camera,
         )
 
 

@@ -1,4 +1,4 @@
-"""The pinhole camera, the two projections of a turned face with their derivatives, and likely angles.
+"""The pinhole camera, rotations that turn it to a face, and likely angles.
 
 Axes are those of Eq. 2, x right, y up and z to the viewer, unless a name says otherwise. Layouts of
 points are (N, 3, 68): coordinates first, so that the rotation of many points is one matrix product.
@@ -16,7 +16,7 @@ from tf_dhm.core.types import Array
 FLIP = np.array([1.0, -1.0, 1.0])
 """From pixels, y down, to y up."""
 EYE = np.eye(3)
-CROSS = np.array([[0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]])
+CROSS = np.array([[0.0, 0, 0, 0, 0, -1, 0, 1, 0], [0, 0, 1, 0, 0, 0, -1, 0, 0], [0, -1, 0, 1, 0, 0, 0, 0, 0]])
 """(3, 9) the matrices of the cross products with x, y and z."""
 
 
@@ -51,85 +51,55 @@ class Camera:
         focal = width / 2 / np.tan(np.radians(degrees) / 2)
         return cls(float(focal), ((width - 1) / 2, (height - 1) / 2))
 
+    def rays(self, points: Array) -> Array:
+        """Directions (..., 3), y up and z -1, in which photo pixels (..., 2 or 3) lie."""
+        plane = (points[..., :2] - self.centre) / self.focal * FLIP[:2]
+        return np.concatenate([plane, np.full_like(plane[..., :1], -1.0)], -1)
+
 
 def rotation_of(vector: Array) -> Array:
     """Rotation matrices (N, 3, 3) of rotation vectors (N, 3): Rodrigues' formula."""
     angle = np.sqrt((vector * vector).sum(-1))[:, None, None] + 1e-12  # never 0
-    axis = vector[..., None] / angle
-    sine, cosine = np.sin(angle), np.cos(angle)
-    cross = (axis * sine) * CROSS  # (N, 3, 9)
-    return cosine * EYE + (1 - cosine) * (axis @ np.swapaxes(axis, 1, 2)) + cross.sum(1).reshape(-1, 3, 3)
+    cross = ((vector / angle[:, 0]) @ CROSS).reshape(-1, 3, 3)
+    return EYE + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
 
 
-def linearise(
-    jacobian: Array, face: Array, moved: Array, shift: Array, extra: Array, distance: Array | None
-) -> Array:
-    """Fill the derivatives (N, 3, 68, 7 + K) of the projected landmarks; returns these, (N, 3, 68).
-
-    The order is: rotation, shift, extra, shape (see `_State`).
-
-    Args:
-        face: (N, 3, 68) turned, before the shift.
-        moved: (N, 3, 68, K) the turned basis.
-        distance: (N,) to the camera for which one centimetre has unit size; None: parallel.
-    """
-    x, y, z = np.moveaxis(face, 1, 0)  # (N, 68)
-    turned = jacobian[..., :3]  # e x face
-    turned[:, 0, :, 1], turned[:, 0, :, 2] = z, -y
-    turned[:, 1, :, 0], turned[:, 1, :, 2] = -z, x
-    turned[:, 2, :, 0], turned[:, 2, :, 1] = y, -x
-    for axis in range(3):
-        jacobian[
-            :,
-            axis,
-            :,
-            :3,
-        ][..., axis] = 0
-    jacobian[..., 3:7] = 0
-    for axis in range(3):
-        jacobian[:, axis, :, 3 + axis] = 1
-    jacobian[..., 7:] = moved
-    if distance is None:
-        growth = np.exp(extra)[:, None, None]
-        scaled = growth * face
-        jacobian[..., :3] *= growth[..., None]
-        jacobian[..., 7:] *= growth[..., None]
-        jacobian[..., 6] = scaled
-        return scaled + shift[..., None]
-    place = face + shift[..., None]
-    near = distance[:, None] / -place[:, 2]  # (N, 68)
-    plane = near[:, None] * place[:, :2]
-    towards = (plane / -place[:, None, 2])[..., None]  # of x and y, per centimetre of z
-    jacobian[:, :2] = near[:, None, :, None] * jacobian[:, :2] + towards * jacobian[:, None, 2]
-    size = (distance / -shift[:, 2])[:, None]  # (N, 1)
-    jacobian[:, 2] *= size[..., None]
-    jacobian[:, 2, :, 5] = face[:, 2] * size / -shift[:, 2:]
-    jacobian[:, 2, :, 6] = 1
-    depth = size * face[:, 2] + extra[:, None]
-    return np.concatenate([plane, depth[:, None]], 1)
-
-
-def look_at(camera: Camera, points: Array) -> Array:
-    """The rotation (N, 3, 3), y up, that turns the camera's axis to faces (N, 68, 3), by the shortest way."""
-    centre = (points[..., :2].mean(-2) - camera.centre) / camera.focal * FLIP[:2]
-    towards = np.concatenate([centre, np.full((len(points), 1), -1.0)], -1)
-    towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
+def look_at(towards: Array) -> Array:
+    """The rotations (N, 3, 3), y up, that turn the axis of a camera, (0, 0, -1), to directions (N, 3) with z
+    below 0, by the shortest way."""
     # The rotation vector from (0, 0, -1) to `towards`.
-    axis = np.stack([towards[:, 1], -towards[:, 0], np.zeros(len(points))], -1)
+    axis = np.stack([towards[:, 1], -towards[:, 0], np.zeros(len(towards))], -1)
     sine = np.linalg.norm(axis, axis=-1, keepdims=True)
     angle = np.arctan2(sine, -towards[:, 2:])
     return rotation_of(np.where(sine > 0, axis / np.where(sine > 0, sine, 1) * angle, 0))
 
 
 def seen_straight(camera: Camera, view: Array, points: Array) -> Array:
-    """Landmarks (N, 68, 3) as the camera would see them if it looked at the face: pixels from its axis,
-    (N, 3, 68), y up. z, which the network gives in pixels of the stretched picture, shrinks as that does.
+    """Landmarks (N, 68, 3) as a camera turned by `view` sees them: (N, 3, 68) pixels from its axis, y up.
+
+    z, which is in pixels of the stretched picture (`depth_scale`), shrinks as that does.
     """
-    plane = (points[..., :2] - camera.centre) / camera.focal * FLIP[:2]
-    rays = np.concatenate([plane, np.full_like(plane[..., :1], -1.0)], -1) @ view  # (N, 68, 3)
+    rays = camera.rays(points) @ view  # (N, 68, 3)
     pixels = rays[..., :2] / -rays[..., 2:] * camera.focal
     depth = points[..., 2:] * (view[:, 2, 2] ** 1.5)[:, None, None]
     return np.swapaxes(np.concatenate([pixels, depth], -1), 1, 2)
+
+
+def depth_scale(shift: Array, axis: Array) -> Array:
+    """Pixels of z per centimetre, over the focal length, of heads at a shift (N, 3): sqrt(D) / Z^1.5.
+
+    For a head at distance D from the camera and at depth Z, pixels per centimetre are focal / Z across the
+    direction from the centre of the picture and focal D / Z^2 along it. z is in pixels of their geometric
+    mean.
+
+    Args:
+        shift: (N, 3) centimetres from the camera.
+        axis: (3,) or (N, 3) the z axis of the camera, away from what it sees.
+
+    Returns:
+        (N,) 1 / centimetre.
+    """
+    return (shift * shift).sum(-1) ** 0.25 * (-(axis * shift).sum(-1)) ** -1.5
 
 
 def likely_angles(angles: Array, noise: float) -> Array:
@@ -158,6 +128,9 @@ def likely_angles(angles: Array, noise: float) -> Array:
         return angles
     pitch, yaw, roll = angles.T
     sine = np.sin(yaw)
-    total = (pitch + roll) * (1 - sine) / (1 - sine + noise**2)
-    difference = (pitch - roll) * (1 + sine) / (1 + sine + noise**2)
-    return np.stack([(total + difference) / 2, yaw, (total - difference) / 2], -1)
+    total = (pitch + roll) * (0.5 - 0.5 / ((1 - sine) / noise**2 + 1))
+    difference = (pitch - roll) * (0.5 - 0.5 / ((1 + sine) / noise**2 + 1))
+    likely = angles.copy()
+    likely[:, 0] = total + difference
+    likely[:, 2] = total - difference
+    return likely

@@ -2,13 +2,8 @@
 
 A face is described by its rotation, its place and some numbers of its shape: the leading directions
 in which identity and expression move the 68 landmarks, each with the deviation that the components of
-the model give it (`ReducedBasis`). With W the weights of the landmarks, Gauss-Newton minimises
-
-    |W (landmarks - projection(R, t, c))|^2 + |c|^2
-
-which is the negative logarithm of the posterior: landmarks are normal around the projected vertices,
-c is standard normal. The other directions of the model's 228 keep their prior's mean, 0, as the
-landmarks say next to nothing of them.
+the model give it (`ReducedBasis`). `LandmarkSolver` finds the most probable ones. The other directions
+of the model's 228 keep their prior's mean, 0, as the landmarks say next to nothing of them.
 
 Frames. *Head*: centimetres, x right in a picture of the face, y up, z to the viewer, origin at the mean
 of the landmarks of the mean face. *Camera*: centimetres, x right, y down, z forward. *Photo*: 0-based
@@ -18,7 +13,7 @@ pixels, x right, y down; z in pixels, larger is nearer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -27,19 +22,20 @@ from numpy.typing import ArrayLike, NDArray
 from tf_dhm.core.configuration import AtLeastOne, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
-from tf_dhm.face.camera import FLIP, Camera, likely_angles, linearise, look_at, rotation_of, seen_straight
+from tf_dhm.face.camera import FLIP, Camera, likely_angles, look_at, seen_straight
 from tf_dhm.face.geometry import NUM_LANDMARKS, euler_angles, rotation_matrix
+from tf_dhm.face.landmark_solver import LandmarkSolver, View
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.face.morphable import MorphableModel
 from tf_dhm.face.parameters import ANGLES, NUM_PARAMETERS, SCALE, TRANSLATION
+from tf_dhm.face.placement import Placement
 from tf_dhm.face.reduced_basis import ReducedBasis
 
-TO_CAMERA = np.array([1.0, -1.0, -1.0])
-"""From axes with y up and z to the viewer to the camera's."""
 STYLE_ITERATIONS = 8
 MIN_CONFIDENCE = 0.5
 NOT_FINITE = "landmarks are not finite"
 NOT_CONFIDENT = "confidence is low"
+NOT_A_FACE = "landmarks are not those of a face"
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,11 @@ class FitConfig:
 
 
 TRUE_LANDMARKS = FitConfig(
-    noise=0.005, depth_noise=1.0, hidden_noise=1.0, iterations=4, size=204, style=False, rotation_noise=0.0
+    noise=0.02, depth_noise=1.0, hidden_noise=1.0, iterations=4, size=204, style=False, rotation_noise=0.0
 )
-"""For landmarks without error, of rendered faces."""
+"""For landmarks without error of heads that are not quite faces of the model."""
+MODEL_LANDMARKS = replace(TRUE_LANDMARKS, noise=1e-4)
+"""For landmarks without error of faces of the model: no other pose explains them as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +92,8 @@ class FaceFit:
             those of `matrix`, but that near profile they keep to likely angles (`likely_angles`).
         residual: root mean square distance of the landmarks from the fit in the plane of the photo,
             percent of the square root of the area of their box.
-        problem: why there is no fit, NOT_FINITE or NOT_CONFIDENT; then every number is NaN. None of a fit.
+        problem: why there is no fit, NOT_FINITE, NOT_CONFIDENT or NOT_A_FACE; then every number is NaN. None
+            of a fit.
         state: (FitConfig.size,) float64 reduced shape, where the fit of the next frame may start.
     """
 
@@ -111,28 +110,10 @@ class FaceFit:
     state: Array = field(default_factory=lambda: np.zeros(0), repr=False)
 
 
-@dataclass
-class _State:
-    """What Gauss-Newton moves, of N faces; lengths are centimetres.
-
-    Attributes:
-        rotation: (N, 3, 3) from the head to axes with y up and z to the viewer.
-        shift: (N, 3); under a perspective camera the head's place, z negative.
-        extra: (N,) logarithm of the scale; under a perspective camera what is added to z. In a result the
-            latter, under both.
-        shape: (N, K) reduced.
-    """
-
-    rotation: Array
-    shift: Array
-    extra: Array
-    shape: Array
-
-
 class FaceFitter:
     """Fits the open face to landmarks.
 
-    >>> fitter = FaceFitter(config=TRUE_LANDMARKS)
+    >>> fitter = FaceFitter(config=MODEL_LANDMARKS)
     >>> landmarks = fitter.model.landmark_mean * [10.0, -10.0, 10.0] + [200.0, 100.0, 0.0]
     >>> [fit] = fitter.fit(landmarks[None])
     >>> fit.vertices.shape, round(fit.scale, 3), fit.problem
@@ -144,7 +125,7 @@ class FaceFitter:
 
     Attributes:
         basis: how the model moves in the K directions of the reduced shape.
-        first: (204, K) from landmarks in the head's frame, less the mean face, to the first reduced shape.
+        solver: finds rotations, places and reduced shapes.
         style: (3, 68) centimetres from the vertices to the landmarks of real faces.
         to_pose: (3, 3) from the axes of `Pose_Para` to those of the head.
     """
@@ -154,24 +135,18 @@ class FaceFitter:
         self.config = config or FitConfig()
         self.basis = ReducedBasis.of(self.model, self.config.size)
         self._dense_mean = self.model.mean.astype(np.float32).ravel()
-        moves = self.basis.landmarks - self.basis.landmarks.mean(1, keepdims=True)
-        moves = moves.reshape(-1, self.config.size)  # (204, K)
-        normal = moves.T @ moves + np.eye(self.config.size) * self.config.noise**2
-        self.first = np.linalg.solve(normal, moves.T).T
         # The landmarks of real faces are not quite the vertices chosen by anatomy. What no shape of the
         # open face explains of the real mean face is this difference of style.
         real = np.ascontiguousarray((mean_shape() * FLIP).T)[None]  # (1, 3, 68)
-        real = real - real.mean(-1, keepdims=True)
-        weight = np.full_like(real, self.config.noise**-2)
-        none = np.zeros_like(self.basis.mean)
-        state, scale = self._solve(
-            real, weight, self._start(real, [None], none), None, none, STYLE_ITERATIONS
-        )
-        turned = np.einsum("ji,jk->ik", state.rotation[0], real[0] / scale[0] - state.shift[0, :, None])
-        fitted = self.basis.mean + self.basis.landmarks @ state.shape[0]
-        self.style = turned - fitted  # (3, 68)
+        root = np.full_like(real, 1 / self.config.noise)
+        solver = LandmarkSolver(self.basis, np.zeros_like(self.basis.mean), self.config.noise)
+        solved = solver.solve(real, root, STYLE_ITERATIONS)
+        in_head = Placement.parallel(solved).in_head(mean_shape()[None])[0]
+        self.style = in_head - self.basis.mean - self.basis.moves(solved.shape)[0]  # (3, 68)
+        self._offset = self.style if self.config.style else np.zeros_like(self.style)
+        self.solver = LandmarkSolver(self.basis, self._offset, self.config.noise)
         # The real mean face looks straight ahead in the axes of Pose_Para; the open face need not.
-        pitch, _, _ = euler_angles(state.rotation[0])
+        pitch, _, _ = euler_angles(solved.rotation[0])
         self.to_pose = rotation_matrix(pitch, 0.0, 0.0)
 
     def fit(
@@ -187,7 +162,8 @@ class FaceFitter:
         """Fit faces, all at once.
 
         Args:
-            landmarks: (N, 68, 3) photo pixels; z larger nearer, along the line of sight to the face.
+            landmarks: (N, 68, 3) photo pixels; z larger nearer, along the line of sight to the head's origin
+                and in pixels at that point, from any zero.
             visibility: (N, 68) in [0, 1]: how far each landmark counts. None: all in full.
             confidence: (N,) in [0, 1]; below MIN_CONFIDENCE there is no fit. None: all are right.
             camera: of the photo; None: weak perspective.
@@ -215,7 +191,10 @@ class FaceFitter:
         rows = np.flatnonzero(usable)
         fits: dict[int, FaceFit] = {}
         if len(rows):
-            found = self._fit(points[rows], seen[rows], camera, image_height, [starts[row] for row in rows])
+            with np.errstate(invalid="ignore", divide="ignore"):  # NaN becomes NOT_A_FACE
+                found = self._fit(
+                    points[rows], seen[rows], camera, image_height, [starts[row] for row in rows]
+                )
             fits = dict(zip(rows.tolist(), found, strict=True))
         for row in np.flatnonzero(~usable).tolist():
             fits[row] = self._no_fit(NOT_CONFIDENT if finite[row] else NOT_FINITE)
@@ -233,165 +212,65 @@ class FaceFitter:
         self, points: Array, seen: Array, camera: Camera | None, height: float,
         starts: list[FaceFit | None],
     ) -> list[FaceFit]:  # fmt: skip
+        config, count = self.config, len(points)
+        root = np.empty((count, 3, NUM_LANDMARKS))
+        hidden = config.noise * config.hidden_noise
+        root[:] = (1 / (hidden - (hidden - config.noise) * seen))[:, None]
+        root[:, 2] /= config.depth_noise
+        known = shapes = None
+        if any(fit is not None and fit.problem is None for fit in starts):
+            states = [None if fit is None or fit.problem else fit.state for fit in starts]
+            known = np.array([state is not None for state in states])
+            shapes = np.array([np.zeros(config.size) if state is None else state for state in states])
         if camera is None:
-            view = np.broadcast_to(np.eye(3), (len(points), 3, 3))
             flat = np.swapaxes(points * FLIP, 1, 2)  # (N, 3, 68), y up
-            middle = flat.mean(-1)
-        else:
-            view = look_at(camera, points)
-            flat = seen_straight(camera, view, points)
-            middle = flat.mean(-1) * [0, 0, 1]
-        flat = flat - middle[..., None]
-        config = self.config
-        noise = config.noise * (1 + (config.hidden_noise - 1) * (1 - seen))
-        weight = np.repeat(noise[:, None] ** -2.0, 3, 1)
-        weight[:, 2] /= config.depth_noise**2
-        offset = self.style if config.style else np.zeros_like(self.style)
-        start = self._start(flat, starts, offset)
-        focal = None if camera is None else camera.focal
-        state, scale = self._solve(flat, weight, start, focal, offset, config.iterations)
-        return self._result(points, flat, state, scale, middle, offset, camera, view, height)
+            solved = self.solver.solve(flat, root, config.iterations, None, known, shapes)
+            return self._result(points, Placement.parallel(solved), solved.shape, height)
+        turn = look_at(camera.rays(points.mean(1)))
+        flat, view = seen_straight(camera, turn, points), View(camera.focal, turn[:, 2])
+        solved = self.solver.solve(flat, root, config.iterations, view, known, shapes)
+        return self._result(points, Placement.perspective(solved, camera, turn), solved.shape, height)
 
-    def _start(self, flat: Array, starts: Sequence[FaceFit | None], style: Array) -> _State:
-        """The mean face, or that of the last frame, turned by the polar factor of the best affine map; the
-        mean face then moved towards the landmarks, as if all counted alike."""
-        shape = np.zeros((len(flat), len(self.basis.components)))
-        known = np.array([fit is not None and fit.problem is None for fit in starts])
-        for row in np.flatnonzero(known):
-            fit = starts[row]
-            assert fit is not None
-            shape[row] = fit.state
-        face = self.basis.mean + style
-        if known.any():
-            face = face + self.basis.moves(shape)
-        face = face - face.mean(-1, keepdims=True)
-        centred = flat - flat.mean(-1, keepdims=True)
-        u, values, vt = np.linalg.svd(centred @ np.swapaxes(face, -1, -2))
-        sign = np.sign(np.linalg.det(u @ vt))
-        u[..., 2] *= sign[:, None]
-        rotation = u @ vt
-        if not known.all():
-            values[:, 2] *= sign
-            scale = values.sum(-1) / (face**2).sum((-1, -2))
-            residual = np.swapaxes(rotation, 1, 2) @ centred / scale[:, None, None] - face
-            shape[~known] = (residual.reshape(len(flat), -1) @ self.first)[~known]
-        return _State(rotation, np.zeros((len(flat), 3)), np.zeros(len(flat)), shape)
-
-    def _solve(
-        self, flat: Array, weight: Array, state: _State, focal: float | None, style: Array, iterations: int
-    ) -> tuple[_State, Array]:
-        """Gauss-Newton.
-
-        Args:
-            flat: (N, 3, 68) pixels, y up, centred.
-            weight: (N, 3, 68) per square centimetre.
-            state: where it starts.
-            focal: in pixels, of a perspective camera that looks at the face.
-            style: (3, 68) centimetres, from the vertices to the landmarks.
-
-        Returns:
-            the state, its scale folded into the second part: (N,) pixels per centimetre.
-        """
-        basis, mean = self.basis.landmarks, self.basis.mean
-        size = basis.shape[-1]
-        flat_basis = basis.reshape(3, -1)
-        root = np.sqrt(weight)
-        rotation, shift, extra, shape = state.rotation, state.shift, state.extra, state.shape
-        spread = np.sqrt(((mean - mean.mean(-1, keepdims=True)) ** 2).sum())
-        unit = np.sqrt(((flat - flat.mean(-1, keepdims=True)) ** 2).sum((1, 2))) / spread  # pixels per cm
-        target = flat / unit[:, None, None]
-        distance = None if focal is None else focal / unit
-        if distance is not None:
-            shift = shift.copy()
-            shift[:, :2] = target[:, :2].mean(-1)
-            shift[:, 2] -= distance
-        jacobian = np.zeros((*flat.shape, 7 + size))
-        prior = np.concatenate([np.zeros(7), np.ones(size)])
-        for _ in range(iterations):
-            face = rotation @ (mean + style + self.basis.moves(shape))
-            moved = (rotation @ flat_basis).reshape(*flat.shape, size)
-            predicted = linearise(jacobian, face, moved, shift, extra, distance)
-            weighted = (jacobian * root[..., None]).reshape(len(flat), -1, 7 + size)
-            residual = ((target - predicted) * root).reshape(len(flat), -1, 1)
-            transposed = np.swapaxes(weighted, 1, 2)
-            right = (transposed @ residual)[..., 0]
-            right[:, 7:] -= shape
-            step = np.linalg.solve(transposed @ weighted + np.diag(prior), right[..., None])[..., 0]
-            rotation = rotation_of(step[:, :3]) @ rotation
-            shift, extra, shape = shift + step[:, 3:6], extra + step[:, 6], shape + step[:, 7:]
-        if focal is not None:
-            scale = focal / -shift[:, 2]
-            return _State(rotation, shift, extra * unit / scale, shape), scale
-        shift = shift / np.exp(extra)[:, None]
-        return _State(rotation, shift, shift[:, 2], shape), unit * np.exp(extra)
-
-    def _result(
-        self, points: Array, flat: Array, state: _State, scale: Array, middle: Array, offset: Array,
-        camera: Camera | None, view: Array, height: float,
-    ) -> list[FaceFit]:  # fmt: skip
-        """The fits of N faces; `flat` (N, 3, 68) are their pixels, y up, less `middle` (N, 3)."""
+    def _result(self, points: Array, place: Placement, shape: Array, height: float) -> list[FaceFit]:
         count = len(points)
-        head = (self._dense_mean + state.shape.astype(np.float32) @ self.basis.dense).reshape(count, -1, 3)
-        face = self.basis.mean + self.basis.moves(state.shape)  # (N, 3, 68)
-        centre = _apply(state.rotation, face.mean(-1))  # (N, 3)
-        stretch = np.abs(view[:, 2, 2]) ** -1.5  # of the photo at the face, off the axis of the camera
-        rotation = view @ state.rotation
-        shift = state.shift + middle / scale[:, None] if camera is None else _apply(view, state.shift)
-        # Depth is measured along the line of sight, from the middle of the landmarks.
-        depth = (scale * stretch)[:, None] * state.rotation[:, 2]  # (N, 3)
-        deep = -(scale * stretch) * centre[:, 2]
-        if camera is None:
-            shift[:, 2] = 0
+        head = shape.astype(np.float32) @ self.basis.dense
+        head += self._dense_mean
+        head = head.reshape(count, -1, 3)
+        face = self.basis.mean + self.basis.moves(shape)  # (N, 3, 68)
+        centre = face.sum(-1) / NUM_LANDMARKS
+        vertices = place.draw(head, centre)
 
-        def draw(local: Array) -> Array:
-            """(N, P, 3) of the head's frame to photo pixels."""
-            rows, end = (scale[:, None] * FLIP)[..., None] * rotation, scale[:, None] * FLIP * shift
-            if camera is not None:
-                rows, end = camera.focal * FLIP[:, None] * rotation, camera.focal * FLIP * shift
-                near = -(local @ rotation[:, 2, :, None] + shift[:, None, 2:]).astype(local.dtype)
-            rows[:, 2], end[:, 2] = depth, deep
-            pixels = local @ np.swapaxes(rows, 1, 2).astype(local.dtype) + end[:, None].astype(local.dtype)
-            if camera is not None:
-                pixels[..., :2] = pixels[..., :2] / near + np.array(camera.centre, local.dtype)
-            return pixels
+        both = np.swapaxes(np.concatenate([face + self._offset, face], 2), 1, 2)  # (N, 136, 3)
+        drawn = np.swapaxes(place.draw(both, centre)[..., :2], 1, 2)
+        plane = np.swapaxes(points[..., :2], 1, 2)
+        gap = drawn[..., :NUM_LANDMARKS] - plane
+        area = (plane.max(-1) - plane.min(-1)).prod(-1)
+        residual = 100 * np.sqrt((gap * gap).sum((1, 2)) / (NUM_LANDMARKS * area))
 
-        vertices = draw(head)
-        both = draw(np.swapaxes(np.concatenate([face + offset, face], 2), 1, 2))[..., :2]
-        square = ((both[:, :NUM_LANDMARKS] - points[..., :2]) ** 2).sum(-1).mean(-1)
-        residual = 100 * np.sqrt(square / np.ptp(points[..., :2], axis=1).prod(-1))
-
-        angles = euler_angles(np.concatenate([state.rotation, rotation @ self.to_pose.T]))
+        angles = euler_angles(np.concatenate([place.straight, place.rotation @ self.to_pose.T]))
         pose = np.degrees(likely_angles(angles[count:], self.config.rotation_noise)).astype(np.float32)
-        p = np.zeros((count, NUM_PARAMETERS))
-        p[:, SCALE] = scale * stretch
+        p = np.empty((count, NUM_PARAMETERS))
+        p[:, SCALE] = place.scale
         p[:, ANGLES] = angles[:count]
-        drawn = both[:, NUM_LANDMARKS:].mean(1)
-        plane = np.stack([drawn[:, 0] + 1, height - drawn[:, 1]], -1)  # 1-based, y up
-        p[:, TRANSLATION] = plane - p[:, SCALE, None] * centre[:, :2]
-        p[:, 6:] = state.shape @ self.basis.components
+        middle = drawn[..., NUM_LANDMARKS:].sum(-1) / NUM_LANDMARKS
+        turned = (place.straight[:, :2] @ centre[..., None])[..., 0]
+        p[:, TRANSLATION] = FLIP[:2] * middle - place.scale[:, None] * turned
+        p[:, TRANSLATION.start] += 1  # 1-based
+        p[:, TRANSLATION.start + 1] += height  # y up
+        p[:, 6:] = shape @ self.basis.components
 
-        straight = flat / scale[:, None, None]
-        if camera is not None:  # what is nearer looks larger
-            straight[:, :2] *= 1 + (state.rotation @ face)[:, 2:] / state.shift[:, 2:, None]
-        straight -= np.concatenate([state.shift[:, :2], state.extra[:, None]], 1)[..., None]
-        given = np.swapaxes(np.swapaxes(state.rotation, 1, 2) @ straight - offset, 1, 2)
-
-        matrix = np.zeros((count, 4, 4))
-        matrix[:, :3, :3] = TO_CAMERA[:, None] * rotation
-        matrix[:, :3, 3] = TO_CAMERA * shift
-        matrix[:, 3, 3] = 1
+        given = np.swapaxes(place.in_head(points) - self._offset, 1, 2)
+        matrix = place.matrices()
+        fitted = np.isfinite(matrix).all((1, 2)) & np.isfinite(residual)
         return [
             FaceFit(
                 p[row], vertices[row], head[row], given[row], self.model.triangles, matrix[row],
-                float(p[row, SCALE]), pose[row], float(residual[row]), None, state.shape[row],
+                float(place.scale[row]), pose[row], float(residual[row]), None, shape[row],
             )
+            if fitted[row]
+            else self._no_fit(NOT_A_FACE)
             for row in range(count)
         ]  # fmt: skip
-
-
-def _apply(matrices: Array, vectors: Array) -> Array:
-    """(N, 3, 3) times (N, 3)."""
-    return (matrices @ vectors[..., None])[..., 0]
 
 
 @lru_cache(maxsize=1)

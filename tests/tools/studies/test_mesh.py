@@ -5,15 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.synthetic.camera import Camera as SceneCamera
 from pipelines.synthetic.config import RenderConfig
+from tf_dhm.face.camera import Camera
 from tf_dhm.face.expression import face_units
-from tf_dhm.face.fit import TRUE_LANDMARKS, FaceFitter
+from tf_dhm.face.fit import MODEL_LANDMARKS, TRUE_LANDMARKS, FaceFitter
 from tf_dhm.face.geometry import rotation_matrix
 from tools.studies.mesh import (
     MeshStudy,
     align,
     correlation,
+    fit_true_landmarks,
     perspective_rows,
+    project,
     random_weights,
     render_heads,
     true_pixels,
@@ -46,17 +50,29 @@ def test_expressions_are_few_and_mostly_of_both_sides() -> None:
 
 
 def test_rendered_heads_know_where_their_vertices_are() -> None:
-    heads = render_heads(MeshStudy(faces=2, seed=3, render=RenderConfig(size=64, occlusion=0.0)))
+    heads = render_heads(MeshStudy(faces=4, seed=3, render=RenderConfig(size=64, occlusion=0.0)))
     fitter = FaceFitter(config=TRUE_LANDMARKS)
-    pixels = true_pixels(heads, fitter)
-    gap = np.linalg.norm(pixels[:, fitter.model.landmarks] - heads.landmarks[..., :2], axis=-1)
-    assert gap.mean() < 1.5  # a perspective camera is taken for a parallel one
+    assert len({camera.distance for camera in heads.cameras}) > 1
+    pixels = true_pixels(heads)[:, fitter.model.landmarks]
+    np.testing.assert_allclose(pixels, heads.landmarks[..., :2], atol=1e-3)
+    for fit, drawn in zip(fit_true_landmarks(heads, fitter), pixels, strict=True):
+        assert np.linalg.norm(fit.vertices[fitter.model.landmarks, :2] - drawn, axis=1).mean() < 0.2
     (first,) = render_heads(MeshStudy(faces=1, seed=3, render=RenderConfig(size=64, occlusion=0.0))).images
     np.testing.assert_array_equal(first, heads.images[0])
 
 
 def test_perspective_is_within_half_a_degree() -> None:
-    rows = perspective_rows(FaceFitter(config=TRUE_LANDMARKS), count=10)
-    assert len(rows) == 3
+    rows = perspective_rows(FaceFitter(config=MODEL_LANDMARKS), count=80)
+    assert [row["faces"] for row in rows][-1] == sum(row["faces"] for row in rows[:-1]) == 80
     for row in rows:
-        assert float(row["with the camera: mean"][:-1]) <= 0.5
+        assert float(row["largest"][:-1]) <= 0.1
+    assert float(rows[-1]["as parallel: median"][:-1]) > 10
+
+
+def test_true_landmarks_are_those_of_the_renderer() -> None:
+    rng = np.random.default_rng(0)
+    shape, turn, distance = rng.normal(0, 5, (68, 3)), rotation_matrix(0.3, -0.8, 0.2), 45.0
+    scene = SceneCamera(scale=12.0, origin=(300.0, 200.0), distance=distance)
+    pinhole = Camera(scene.scale * distance, scene.origin)
+    points = project(pinhole, turn, np.array([0.0, 0.0, -distance]), shape)
+    np.testing.assert_allclose(points, scene.project(shape @ turn.T))
