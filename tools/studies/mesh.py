@@ -31,6 +31,7 @@ from tf_dhm.face.expression import TRUE_NOISE, FaceUnits, face_units
 from tf_dhm.face.fit import MODEL_LANDMARKS, TRUE_LANDMARKS, FaceFit, FaceFitter
 from tf_dhm.face.geometry import box_size, landmark_box, pose_from_landmarks, rotation_matrix
 from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.metrics import nme
 from tf_dhm.face.placement import TO_CAMERA
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.mesh import face_vertices
@@ -142,6 +143,9 @@ def measure(config: MeshStudy) -> None:
     fitter, true_fitter = FaceFitter(), FaceFitter(config=TRUE_LANDMARKS)
     fits, true_fits = fitter.fit(landmarks, seen), fit_true_landmarks(heads, true_fitter)
     print(markdown_table(shape_rows(heads, fits, true_fits, fitter)))
+    print(f"NME of the network's landmarks: {nme(landmarks, heads.landmarks).mean():.2f} %")
+    style = 10 * np.linalg.norm(fitter.style, axis=0).mean()
+    print(f"Difference of style between real landmarks and vertices: {style:.2f} mm\n")
     print(markdown_table(unit_rows(heads, fits, true_fits)))
     print(markdown_table(time_rows(fitter, network, heads.images[0], boxes[0], landmarks, seen)))
     print(markdown_table(perspective_rows(FaceFitter(config=MODEL_LANDMARKS))))
@@ -329,7 +333,10 @@ def project(camera: Camera, turn: Array, place: Array, shape: Array) -> Array:
 
 
 def pose_rows(folder: Path, network: TFLitePredictor, fitter: FaceFitter) -> list[dict[str, Any]]:
-    """Mean absolute errors of the pose on AFLW2000-3D, crops from the true boxes, one pass."""
+    """Mean absolute errors of the pose on AFLW2000-3D, crops from the true boxes, one pass.
+
+    The NME of the landmarks is over all images.
+    """
     samples = [
         sample for sample in aflw2000_3d.read(folder, wrap_pose=False) if isinstance(sample, FaceSample)
     ]
@@ -339,18 +346,21 @@ def pose_rows(folder: Path, network: TFLitePredictor, fitter: FaceFitter) -> lis
     truth = np.stack([sample.pose for sample in samples])
     labels = np.stack([sample.landmarks for sample in samples]).astype(np.float64)
     usable = (np.abs(truth) <= WITHIN).all(1)
+    landmark_error = f"{nme(landmarks, labels).mean():.2f}"
     poses = {
         "similarity to the mean face": np.degrees(pose_from_landmarks(landmarks, mean_shape())),
         "fit": np.stack([fit.pose for fit in fitter.fit(landmarks, seen)]),
         "similarity to the mean face, true landmarks": np.degrees(pose_from_landmarks(labels, mean_shape())),
         "fit, true landmarks": np.stack([fit.pose for fit in fitter.fit(labels)]),
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, angles in poses.items():
         errors = np.abs(angles - truth)[usable].mean(0)
         values = dict(zip(("pitch", "yaw", "roll"), errors, strict=True), mean=errors.mean())
-        rows.append({"pose": name, **{key: f"{value:.2f}" for key, value in values.items()}})
-    return [row | {"faces": int(usable.sum())} for row in rows]
+        row = {"pose": name, **{key: f"{value:.2f}" for key, value in values.items()}}
+        row["NME of the landmarks, %"] = "" if "true" in name else landmark_error
+        rows.append(row | {"faces": int(usable.sum())})
+    return rows
 
 
 def _batches(samples: list[FaceSample], size: int) -> Iterator[list[FaceSample]]:
