@@ -99,7 +99,7 @@ def test_perspective_pose_anywhere_in_90_degrees(exact: FaceFitter, across: floa
         turn = rotation_matrix(*rng.uniform(-0.7, 0.7, 3))
         landmarks.append(draw(camera, turn, place, face))
         rotations.append(turn)
-    fits = exact.fit(np.array(landmarks), camera=camera)
+    fits = exact.fit(np.array(landmarks), camera=camera, image_height=1000.0)
     errors = [
         angle_between(np.diag([1, -1, -1]) @ fit.matrix[:3, :3], turn)
         for fit, turn in zip(fits, rotations, strict=True)
@@ -114,6 +114,10 @@ def test_perspective_pose_anywhere_in_90_degrees(exact: FaceFitter, across: floa
         shown = fit.vertices[exact.model.landmarks]
         np.testing.assert_allclose(shown[:, :2], points[:, :2], atol=0.05)
         np.testing.assert_allclose(shown[:, 2], points[:, 2] - points[:, 2].mean(), atol=0.05)
+        # p is a parallel projection along the line of sight: z is that of the photo, x and y are on average.
+        parallel = exact.model.project(fit.p, 1000.0)
+        np.testing.assert_allclose(parallel[:, :2].mean(0), shown[:, :2].mean(0), atol=0.05)
+        np.testing.assert_allclose(parallel[:, 2] - parallel[:, 2].mean(), shown[:, 2], atol=0.05)
 
 
 def draw(camera: Camera, turn: Array, place: Array, face: Array) -> Array:
