@@ -90,7 +90,7 @@ class DataService:
             ):
                 return {**batch, "step": tf.identity(batch["step"])}
 
-        return stream.enumerate(first_step).map(check).prefetch(4)
+        return stream.enumerate(first_step).map(tf.autograph.experimental.do_not_convert(check)).prefetch(4)
 
 
 def check_options(addresses: Sequence[str], config: TrainConfig) -> None:

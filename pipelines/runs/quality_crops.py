@@ -263,9 +263,11 @@ class FeatureFinder:
         def find(crops: Any, heatmap: Any) -> Any:
             return full({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
 
-        self._first = tf.function(lambda crops: find(crops, mean), input_signature=[image])
+        self._first = tf.function(lambda crops: find(crops, mean), input_signature=[image], autograph=False)
         self._second = tf.function(
-            lambda crops, initial: find(crops, draw(initial)), input_signature=[image, points]
+            lambda crops, initial: find(crops, draw(initial)),
+            input_signature=[image, points],
+            autograph=False,
         )
 
     def __call__(

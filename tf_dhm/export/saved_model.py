@@ -67,15 +67,20 @@ class LandmarkModule(tf.Module):
         landmarks = tf.TensorSpec([None, geometry.NUM_LANDMARKS, 3], tf.float32, name="initial_landmarks")
         photos = tf.TensorSpec([None], tf.string, name="photos")
         boxes = tf.TensorSpec([None, 4], tf.float32, name="boxes")
-        # Closures, not attributes: an attribute is saved with all its parts.
-        self.serve = tf.function(lambda crops: find(crops, tf.constant(constant)), input_signature=[crops])
+        # Closures, not attributes: an attribute is saved with all its parts. Without AutoGraph, which
+        # would take half of the time and finds no Python control flow to rewrite.
+        self.serve = tf.function(
+            lambda crops: find(crops, tf.constant(constant)), input_signature=[crops], autograph=False
+        )
         self.refine = tf.function(
             lambda crops, initial_landmarks: find(crops, draw(initial_landmarks)),
             input_signature=[crops, landmarks],
+            autograph=False,
         )
         self.align = tf.function(
             lambda photos, boxes: serving_graph.align_photos(photos, boxes, size, self.serve),
             input_signature=[photos, boxes],
+            autograph=False,
         )
 
 

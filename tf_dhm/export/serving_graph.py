@@ -94,7 +94,9 @@ def align_photos(
         return (index, *cut_crop(photo, box, size))
 
     dataset = tf.data.Dataset.from_tensor_slices((tf.range(count), photos, boxes))
-    dataset = dataset.map(cut, num_parallel_calls=PARALLEL_PHOTOS).ignore_errors()
+    dataset = dataset.map(
+        tf.autograph.experimental.do_not_convert(cut), num_parallel_calls=PARALLEL_PHOTOS
+    ).ignore_errors()
     # One more, so that there is a batch if no photo could be read: convolutions need not work on none.
     crop, square = tf.zeros([size, size, 3], tf.uint8), tf.ones([3], tf.float64)
     last = tf.data.Dataset.from_tensors((count, crop, square))

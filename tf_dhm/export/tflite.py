@@ -137,10 +137,10 @@ class InferenceModule(tf.Module):
         shape = [batch, size, size, 3]
         crops = tf.TensorSpec(shape, tf.float32 if for_int8 else tf.uint8, "crops")
         # The converter gives an attribute called `serve` a meaning of its own.
-        self.functions = {"serving_default": tf.function(serve, input_signature=[crops])}
+        self.functions = {"serving_default": tf.function(serve, input_signature=[crops], autograph=False)}
         if config.heatmap_input:
             heatmap = tf.TensorSpec(shape, tf.float32, "heatmap")
-            self.functions["refine"] = tf.function(refine, input_signature=[crops, heatmap])
+            self.functions["refine"] = tf.function(refine, input_signature=[crops, heatmap], autograph=False)
 
 
 def last_layer(network: tf.keras.Model, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -167,7 +167,7 @@ def fit_head(crops: CropFeatures, config: QualityConfig) -> QualityHead:
     optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
     optimizer.build([*kernels, *biases])
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
     def step(rows: Tensor) -> None:
         with tf.GradientTape() as tape:
             found = head.logits(tf.gather(scaled, rows))

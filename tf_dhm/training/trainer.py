@@ -146,8 +146,8 @@ class Trainer:
         )
         self.best_file = run_dir / BEST_FILE
         self.history_file = run_dir / HISTORY_FILE
-        self.train_step = tf.function(self._train_step)
-        self.calibration_step = tf.function(self._calibration_step)
+        self.train_step = tf.function(self._train_step, autograph=False)
+        self.calibration_step = tf.function(self._calibration_step, autograph=False)
 
     @property
     def total_steps(self) -> int:

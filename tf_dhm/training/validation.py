@@ -43,4 +43,5 @@ def prediction_function(model: tf.keras.Model, size: int) -> Callable[[NDArray[n
         return model({"image": tf.cast(crops, tf.float32), "heatmap": heatmap}, training=False)
 
     # Traced once for batches of every length.
-    return tf.function(predict, input_signature=[tf.TensorSpec([None, size, size, 3], tf.uint8)])
+    spec = tf.TensorSpec([None, size, size, 3], tf.uint8)
+    return tf.function(predict, input_signature=[spec], autograph=False)
