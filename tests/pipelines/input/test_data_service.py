@@ -77,8 +77,7 @@ def assert_equal(first: list[dict], second: list[dict]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("rows", [batches.ALL, slice(1, None, 2)])
+@pytest.mark.parametrize(("count", "rows"), [(1, batches.ALL), (2, slice(1, None, 2))])
 def test_services_give_what_this_process_makes(
     count: int, rows: slice, addresses: tuple[str, ...], tmp_path: Path
 ) -> None:
