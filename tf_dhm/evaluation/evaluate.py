@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,22 +124,29 @@ def evaluate(
     rejections: list[tuple[str, str, str]] = []
     faces: dict[str, list[Face]] = {}
     landmarks: dict[tuple[str, str], NDArray[np.float32]] = {}
+    seen: set[Hashable] = set()
+    known: dict[str, dict[Hashable, NDArray[np.float32]]] = {name: {} for name in runs}
     for labels, items in label_sets.items():
         rejected: list[tuple[str, str]] = []
         used: list[Face] = []
         found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in runs}
         with Progress(desc=f"labels {labels}", unit="face") as progress:
             for batch in read_batches(items, rejected):
-                progress.update(len(batch))
+                keys = [what_is_seen(face, image) for face, image in batch]
+                new = {key: item for key, item in zip(keys, batch, strict=True) if key not in seen}
+                seen.update(new)
                 boxes_of: dict[str, list[Array | None]] = {}
                 for name, (entry, kind) in runs.items():
                     if align := own_search(entry, kind):
-                        found[name].append(search_batch(align, batch))
-                        continue
-                    if kind.name not in boxes_of:
-                        boxes_of[kind.name] = [kind.find(face, image) for face, image in batch]
-                    found[name].append(find_batch(entry, batch, boxes_of[kind.name]))
+                        points = search_batch(align, list(new.values()))
+                    else:
+                        if kind.name not in boxes_of:
+                            boxes_of[kind.name] = [kind.find(face, image) for face, image in new.values()]
+                        points = find_batch(entry, list(new.values()), boxes_of[kind.name])
+                    known[name].update(zip(new, points, strict=True))
+                    found[name].append(np.stack([known[name][key] for key in keys]))
                 used.extend(face for face, _ in batch)
+                progress.update(len(batch))
         if not used:
             first = ": " + ": ".join(rejected[0]) if rejected else ""
             raise InputError(f"labels {labels}: found no usable face and {len(rejected)} rejected{first}")
@@ -157,6 +165,11 @@ def evaluate(
             for name, (entry, kind) in runs.items()
         },
     )
+
+
+def what_is_seen(face: Face, image: Image) -> Hashable:
+    """A key of all that the landmarks found for a face depend on, which its labels need not be."""
+    return face.name, box_landmarks(face).tobytes(), image.shape, zlib.crc32(image.tobytes())
 
 
 def own_search(entry: Entry, kind: Boxes) -> Search | None:

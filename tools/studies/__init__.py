@@ -4,6 +4,7 @@ __all__ = [
     "accuracy_tables",
     "detector_measures",
     "error_curves",
+    "fairness",
     "family_study",
     "family_tables",
     "lanes",

@@ -143,6 +143,28 @@ def test_crops_of_other_labels_are_cut_from_the_original_boxes() -> None:
     assert result.table["nme"].to_list()[1] == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_face_with_other_labels_and_the_same_box_is_not_looked_at_again() -> None:
+    seen: list[int] = []
+
+    def find(images: Sequence[NDArray[np.uint8]], boxes: ArrayLike) -> NDArray[np.float32]:
+        seen.append(len(images))
+        return np.stack([np.full((68, 3), float(box[0])) for box in np.asarray(boxes)]).astype(np.float32)
+
+    faces = [face(0), face(1), face(2)]
+    moved = [
+        replace(sample, landmarks=sample.landmarks + 1.0, box_landmarks=sample.landmarks) for sample in faces
+    ]
+    other_box = replace(moved[1], box_landmarks=None)
+    result = evaluate(
+        [Entry("model", find, SIZE)], {"original": faces, "moved": moved, "one": [moved[0], other_box]}
+    )
+    assert seen == [3, 1]
+    original, same = (result.landmarks["model", labels] for labels in ("original", "moved"))
+    np.testing.assert_array_equal(original, same)
+    assert result.landmarks["model", "one"][1, 0, 0] == pytest.approx(original[1, 0, 0] + 1.0)
+    assert (result.table.groupby("labels")["nme"].mean()["moved"]) > 0.0
+
+
 def test_the_pose_of_the_mean_shape_has_no_error() -> None:
     result = evaluate([entry(ShiftModel())], {"original": [face(0, 0.0), face(0, 12.0)]})
     errors = result.table[["pitch_error", "yaw_error", "roll_error"]].to_numpy()
