@@ -25,7 +25,8 @@ import type { ImageInput, Picture } from "./image.js";
 import { LandmarkModel } from "./model.js";
 import type { Prediction } from "./model.js";
 import { loadNetwork, loadRuntime } from "./network.js";
-import { cutCrop, turnRound } from "./pixels.js";
+import { cutCrop } from "./crops.js";
+import { turnRound } from "./pixels.js";
 import type { Pixels } from "./pixels.js";
 
 export interface AlignerOptions {

@@ -45,14 +45,18 @@ export class FaceDetector {
   async look(image: Pixels, margin = 1): Promise<Detection[]> {
     const { size } = this.config;
     const canvas = letterbox(image, size, margin);
-    const input = canvas.data.map((value) => value / 127.5 - 1);
+    const input = canvas.data;
+    for (let index = 0; index < input.length; index++) input[index] = input[index] / 127.5 - 1;
     const outputs = await this.network.run([{ data: input, shape: [1, size, size, 3] }]);
     const points = outputs.find((values) => values.length === this.anchors.length * NUMBERS);
     const logits = outputs.find((values) => values.length === this.anchors.length);
     if (!points || !logits) throw new InputError(`detector ${this.network.name}: found unexpected outputs`);
     const scores = Array.from(logits, (logit) => 1 / (1 + Math.exp(-clamp(logit, -80, 80))));
     const { scale, offset } = canvas;
-    return mergeAnswers(decode(points, this.anchors), scores).map(([merged, score]) => {
+    const likely = [...scores.keys()].filter((index) => scores[index] > CONSTANTS.detection.minScore);
+    const answers = decode(points, this.anchors, likely);
+    const likelyScores = likely.map((index) => scores[index]);
+    return mergeAnswers(answers, likelyScores).map(([merged, score]) => {
       const [low, high, ...keypoints] = merged.map(([x, y]): Point2 => [
         (x - offset[0]) / scale[0] - 0.5,
         (y - offset[1]) / scale[1] - 0.5,
@@ -86,9 +90,15 @@ export function anchors({ size, anchors: grids }: DetectorConstants): Point2[] {
  *
  * @param answers 16 numbers for each of the `centres`: centre and size of a box, then six keypoints,
  *   in pixels from the centre of the cell.
+ * @param chosen numbers of the answers to decode; by default all.
  */
-export function decode(answers: ArrayLike<number>, centres: readonly Point2[]): Point2[][] {
-  return centres.map(([x, y], index) => {
+export function decode(
+  answers: ArrayLike<number>,
+  centres: readonly Point2[],
+  chosen: readonly number[] = [...centres.keys()],
+): Point2[][] {
+  return chosen.map((index) => {
+    const [x, y] = centres[index];
     const at = index * NUMBERS;
     const [width, height] = [answers[at + 2], answers[at + 3]];
     const [middleX, middleY] = [x + answers[at], y + answers[at + 1]];

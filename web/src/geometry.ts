@@ -161,15 +161,19 @@ export function procrustes(
   target: readonly Point[],
   points: readonly Point[],
 ): { rotation: Matrix3; sum: number } {
-  const covariance = Matrix.zeros(3, 3);
-  target.forEach((point, index) => {
+  const covariance = [
+    [0, 0, 0],
+    [0, 0, 0],
+    [0, 0, 0],
+  ];
+  for (let index = 0; index < target.length; index++) {
     for (let row = 0; row < 3; row++) {
       for (let column = 0; column < 3; column++) {
-        covariance.set(row, column, covariance.get(row, column) + point[row] * points[index][column]);
+        covariance[row][column] += target[index][row] * points[index][column];
       }
     }
-  });
-  const { leftSingularVectors: u, rightSingularVectors: v, diagonal } = new SVD(covariance);
+  }
+  const { leftSingularVectors: u, rightSingularVectors: v, diagonal } = new SVD(new Matrix(covariance));
   const sign = Math.sign(determinant3(u) * determinant3(v));
   const rotation = u.mmul(Matrix.diag([1, 1, sign])).mmul(v.transpose());
   return {

@@ -3,11 +3,12 @@
 import { expect, test } from "vitest";
 
 import { CONSTANTS } from "../../src/constants.js";
+import { cutCrop } from "../../src/crops.js";
 import { anchors, decode, FaceDetector, landmarkBoxOfDetection, mergeAnswers } from "../../src/detector.js";
 import type { Box } from "../../src/geometry.js";
 import type { Network } from "../../src/network.js";
 import { Outputs } from "../../src/network.js";
-import { cutCrop, letterbox, roundHalfEven } from "../../src/pixels.js";
+import { letterbox, roundHalfEven } from "../../src/pixels.js";
 import type { Pixels } from "../../src/pixels.js";
 import { expected, largestDifference } from "../data.js";
 
