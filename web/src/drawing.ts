@@ -84,6 +84,17 @@ function drawContours(context: Context, landmarks: readonly Point[]): void {
   }
 }
 
+let layer: OffscreenCanvasRenderingContext2D | null = null;
+
+/** A canvas of at least this size; always the same one, because making one for every frame takes time. */
+function layerOf(width: number, height: number): OffscreenCanvasRenderingContext2D {
+  layer ??= new OffscreenCanvas(width, height).getContext("2d")!;
+  const { canvas } = layer;
+  if (canvas.width < width) canvas.width = width;
+  if (canvas.height < height) canvas.height = height;
+  return layer;
+}
+
 /** The fitted faces, shaded, over the picture; the smallest, which are the farthest, first. */
 function drawMeshes(context: Context, faces: readonly Face[]): void {
   const fits = faces.flatMap(({ mesh }) => mesh ?? []).sort((a, b) => a.scale - b.scale);
@@ -91,10 +102,10 @@ function drawMeshes(context: Context, faces: readonly Face[]): void {
     const surface = drawSurface(fit, context.canvas.width, context.canvas.height);
     if (!surface) continue;
     const { data, width, height, x, y } = surface;
-    const layer = new OffscreenCanvas(width, height);
-    layer.getContext("2d")!.putImageData(new ImageData(data, width, height), 0, 0);
+    const layer = layerOf(width, height);
+    layer.putImageData(new ImageData(data, width, height), 0, 0);
     context.globalAlpha = CONSTANTS.meshPicture.opacity;
-    context.drawImage(layer, x, y);
+    context.drawImage(layer.canvas, 0, 0, width, height, x, y, width, height);
     context.globalAlpha = 1;
   }
 }
@@ -136,7 +147,8 @@ function drawBox(context: Context, { box, landmarks }: Face): void {
 /** The number of a face above its brows, with a dark rim, so that it can be read on any picture. */
 function drawId(context: Context, landmarks: readonly Point[], id: number): void {
   const [x0, y0, x1] = landmarkBox(landmarks);
-  const height = Math.max(faceSize(landmarks) / 9, 12);
+  // A whole number, because a browser prepares the font again for every size.
+  const height = Math.round(Math.max(faceSize(landmarks) / 9, 12));
   context.font = `600 ${height}px system-ui, sans-serif`;
   context.textAlign = "center";
   context.textBaseline = "bottom";

@@ -23,13 +23,13 @@ export function drawSurface(fit: FaceFit, width: number, height: number): Surfac
   const frame = frameOf(fit, width, height);
   if (!frame) return null;
   const normals = vertexNormals(fit);
-  const brightness = new Float32Array(vertices.length / 3);
+  const brightness = scratch("brightness", vertices.length / 3);
   for (let index = 0; index < brightness.length; index++) {
     const at = 3 * index;
     brightness[index] = normals[at] * light[0] + normals[at + 1] * light[1] + normals[at + 2] * light[2];
   }
-  const depth = new Float32Array(frame.width * frame.height).fill(-Infinity);
-  const lit = new Float32Array(depth.length);
+  const depth = scratch("depth", frame.width * frame.height).fill(-Infinity);
+  const lit = scratch("lit", depth.length);
   for (let at = 0; at < faceTriangles.length; at += 3) {
     const [i, j, k] = [faceTriangles[at], faceTriangles[at + 1], faceTriangles[at + 2]];
     fillTriangle(vertices, i, j, k, brightness, frame, depth, lit);
@@ -50,6 +50,21 @@ export function drawSurface(fit: FaceFit, width: number, height: number): Surfac
     data[4 * pixel + 3] = 255;
   }
   return { ...frame, data };
+}
+
+const memory = new Map<string, Float32Array>();
+
+/**
+ * An array with any content that is valid until the next call with this name: new ones for every frame of a
+ * video would keep the garbage collector busy.
+ */
+function scratch(name: string, length: number): Float32Array {
+  let array = memory.get(name);
+  if (!array || array.length < length) {
+    array = new Float32Array(length);
+    memory.set(name, array);
+  }
+  return array.subarray(0, length);
 }
 
 type Frame = Omit<Surface, "data">;
@@ -95,10 +110,12 @@ function fillTriangle(
   const right = Math.min(Math.floor(Math.max(ax, bx, cx)), frame.x + frame.width - 1);
   const top = Math.max(Math.ceil(Math.min(ay, by, cy)), frame.y);
   const bottom = Math.min(Math.floor(Math.max(ay, by, cy)), frame.y + frame.height - 1);
+  // Barycentric coordinates are linear in x and y.
+  const [secondX, thirdX] = [(cy - ay) / area, (ay - by) / area];
   for (let y = top; y <= bottom; y++) {
-    for (let x = left; x <= right; x++) {
-      const second = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area;
-      const third = ((y - ay) * (bx - ax) - (x - ax) * (by - ay)) / area;
+    let second = ((left - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area;
+    let third = ((y - ay) * (bx - ax) - (left - ax) * (by - ay)) / area;
+    for (let x = left; x <= right; x++, second += secondX, third += thirdX) {
       const first = 1 - second - third;
       if (first < EDGE || second < EDGE || third < EDGE) continue;
       const z = first * az + second * bz + third * cz;
@@ -112,7 +129,7 @@ function fillTriangle(
 
 /** Unit normals of the vertices, outwards, y up; zero without a triangle. */
 function vertexNormals({ vertices, triangles }: FaceFit): Float32Array {
-  const normals = new Float32Array(vertices.length);
+  const normals = scratch("normals", vertices.length).fill(0);
   for (let at = 0; at < triangles.length; at += 3) {
     const [a, b, c] = [3 * triangles[at], 3 * triangles[at + 1], 3 * triangles[at + 2]];
     const [ux, uy] = [vertices[b] - vertices[a], vertices[a + 1] - vertices[b + 1]];
