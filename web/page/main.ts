@@ -8,6 +8,8 @@ import { CONSTANTS } from "../src/constants.js";
 const ASSETS = new URL("assets/", document.baseURI);
 /** Frames over which the shown speed is averaged. */
 const SPEED_FRAMES = 30;
+/** Milliseconds between two updates of the texts beside a video: faster ones cannot be read. */
+const TEXT_INTERVAL = 100;
 /** A point counts as visible above this value. */
 const VISIBLE = 0.5;
 
@@ -79,14 +81,18 @@ function wantsMesh(): boolean {
   return chosenParts().includes("mesh");
 }
 
-function draw(picture: CanvasImageSource, width: number, height: number): void {
+function draw(picture: CanvasImageSource | ImageData, width: number, height: number): void {
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width;
     canvas.height = height;
   }
-  context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(picture, 0, 0, width, height);
+  if (picture instanceof ImageData) {
+    context.putImageData(picture, 0, 0);
+  } else {
+    context.fillStyle = "white";
+    context.fillRect(0, 0, width, height);
+    context.drawImage(picture, 0, 0, width, height);
+  }
   drawFaces(context, faces, chosenParts());
   canvas.hidden = false;
   element("placeholder").hidden = true;
@@ -182,10 +188,11 @@ class Player implements Source {
   private readonly tracker: Tracker;
   private stopped = false;
   private lastTime = -Infinity;
-  private drawn: ImageBitmap | null = null;
+  private drawn: ImageData | null = null;
   private readonly times: number[] = [];
   private readonly work: number[] = [];
   private announced = -1;
+  private describedAt = -Infinity;
 
   constructor(
     readonly name: string,
@@ -197,9 +204,12 @@ class Player implements Source {
 
   async run(): Promise<void> {
     await requireAligner().loadDetector(smallFaces.checked ? "full" : "short");
+    let next = this.nextFrame();
     while (!this.stopped) {
-      const time = await this.nextFrame();
+      const time = await next;
       if (this.stopped) break;
+      // Asked for before the work on this one, so that a frame that comes meanwhile is not missed.
+      next = this.nextFrame();
       await this.show(time);
     }
   }
@@ -222,19 +232,24 @@ class Player implements Source {
     if (time < this.lastTime) this.tracker.reset();
     this.lastTime = time;
     const before = performance.now();
-    const bitmap = await createImageBitmap(this.video);
+    // Pixels are read once, and are what is searched and shown.
+    const { pixels } = await requireAligner().read(this.video);
     this.tracker.mesh = wantsMesh();
-    const found = await this.tracker.update(bitmap, time);
-    if (this.stopped) {
-      bitmap.close();
-      return;
-    }
+    const found = await this.tracker.update(pixels, time);
+    if (this.stopped) return;
     faces = found;
-    this.drawn?.close();
-    this.drawn = bitmap;
-    draw(bitmap, bitmap.width, bitmap.height);
+    this.drawn = pixels;
+    draw(pixels, pixels.width, pixels.height);
     this.measure(performance.now() - before);
+    const isSoon = performance.now() - this.describedAt < TEXT_INTERVAL;
+    if (!isSoon || this.video.paused || faces.length !== this.announced) this.describe();
+  }
+
+  /** Writes what is drawn beside the picture. */
+  private describe(): void {
+    this.describedAt = performance.now();
     showFaces();
+    this.showSpeed();
     if (faces.length !== this.announced) {
       this.announced = faces.length;
       status.textContent = `${this.name}: ${plural(faces.length, "face")}`;
@@ -248,6 +263,9 @@ class Player implements Source {
       this.times.shift();
       this.work.shift();
     }
+  }
+
+  private showSpeed(): void {
     if (this.times.length < 2) return;
     const rate = (1000 * (this.times.length - 1)) / (this.times.at(-1)! - this.times[0]);
     const mean = this.work.reduce((sum, value) => sum + value, 0) / this.work.length;
@@ -260,14 +278,17 @@ class Player implements Source {
   }
 
   pause(paused: boolean): void {
-    if (paused) this.video.pause();
-    else void this.video.play();
+    if (paused) {
+      this.video.pause();
+      this.describe();
+    } else {
+      void this.video.play();
+    }
   }
 
   stop(): void {
     this.stopped = true;
     this.video.pause();
-    this.drawn?.close();
     this.release();
   }
 }
@@ -301,7 +322,9 @@ async function play(name: string, video: HTMLVideoElement, release: () => void):
   showVideoControls(true);
   status.textContent = `${name}: playing`;
   player.run().catch((error) => {
-    if (source === player) stopPlaying();
+    // A source that was stopped may lose its model in the middle of a frame.
+    if (source !== player) return;
+    stopPlaying();
     showError(error);
   });
 }

@@ -1,7 +1,6 @@
 /** Pictures of a web page as pixels. */
 
 import { InputError } from "./errors.js";
-import type { Pixels } from "./pixels.js";
 
 /** What faces can be found in. */
 export type ImageInput =
@@ -22,7 +21,7 @@ export const MAX_SIDE = 4096;
 
 /** Pixels of a picture, which may be smaller than the picture itself. */
 export interface Picture {
-  pixels: Pixels;
+  pixels: ImageData;
   /** Size of the original in pixels. */
   width: number;
   height: number;
