@@ -1,6 +1,6 @@
 """Find faces on photos, in videos and before a camera in the browser.
 
-`python -m tf_dhm.demo`, or `tf-dhm-demo` if the package is installed, serves the page on this computer.
+`python -m tf_dhm.demo`, or `tf-dhm demo` if the package is installed, serves the page on this computer.
 """
 
 from __future__ import annotations
