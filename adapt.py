@@ -3,9 +3,9 @@
     python adapt.py --dataset csv --data-dir faces.csv --name mine
     python adapt.py --model fast_dhm_m --dataset synthetic --faces 200 --name rendered
 
-It takes 20 faces or more, 68 points or any other number and meaning of points, and a minute or two. It prints
-the error on held-out faces before and after, and writes a model folder, runs/NAME, for align.py, evaluate.py
-and TF Serving.
+It needs 20 faces or more, and takes points of any number and meaning. After a minute or two it prints the
+error on held-out faces before and after, and writes a model folder, runs/NAME, for align.py, evaluate.py and
+TF Serving.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ class Config:
     data_dir: Path | None = None
     """Folder or CSV file of the dataset; optional for synthetic."""
     faces: Count = 1000
-    """Most faces to fit to, spread evenly over the dataset; 0 for all."""
+    """Largest number of faces to fit to, spread evenly over the dataset; 0 for all."""
     split: Literal["train", "val", "test"] | None = None
-    """Split of the dataset to take faces of; by default all of them (of a prepared one: train)."""
+    """Split of the dataset to take faces from; by default all of them (of a prepared one: train)."""
     manual: bool = False
-    """Fit to the points that people marked, if the dataset has such beside its landmarks."""
+    """Fit to the points that people marked, for a dataset that has them beside its landmarks."""
     kind: Kind | None = None
     """What the points become: the 68 landmarks of the model, or an output `points` beside them. By default
     landmarks, if there are 68 points that lie near those of the model."""
@@ -58,9 +58,10 @@ class Config:
     """Boxes that crops are cut from: labels (the box of the labelled points; default of 68 points), or
     detected (the face detector's; default of other numbers)."""
     mirror_map: tuple[Count, ...] = ()
-    """Of points that are no landmarks: for each the number of its mirror image, from 0. Learnt by default."""
+    """For other points than the 68 landmarks: the number, from 0, of the mirror image of each point. By
+    default it is learned."""
     mirror: bool = True
-    """Of points that are no landmarks: use mirrored copies of the faces too."""
+    """For other points than the 68 landmarks: also use mirrored copies of the faces."""
     finetune: Count = 0
     """Passes of gradient training over the dataset after the fit, starting from the adapted model; the result
     is in <runs-dir>/<name>_finetuned/export. Only for the 68 landmarks."""
@@ -69,7 +70,7 @@ class Config:
     runs_dir: Path = Path("runs")
     """Folder of the result."""
     cache_dir: Path = Path("data/prepared")
-    """Directory in which the fine-tuning keeps the dataset in prepared form."""
+    """Folder in which the fine-tuning keeps the dataset in prepared form."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -144,7 +145,8 @@ def main() -> None:
     note = find_dataset(config.dataset).note
     version_dir = export(model, source, adapted, config.dataset, note, config.runs_dir / config.name, command)
     print(
-        f"adapted model: {version_dir.parent} (card: README.md); python align.py --model {version_dir.parent}"
+        f"adapted model: {version_dir.parent} (card: README.md); "
+        f"try it: python align.py photo.jpg --model {version_dir.parent}"
     )
     if config.finetune:
         print(f"fine-tuned: {finetune(config, version_dir, model.description, command)}")

@@ -37,7 +37,7 @@ class Config:
     """The models and the data to measure them on."""
 
     models: tuple[str, ...] = ()
-    """Model folders (savedmodels/<name>, or one of its versions); by default all of models_dir."""
+    """Model folders (savedmodels/<name>, or one of its versions); by default all in --models-dir."""
     peers: tuple[str, ...] = ()
     """Systems of others, measured by the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file
     of an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers/adapter.py)."""
@@ -62,13 +62,14 @@ class Config:
     split: Split = "test"
     """Split of the dataset to measure on; a dataset that is for testing only is all "test"."""
     passes: tuple[Literal[1, 2, 3], ...] = (1,)
-    """Passes of the model over each face; with 2 it runs again on a crop cut by its own landmarks,
-    with 3 once more."""
+    """Runs of the model on each face: from the second on, on a crop cut by the landmarks so far. Each number
+    gives a row for each model."""
     mirror: bool = False
-    """Measure each model also as the mean of each crop and its mirror image, which takes twice the time."""
+    """Also measure the mean of what each model finds in a crop and in its mirror image, which takes twice the
+    time."""
     boxes: tuple[Literal["true", "detected"], ...] = ("true", "detected")
-    """Boxes that crops are cut from: those of the original landmarks, as in published tables, and those of
-    the face detector, as in use. Each kind gives a row for each model."""
+    """Boxes that crops are cut from: those of the original landmarks, as in published tables, and those that
+    the face detector finds in the photo alone. Each kind gives a row for each model."""
     box_error: tuple[NotNegative, NotNegative] | None = None
     """Measure also with true boxes shifted and scaled by normal errors: standard deviations in sides of the
     box, and of the logarithm of its size."""

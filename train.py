@@ -83,7 +83,7 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
         arguments,
         Arguments(**_fields(default)),
         f"{__doc__}\nPresets: {', '.join(PRESETS)}.",
-        f"Presets:\n{summaries}",
+        f"What the presets are:\n{summaries}",
     )
     values = _fields(parsed)
     values.pop("resume")

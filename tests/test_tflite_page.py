@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import RADIUS, SIGMA, diffusion_heatmap
+from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.store import SAVEDMODELS
 from tf_dhm.runtime.tflite import Network
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "tflite.md").read_text()
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "tflite.md").read_text()
 MODELS = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \|$", PAGE, re.M)
 
 
@@ -66,6 +69,21 @@ def test_the_formula_of_the_crop() -> None:
         y = (y0 + y1) / 2 + ((v + 0.5) / size - 0.5) * side
         mapped = geometry.transform_landmarks(matrix, [[u, v, 1.0]])[0]
         np.testing.assert_allclose(mapped, [x, y, side / size])
+
+
+def test_the_python_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It finds what one pass of `Aligner` finds in the same box, up to the sampling of the crop."""
+    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+    (tmp_path / "photo.jpg").symlink_to(ROOT / "tests" / "data" / "astronaut.jpg")
+    (tmp_path / "savedmodels").symlink_to(SAVEDMODELS)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    box = [names[name] for name in ("x0", "y0", "x1", "y1")]
+    (face,) = Aligner(passes=1).align("photo.jpg", boxes=[box])
+    assert names["landmarks"].shape == (68, 3)
+    np.testing.assert_allclose(names["landmarks"], face.landmarks, atol=0.5)
+    assert names["found"]["confidence"][0] > 0.9
 
 
 def test_the_formula_of_the_heat_map() -> None:

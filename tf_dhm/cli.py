@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,12 +17,16 @@ from typing import Annotated, Any, NoReturn, Union
 from tf_dhm.core.cli import run_script
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.extras import MissingPackageError, packages_of
+from tf_dhm.core.extras import MissingPackageError, missing_package, packages_of
 
 PROGRAM = "tf-dhm"
 ROOT = Path(__file__).resolve().parents[1]
 """The repository, if the package is not installed elsewhere."""
-COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
+SCRIPTS_EXTRA = "train"
+"""The extra with the packages of all scripts of the repository."""
+COMPLETION = "--tyro-print-completion"
+SHELLS = ("bash", "zsh")
+"""Shells for which every version of tyro writes completions without further packages."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def usage() -> str:
             *lines,
             "",
             f"{PROGRAM} COMMAND --help lists the options of a command, --help-all explains each of them.",
-            f"{PROGRAM} {COMPLETION[0]} bash (or zsh, tcsh) prints a script that completes them.",
+            f"{PROGRAM} {COMPLETION} bash (or zsh) prints a script that completes them.",
         ]
     )
 
@@ -116,8 +122,14 @@ def script(name: str) -> Path:
     return ROOT / f"{name}.py"
 
 
-def print_completion(arguments: Sequence[str]) -> None:
-    """Print or write the completion of all commands that can be run here."""
+def completion(shell: str) -> str:
+    """The script that completes all commands that can be run here.
+
+    Raises:
+        InputError: the shell is not one of SHELLS.
+    """
+    if shell not in SHELLS:
+        raise InputError(f"{COMPLETION}: found {shell or 'no shell'}, expected one of {', '.join(SHELLS)}")
     import tyro
 
     kinds = []
@@ -132,13 +144,43 @@ def print_completion(arguments: Sequence[str]) -> None:
                 continue
             described = tyro.conf.subcommand(name, prefix_name=False, description=command.summary)
             kinds.append(Annotated[kind, described])
-    tyro.cli(Union[tuple(kinds)], prog=PROGRAM, args=arguments)  # type: ignore[call-overload] # noqa: UP007
+    script_text = io.StringIO()
+    with contextlib.redirect_stdout(script_text), contextlib.suppress(SystemExit):
+        tyro.cli(Union[tuple(kinds)], prog=PROGRAM, args=[COMPLETION, shell])  # type: ignore[call-overload] # noqa: UP007
+    return in_single_lines(script_text.getvalue())
+
+
+def in_single_lines(script_text: str) -> str:
+    """A script of tyro with the text of each option in one line: the others would be offered as completions.
+
+    >>> in_single_lines(r"COMPLETION_SPEC = {'--all': 'Take\nall.'}")
+    "COMPLETION_SPEC = {'--all': 'Take all.'}"
+    """
+    return re.sub(
+        r"^COMPLETION_SPEC = .*$", lambda match: match[0].replace(r"\n", " "), script_text, flags=re.M
+    )
 
 
 def packages_for(name: str) -> AbstractContextManager[None]:
     """Names the extra of a command if a package of it is missing."""
-    extra = COMMANDS[name].extra
-    return packages_of(extra, f"{PROGRAM} {name}") if extra else contextlib.nullcontext()
+    command = COMMANDS[name]
+    if command.main is None:
+        return packages_of_script(name)
+    return packages_of(command.extra, f"{PROGRAM} {name}") if command.extra else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def packages_of_script(name: str) -> Iterator[None]:
+    """Turn a failed import of a script into a MissingPackageError: all their packages are in one extra."""
+    try:
+        yield
+    except MissingPackageError:
+        raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "tf_dhm", "pipelines"):
+            raise
+        raise missing_package(f"{PROGRAM} {name}", package, SCRIPTS_EXTRA) from error
 
 
 def dispatch(arguments: Sequence[str]) -> None:
@@ -150,8 +192,8 @@ def dispatch(arguments: Sequence[str]) -> None:
     name, *others = arguments or ["--help"]
     if name in ("-h", "--help"):
         print(usage())
-    elif name in COMPLETION:
-        print_completion(arguments)
+    elif name == COMPLETION:
+        print(completion("".join(others[:1])), end="")
     elif name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -161,7 +203,9 @@ def dispatch(arguments: Sequence[str]) -> None:
         sys.argv = [f"{PROGRAM} {name}", *others]
         command = COMMANDS[name]
         if command.main is None:
-            load(f"{script(name).stem}:main")()
+            with packages_for(name):
+                program = load(f"{script(name).stem}:main")
+            program()
         else:
             with packages_for(name):
                 load(command.main)(others)

@@ -105,9 +105,9 @@ class Options:
     """SavedModels whose landmarks the network learns beside the labels (--teacher-share): the mean of what
     all of them find in each face and in its mirror image."""
     minutes: NotNegative = 0.0
-    """Time for the whole run, set-up excepted; 0 for no limit. The rates of its first seconds decide on the
-    number of passes, and on that of rendered faces if there are no others: --epochs, --faces and
-    --test-faces are then the largest numbers. 10 without --dataset, --epochs and --faces."""
+    """Time for the whole run without set-up; 0 for no limit. Rates measured in its first seconds decide the
+    number of passes and, without another dataset, of rendered faces; --epochs, --faces and --test-faces are
+    then upper limits. By default 10 without --dataset, --epochs and --faces."""
     quality_crops: Count = 40_000
     """Number of crops to which visibility and confidence are fitted after the training, at most 2 per face;
     0 fits neither."""

@@ -39,6 +39,7 @@ def write_card(options: Options, version_dir: Path, val_nme: float) -> None:
         print(f"CED plots: {report / 'ced.png'}, {report / 'ced_by_yaw.png'}")
         print(f"sample pictures: {report / 'best_and_worst.png'}")
     print(f"exported to {version_dir}; history, checkpoints and TensorBoard logs in {options.run_dir}")
+    print(f"to use it in align.py: python export.py --model {version_dir.parent} --tflite float16")
 
 
 def test_folder(options: Options) -> Path | None:

@@ -43,7 +43,7 @@ class TuneConfig:
     """Method that proposes trials. Hyperband trains most of them on a part of the images, and sets the number
     of trials itself."""
     trials: AtLeastOne = 40
-    """Trials in all."""
+    """Total number of trials."""
     images: AtLeastOne = 100_000
     """Training images of a trial, rounded up to whole passes over the faces."""
     minutes: NotNegative | None = None
@@ -53,7 +53,7 @@ class TuneConfig:
     latency_weight: NotNegative = 1.0
     """Weight of the latency in the objective: NME (%) + weight x (time / MediaPipe's time)."""
     cnn_multiplier: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
-    """Values to try, as in the options below."""
+    """Multipliers of the channels of the CNN to try."""
     rnn_multiplier: tuple[Positive, ...] = (0.5, 1.0, 2.0)
     """Multipliers of the channels of the recurrent module to try."""
     recurrent_steps: tuple[Count, ...] = (1, 2, 3, 4)
@@ -61,9 +61,9 @@ class TuneConfig:
     input_size: tuple[AtLeastOne, ...] = (64, 80, 96, 112)
     """Sides of the square crop to try, in pixels."""
     last_channels: tuple[AtLeastOne, ...] = (96, 128, 160)
-    """Channels of the last stage of the CNN, before the multiplier."""
+    """Channels of the last stage of the CNN to try, before the multiplier."""
     hidden_units: tuple[Count, ...] = (0, 136, 272, 408)
-    """Head: units of the hidden layer; 0 for none."""
+    """Units of the hidden layer to try; 0 leaves it out."""
     limit: AtLeastOne | None = None
     """Largest number of faces of the dataset to use."""
     seed: Seed = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tf_dhm import cli
-from tf_dhm.cli import COMMANDS, dispatch, usage
+from tf_dhm.cli import COMMANDS, dispatch, in_single_lines, usage
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.extras import EXTRAS, MissingPackageError
 
@@ -68,6 +68,15 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         dispatch(["benchmark"])
 
 
+def test_a_missing_package_of_a_script_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "prepare", raising=False)
+    monkeypatch.setitem(sys.modules, "torchfile", None)
+    for name in [name for name in sys.modules if name.startswith("pipelines")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingPackageError, match=r"tf-dhm prepare: .*torchfile.*tf_dhm\[train\]"):
+        dispatch(["prepare"])
+
+
 def test_a_command_runs_its_script() -> None:
     done = run("prepare", "--no-such-option")
     assert done.returncode == 2
@@ -103,6 +112,19 @@ def test_help_and_options_load_no_libraries() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_texts_are_no_completions() -> None:
+    """tyro prints a completion in each line, so that the second line of a text would be one."""
+    assert in_single_lines("x = 'a\\nb'\nCOMPLETION_SPEC = {'a': 'b\\nc'}\n") == (
+        "x = 'a\\nb'\nCOMPLETION_SPEC = {'a': 'b c'}\n"
+    )
+
+
+@pytest.mark.parametrize("shells", [[], ["fish"], ["tcsh"]])
+def test_completion_for_other_shells(shells: list[str]) -> None:
+    with pytest.raises(InputError, match=r"found (no shell|fish|tcsh), expected one of bash, zsh"):
+        dispatch(["--tyro-print-completion", *shells])
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_completion_in_bash(tmp_path: Path) -> None:
@@ -111,7 +133,8 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     (tmp_path / "completion").write_text(done.stdout)
     program = """
     source completion
-    complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _shtab_tyro_tf_dhm
+    function=$(complete -p tf-dhm | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+    complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); $function
         echo "${COMPREPLY[@]}"; }
     complete_words tf-dhm t
     complete_words tf-dhm align --field

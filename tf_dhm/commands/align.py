@@ -27,7 +27,7 @@ from tf_dhm.commands.sinks import (
 )
 from tf_dhm.commands.videos import align_frames, align_video
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.extras import packages_of
+from tf_dhm.core.extras import packages_of, require_extra
 from tf_dhm.core.progress import Progress, print_beside
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.camera import CameraReader, check_display
@@ -62,6 +62,8 @@ def align_inputs(config: AlignConfig) -> int:
     """
     if config.show:
         check_display()
+    if config.mesh is not None:
+        require_extra("mesh", "--mesh")
     check_folders(config)
     if config.camera is not None:
         return align_camera(config, config.camera)

@@ -61,7 +61,7 @@ class ArchiveConfig:
     in OUTPUT_DIR/parts (a broken photo has a row with its error), 2 if the job failed.
     """
 
-    manifest: tyro.conf.Positional[Path]
+    manifest: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MANIFEST")]
     """Parquet or CSV file with a column `path` and, if landmark boxes are known, `x0`, `y0`, `x1` and `y1`;
     photos without a box are searched for faces."""
     output_dir: Path
@@ -71,13 +71,13 @@ class ArchiveConfig:
     photo_dir: Path | None = None
     """Folder to which the paths of the manifest are relative; by default the manifest's folder."""
     part_rows: int = 1000
-    """Rows of the manifest in a part. One worker makes a part, and a killed worker loses one part at most, so
-    that there should be about ten parts for each worker."""
+    """Rows of the manifest in a part. Plan about ten parts for each worker: one worker makes a part, and a
+    killed worker loses at most one."""
     model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
     passes: int | None = None
-    """With 2 the model runs again on a crop normalised by the first landmarks, which corrects inexact boxes.
-    By default 2 for detected faces, and 1 for given boxes."""
+    """Runs of the model on each face: from the second on, on a crop normalised by the landmarks so far, which
+    corrects inexact boxes. By default 2 for detected faces, and 1 for given boxes."""
     address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
     """Address of a running Ray cluster whose machines all see the same files (not auto or ray://).
     By default this machine."""
@@ -309,8 +309,8 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
         workers = config.workers or int(ray.cluster_resources()["CPU"])
         if job.parts < workers:
             print(
-                f"parts: {job.parts}, workers: {workers}: some have nothing to do; in a new --output-dir "
-                f"--part-rows {-(-job.rows // (10 * workers))} gives work to all",
+                f"note: found {job.parts} parts for {workers} workers, so that some have nothing to do; "
+                f"--part-rows {-(-job.rows // (10 * workers))} and a new --output-dir give work to all",
                 file=sys.stderr,
             )
         parts = ray.data.from_items(
@@ -338,7 +338,7 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
         ray.shutdown()
     print(
         f"this run: {rows} photos in {took:.1f} s, {rows / took:.1f} photos/s by {workers} workers, "
-        f"start included; {1000 * seconds / rows:.2f} ms of a worker for each photo"
+        f"start included; a worker took {1000 * seconds / rows:.2f} ms for each photo"
     )
 
 

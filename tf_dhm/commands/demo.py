@@ -73,7 +73,7 @@ def make_server(page: Path = PAGE, port: int = 0) -> ThreadingHTTPServer:
     """
     if not (page / "index.html").is_file():
         raise InputError(
-            f"page: found no built page at {page}. Build it in a copy of the repository with `make web`, "
+            f"page: found no built page at {page}. Build it in a clone of the repository with `make web`, "
             "which needs Node.js 20.19 or later"
         )
     try:

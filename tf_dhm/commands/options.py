@@ -52,14 +52,15 @@ class AlignConfig:
     crop_size: Annotated[int, Meta(ge=8, le=4096)] = 256
     """Side of the pictures of --crops in pixels."""
     mesh: Path | None = None
-    """Folder for the whole faces: of each face of a photo a coloured head (.obj and .glb), of each photo a
-    depth map and a map of places on the face (PNCC), of each face of a frame a .glb. The records then have
-    the parameters p, the pose matrix and the expression of each face, and "mesh" in --draw draws it."""
+    """Folder for whole faces: a coloured head (.obj and .glb) for each face of a photo, a depth map and a map
+    of positions on the face (PNCC) for each photo, and a .glb for each face of a video frame. The records
+    then have the parameters p, the pose matrix and the expression of each face, and "mesh" in --draw draws
+    it."""
     osc: str | None = None
-    """HOST:PORT to which pose, matrix and expression of the faces are sent as OSC messages, over UDP."""
+    """HOST:PORT that receives pose, matrix and expression of the faces as OSC messages over UDP."""
     field_of_view: float | None = None
-    """Degrees from the left to the right edge of the photos, for a pose that is right off their centre. By
-    default the projection is taken for parallel."""
+    """Horizontal field of view of the camera in degrees, which makes the pose right for faces off the centre
+    of the photo. By default the projection is taken to be parallel."""
     show: bool = False
     """Show the frames of videos and of the camera in a window; q stops."""
     resume: bool = False
@@ -70,10 +71,10 @@ class AlignConfig:
     """Faces below this confidence are not drawn, cut out or counted; JSON and CSV keep them, marked as
     "below_limit"."""
     min_score: Share = 0.0
-    """Faces below this score of the detector, which is 0.5 to 1, are treated in the same way."""
+    """Faces below this score of the detector (0.5 to 1) are not drawn, cut out or counted either."""
     tiles: Literal["auto", "on", "off"] = "auto"
-    """Search in overlapping tiles, too, for faces down to 1/50 of the longer side; it takes several times as
-    long. auto: photos above 2,000 pixels, but no videos."""
+    """Also search overlapping tiles, which finds faces down to 1/50 of the longer side and takes several
+    times as long. auto: in photos above 2,000 pixels, and not in videos."""
     quiet: bool = False
     """Print nothing but errors."""
     model: str = DEFAULT_MODEL
@@ -85,16 +86,17 @@ class AlignConfig:
     server: str | None = None
     """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving that runs the model instead."""
     mirror: bool = False
-    """Look at each face and at its mirror image and take the mean: a little more accurate, in twice the
-    time."""
+    """Run the model on each face and on its mirror image and average the results: slightly more accurate, in
+    twice the time."""
     passes: Annotated[Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None, NUMBER] = None
-    """With 2 the model runs again on a crop normalised by the first landmarks, which corrects inexact boxes.
-    By default 2 for photos, and 1 in videos, in which the box is that of the last landmarks."""
+    """Runs of the model on each face: from the second on, on a crop normalised by the landmarks so far, which
+    corrects inexact boxes. By default 2 for photos, and 1 in videos, in which the box is that of the last
+    landmarks."""
     faces: Annotated[AtLeastOne | None, NUMBER] = None
-    """Most faces in a photo or frame, the surest ones; by default all."""
+    """Keep at most this many faces of a photo or frame, the most confident ones; by default all."""
     detector: Choice = "auto"
-    """Which faces are searched for: those down to 1/20 of the longer side of the photo (full), or of 1/5 or
-    more in a fifth of the time (short). auto is full, or with --faces 1 short first."""
+    """Size of the faces to search for: down to 1/20 of the longer side of the photo (full), or down to 1/5 in
+    a fifth of the time (short). auto: full, or with --faces 1 first short."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
     """Parts that are drawn on photos and frames."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -126,10 +128,6 @@ class AlignConfig:
             from tf_dhm.face.camera import Camera  # here, so that --help does not load NumPy
 
             Camera.of_view(self.field_of_view, 1, 1)  # checks it
-        if self.mesh is not None:
-            from tf_dhm.runtime.mesh import load_trimesh
-
-            load_trimesh()
 
     @property
     def names_an_output(self) -> bool:

@@ -197,8 +197,14 @@ def _wrap(text: str, width: int, indent: str = "") -> str:
 
 
 def _paragraph(text: str, width: int) -> str:
-    """A paragraph of a docstring; lists, by their indent, stay lists, and commands (4 spaces) as they are."""
+    """A paragraph of a docstring; lists, by their indent, stay lists, and commands as they are.
+
+    Commands are indented by 4 spaces, or begin with "python " if they end a docstring, which then has lost
+    their indent.
+    """
     lines = text.strip("\n").splitlines()
+    if lines and lines[0].startswith("python "):
+        return "\n".join(f"    {line}" for line in lines)
     if any(line.startswith(" ") for line in lines):
         return "\n".join(line if line.startswith("    ") else _wrap(line, width) for line in lines)
     return textwrap.fill(" ".join(lines), width, break_on_hyphens=False)

@@ -28,12 +28,12 @@ class MissingPackageError(InputError, ModuleNotFoundError):
 def missing_package(user: str, package: str, extra: str) -> MissingPackageError:
     """The error of `user` (an option, command or module) that needs a package of an extra.
 
-    >>> print(missing_package("--mesh", "trimesh", "mesh"))
-    --mesh: found no package trimesh, expected those of the extra mesh: pip install 'tf_dhm[mesh]'
+    >>> print(missing_package("osc", "x", "osc"))
+    osc: found no package x, expected those of the extra osc: pip install 'tf_dhm[osc]', in a clone '.[osc]'
     """
     error = MissingPackageError(
         f"{user}: found no package {package}, expected those of the extra {extra}: "
-        f"pip install 'tf_dhm[{extra}]'"
+        f"pip install 'tf_dhm[{extra}]', in a clone '.[{extra}]'"
     )
     error.name = package
     return error

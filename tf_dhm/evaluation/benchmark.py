@@ -4,7 +4,7 @@
     python benchmark.py --photo PHOTO --peers mediapipe dlib facemesh=MEDIAPIPE_ENV/bin/python my_adapter.json
     python benchmark.py --reference mb05_120x120.tflite --output benchmark.json
 
-All take turns in every round, so that other work on the machine slows them alike.
+In every round all are timed one after another, so that other work on the machine slows them alike.
 """
 
 from __future__ import annotations
@@ -49,22 +49,23 @@ class BenchmarkConfig:
     Attributes:
         models: model folders, or names of models of this project.
         photo: a photo with a face, required by all stages but "model".
-        kinds: the SavedModel, and TFLite files as export.py puts them beside it; empty: the SavedModel and
-            the TFLite files that each model has.
-        stages: model (the network alone), cut (crop alone), crop (crop + network), photo (all that
-            `Aligner` does with a decoded photo), video_frame (all that `Tracker` does with a frame); empty:
-            all of them, or "model" alone if no photo is given.
+        kinds: formats to time: the SavedModel, and the TFLite files that export.py writes beside it; empty:
+            all that a model has.
+        stages: parts of the work to time: model (the network alone), cut (cutting the crop), crop (both),
+            photo (all that `Aligner` does with a decoded photo), photo_one_face (the same with
+            `max_faces=1`), video_frame (all that `Tracker` does with a frame); empty: all of them, or
+            "model" alone if no photo is given.
         threads: numbers of threads, each timed in a process of its own on as many CPUs; empty: 1 and one
             per CPU.
         batches: faces in one call of the stage model.
-        peers: systems of others as `peers.load.load_peer` names them, `.tflite` files, which are timed as
-            they are on random input, and `facemesh[=PYTHON]`, the whole of the package mediapipe, in an
-            environment of its own if a Python is named.
+        peers: systems of others (docs/peers.md), `.tflite` files, which are timed on random input, and
+            `facemesh[=PYTHON]`, the whole package mediapipe, run by PYTHON if it is in an environment of
+            its own.
         reference: TFLite file whose network the ratios are against; by default MediaPipe's
             face_landmark.tflite. Photos and video frames are compared with those of `facemesh` if it is
             among the peers.
-        rounds: turns of every model.
-        turn_ms: length of a turn in milliseconds.
+        rounds: number of rounds, in each of which every model is timed.
+        turn_ms: time of one model in a round, in milliseconds.
         runtime: TFLite interpreter: ai-edge-litert, tflite-runtime or tensorflow; by default the first of
             them that is installed.
         op_profile: also time every operation of the TFLite files, on one thread.

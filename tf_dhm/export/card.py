@@ -193,12 +193,13 @@ def quality_lines(measures: dict[str, Any]) -> list[str]:
         "",
         "## Visibility and confidence" if visibility else "## Confidence",
         "",
-        "On `val`, whose faces were not fitted to; AUC is the area under the ROC curve, accuracy is "
-        "balanced and at 0.5. "
-        + ("Visibility: against the flags of the dataset, if it has any. " if visibility else "")
-        + f"Confidence: that a crop holds a face whose landmarks are right (NME up to {GOOD_NME:.0f} %). "
-        "Crops without one are made of the same photos (face turned, shifted or scaled far, tiles "
-        "shuffled, face painted over) or drawn (backgrounds of the renderer, one colour, noise).",
+        "Measured on the faces of `val`, to which nothing was fitted. AUC is the area under the ROC curve; "
+        "accuracy is balanced, with the limit at 0.5. "
+        + ("Visibility is compared with the flags of the dataset, if it has any. " if visibility else "")
+        + "Confidence is the probability that a crop holds a face whose landmarks are right (NME up to "
+        f"{GOOD_NME:.0f} %). Crops without such a face are made from the same photos (face turned, shifted "
+        "or scaled far, tiles shuffled, face painted over) or drawn (backgrounds of the renderer, one "
+        "colour, noise).",
         "",
         "| measure | value |",
         "|---|---|",

@@ -38,7 +38,7 @@ class ModelConfig:
         cell: the recurrent cell: "vanilla" (Eq. 4) or "lstm"; "fast" is that of Fast DHM.
         state: the state that evolves: the 234 "parameters" of Eq. 2 or the 204 coordinates of the
             "landmarks".
-        landmarks_input: give x and y of the present landmarks to the cell.
+        landmarks_input: give x and y of the current landmarks to the cell.
         hourglasses: number of stacked hourglasses.
         hourglass_depth: number of times that an hourglass halves the size.
         morphable: the 3-D face of the state "parameters": "open_face", a file of

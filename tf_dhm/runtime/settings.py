@@ -25,12 +25,12 @@ MAX_PASSES = 3
 
 @dataclass(frozen=True)
 class SmoothingConfig:
-    """How much landmarks are smoothed over time. docs/tracking.md says how it was chosen.
+    """How much landmarks are smoothed over time. docs/tracking.md says how these values were chosen.
 
     Attributes:
-        min_cutoff: Hz, the cutoff of a still landmark; smaller is steadier, and later.
-        beta: Hz of cutoff for each face size per second of speed; larger lags less in motion.
-        speed_cutoff: Hz, the cutoff of the filter of the speed itself (the paper's dcutoff).
+        min_cutoff: cutoff of a still landmark in Hz; a smaller one is steadier and lags more.
+        beta: rise of the cutoff in Hz for each face size per second; a larger one lags less in motion.
+        speed_cutoff: cutoff in Hz of the filter of the speed itself (the paper's dcutoff).
     """
 
     min_cutoff: Positive = 0.5
@@ -46,23 +46,23 @@ class TrackingConfig:
     """How faces are followed through a video.
 
     Attributes:
-        detect_every: frames from one detection to the next while every face is sure, and from one search
-            of the frame upside down to the next while there is no face.
-        recheck_every: the same while a face is doubtful, was not seen by the last detection, or
-            was lost a short while ago.
+        detect_every: frames between detections while every face is sure, and between searches of the frame
+            upside down while there is no face.
+        recheck_every: frames between detections while a face is doubtful, was not seen by the last
+            detection, or was lost a short while ago.
         max_misses: a face is lost when this many detections in a row did not see it.
-        doubtful_misses: the same for a face that is doubtful.
-        remember: frames for which a lost face keeps its id, should one turn up near its place.
+        doubtful_misses: a doubtful face is lost when this many detections in a row did not see it.
+        remember: frames for which a lost face keeps its id, in case it reappears near its place.
         min_agreement: below this overlap (IoU) of the searched box and the box of the landmarks
             found there, a face is doubtful.
         max_residual: above this distance from the mean face (`shape_residual`) a face is doubtful.
-        min_confidence: below this confidence, if the model gives one, a face becomes doubtful;
-        sure_confidence: and it stays so until its confidence is above this one. Faces of frames upside down
-            are followed from this confidence.
+        min_confidence: below this confidence, if the model gives one, a face becomes doubtful.
+        sure_confidence: a doubtful face is sure again above this confidence. Faces of upside-down frames are
+            followed from this confidence on.
         min_inside: a face is lost when less than this share of its box is in the picture.
         min_side: a face is lost when the longer side of its box is less than this many pixels.
         slack: the box stays where it is until the face has moved or grown by more than this share
-            of its size, so that a still face is seen in the very same crop.
+            of its size, so that the crop of a still face stays the same.
         smooth: whether landmarks are smoothed over time.
         smoothing: strength of the smoothing.
     """

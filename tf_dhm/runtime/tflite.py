@@ -232,7 +232,10 @@ def find_tflite(path: str | Path, kind: Kind = DEFAULT_KIND) -> Path:
     file = folder / tflite_name(model_name(folder), kind)
     if not file.is_file():
         found = ", ".join(sorted(entry.name for entry in folder.glob("*.tflite"))) or "no TFLite file"
-        raise InputError(f"model {folder}: found {found}, expected {file.name}, which export.py writes")
+        raise InputError(
+            f"model {folder}: found {found}, expected {file.name}; write it with: "
+            f"python export.py --model {folder.parent} --tflite {kind}"
+        )
     return file
 
 

@@ -21,7 +21,7 @@ from tf_dhm.core.errors import InputError
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes of a training face; every strength is 0 for none.
+    """Random changes of a training face; a strength of 0 turns a change off.
 
     Attributes:
         mirror: probability of a mirror image.
@@ -47,8 +47,8 @@ class AugmentConfig:
         detected_shift: shift of those faces.
         second_pass: share of the faces that are shown as a second pass sees them: their crop upright
             about a first pass's landmarks, of which the heat map is drawn.
-        second_pass_noise: mean size of that first pass's error over that of the landmark box, and
-            standard deviation of its roll's in radians.
+        second_pass_noise: error of that first pass: its mean over the size of the landmark box, and the
+            standard deviation of the error of its roll in radians.
     """
 
     mirror: Share = 0.5
@@ -82,10 +82,10 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training faces, with a validation after each; 0 keeps the weights that
             training would begin with.
-        epoch_faces: faces seen in an epoch, if it is no single pass; 0 for one.
+        epoch_faces: faces seen in an epoch; 0: one pass over all faces.
         batch_size: faces in a step, over all devices.
         learning_rate: highest learning rate.
-        schedule: "cosine" (linear warm-up, then half a cosine to 0); as the paper's: "step"
+        schedule: "cosine" (linear warm-up, then half a cosine to 0), or one of the paper's: "step"
             (learning_rate, then learning_rate_late after half of the epochs), "exponential"
             (x decay_factor every decay_steps steps) or "epochs" (x decay_factor after each of
             decay_epochs).
@@ -95,14 +95,14 @@ class TrainConfig:
         decay_epochs: epochs after which the factor is applied, of the schedule "epochs".
         warmup_epochs: length of the linear warm-up in epochs, of the schedule "cosine".
         optimizer: optimizer of the weights.
-        weight_decay: share of a weight that a step of "adamw" takes off, times the learning rate.
+        weight_decay: share of a weight that a step of "adamw" subtracts, times the learning rate.
         loss: loss over the landmarks: "nme" (mean distance over the size of the box), "wing",
             "smooth_l1" or "squared".
         depth_weight: weight of the z axis in the loss.
         teacher_share: share of the teacher's landmarks in the loss, if there is a teacher; that of the labels
             is the rest.
-        sigma_floor: c of the weights 1 / (sigma² + c²) of landmarks in the loss, in percent of the size of
-            a face; 0: all landmarks weigh the same. Needs a dataset that says how uncertain its labels are.
+        sigma_floor: C of the weights 1 / (sigma² + C²) of landmarks in the loss, in percent of the size of
+            a face; 0: all landmarks weigh the same. Needs a dataset that states how uncertain its labels are.
         ema: decay of the running average of the weights that is validated and exported.
         keep: which of the running averages is exported: "best" on `val`, or the "last".
         balance: share of the training batches that is drawn evenly from the yaw bins 0-30,

@@ -136,11 +136,16 @@ def caption(report: dict[str, Any]) -> str:
 
 
 def references(results: Sequence[dict[str, Any]]) -> str:
-    """The reference of the ratios of each stage."""
-    by_stage = {
-        STAGES.get(row["stage"], row["stage"]): row["reference"] for row in results if not is_reference(row)
-    }
-    return "References: " + "; ".join(f"{stage}: {name}" for stage, name in by_stage.items()) + "."
+    """The references of the ratios, each with the columns of the short table that it is for."""
+    columns: dict[str, list[str]] = {}
+    for row in results:
+        title = STAGES.get(row["stage"])
+        named = columns.setdefault(row["reference"], [])
+        if title is not None and f"*{title}*" not in named and not is_reference(row):
+            named.append(f"*{title}*")
+    return "\n".join(
+        f"- {name}: the reference of {' and '.join(named)}." for name, named in columns.items() if named
+    )
 
 
 def write_tables(config: TablesConfig) -> None:

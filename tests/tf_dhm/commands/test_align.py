@@ -20,6 +20,7 @@ from tf_dhm.commands.face_records import FaceRecords, Record
 from tf_dhm.commands.inputs import find_inputs
 from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import EXTRAS
 from tf_dhm.runtime import images
 from tf_dhm.runtime.images import Photo, read_photo
 
@@ -339,6 +340,15 @@ class TestCheckOutputs:
         photos = find_inputs([str(album), str(tmp_path / "b.jpg")])
         with pytest.raises(InputError, match=r"would both be written to .*b\.jpg"):
             check_outputs(photos, tmp_path / "out")
+
+
+def test_meshes_without_their_package(album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options are valid, so that the error is a line and not the parser's; nothing is written."""
+    monkeypatch.setitem(EXTRAS, "mesh", ("no_such_module",))
+    config = AlignConfig((str(album),), mesh=tmp_path / "meshes")
+    with pytest.raises(InputError, match=r"--mesh: .*no_such_module.*tf_dhm\[mesh\]"):
+        align_inputs(config)
+    assert not (tmp_path / "meshes").exists()
 
 
 @pytest.mark.parametrize("package", ["grpc", "tensorflow_serving"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,6 +149,20 @@ def test_paragraphs_are_filled_and_commands_kept() -> None:
     first, second = (line for line in text.splitlines() if "word" in line)
     assert first.startswith("  name: word")
     assert second.startswith("    word")
+
+
+def test_commands_that_end_a_docstring_are_kept() -> None:
+    """Python takes the common indent away, which is that of the commands if no sentence follows them."""
+
+    class Counted:
+        """Count faces.
+
+        python count.py a.jpg
+        python count.py --kind b  # by another method
+        """
+
+    text = help_text(Config, description=inspect.getdoc(Counted) or "")
+    assert "\n\n    python count.py a.jpg\n    python count.py --kind b  # by another method\n\n" in text
 
 
 def test_without_help() -> None:

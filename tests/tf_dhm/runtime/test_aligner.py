@@ -182,7 +182,7 @@ class TestBackends:
 
     def test_a_model_without_a_tflite_file(self, fake_model: Path) -> None:
         with pytest.raises(
-            InputError, match=r"found no TFLite file, expected fake_float16.tflite, which export"
+            InputError, match=r"found no TFLite file, expected fake_float16.tflite; .*export.py --model"
         ):
             Aligner(fake_model)
 

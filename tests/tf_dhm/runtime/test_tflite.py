@@ -112,7 +112,8 @@ class TestFindTflite:
         (tmp_path / "1").mkdir()
         (tmp_path / "1" / "saved_model.pb").touch()
         with pytest.raises(
-            InputError, match=r"found no TFLite file, expected .*_float16.tflite, which export.py"
+            InputError,
+            match=r"found no TFLite file, expected .*_float16.tflite; .*export.py .*--tflite float16",
         ):
             find_tflite(tmp_path)
         with pytest.raises(InputError, match=r"other.tflite: found nothing, expected a TFLite file"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tf_dhm.core.errors import InputError
-from tools.studies.speed_tables import TablesConfig, ratio_cell, short_rows, write_tables
+from tools.studies.speed_tables import TablesConfig, ratio_cell, references, short_rows, write_tables
 
 
 def row(model: str, stage: str, ms: float, **changes: Any) -> dict[str, Any]:
@@ -45,6 +45,10 @@ def test_rows_by_hand() -> None:
     assert ours["video frame"] == "× 0.25 (0.20–0.30)"
     assert ours["crop + network"] is None  # two threads only
     assert ratio_cell(RESULTS[0]) == "1"
+    assert references(RESULTS).splitlines() == [
+        "- net, model: the reference of *network* and *crop + network*.",
+        "- mesh, video_frame: the reference of *video frame*.",
+    ]
 
 
 def test_documents(tmp_path: Path) -> None:
@@ -75,7 +79,7 @@ def test_documents(tmp_path: Path) -> None:
         assert text.endswith("after\n")
         assert "old" not in text
         assert "A CPU, 2 CPUs" in text
-    assert "video frame: mesh, video_frame" in readme
+    assert "- mesh, video_frame: the reference of *video frame*." in readme
     assert runtime.count("× 0.25") == 4
     assert "9 µs, 2 (90%)" in runtime
 
