@@ -153,7 +153,7 @@ def test_one_that_another_process_prepares_is_waited_for(data_dir: Path, tmp_pat
     index = datasets.prepare_dataset("csv", data_dir, whole, STORE)
     folder.mkdir()
     script = [sys.executable, "-c", PREPARE_SLOWLY, str(data_dir), str(folder)]
-    message = f"{folder}: another process writes to it; waiting for its end"
+    message = f"{folder}: another process writes to it; waiting until that ends"
     with (
         log.open("wb") as said,
         subprocess.Popen(script, env=ENVIRONMENT, cwd=ROOT, stderr=said) as process,

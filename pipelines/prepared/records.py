@@ -276,7 +276,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"{folder}: another process writes to it; waiting for its end", file=sys.stderr)
+        print(f"{folder}: another process writes to it; waiting until that ends", file=sys.stderr)
         lock.acquire()
     try:
         yield

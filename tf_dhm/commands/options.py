@@ -106,7 +106,7 @@ class AlignConfig:
         check_fields(self)
         if self.camera is not None and self.inputs:
             raise InputError(
-                f"--camera: found the files {' '.join(self.inputs)}, too, expected one or the other"
+                f"--camera: found the files {' '.join(self.inputs)} as well, expected a camera or files"
             )
         if self.resume and self.camera is not None:
             raise InputError("--resume: found --camera, expected files")
