@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -17,7 +18,7 @@ def test_it_is_committed_with_its_pictures() -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     pictures = [output for cell in code for output in cell.outputs if "image/jpeg" in output.get("data", {})]
-    assert len(pictures) >= 4
+    assert len(pictures) >= 5
     assert NOTEBOOK.stat().st_size < MAX_BYTES
 
 
@@ -33,4 +34,7 @@ def test_it_runs() -> None:
     )
     assert "landmarks (68, 3)" in printed
     assert printed.count("landmarks visible") == 5
+    states = [float(pixels) for pixels in re.findall(r"^state \d: ([\d.]+) pixels", printed, re.M)]
+    assert len(states) == 5
+    assert states == sorted(states, reverse=True)
     assert "largest difference" in printed
