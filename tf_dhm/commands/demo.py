@@ -73,8 +73,8 @@ def make_server(page: Path = PAGE, port: int = 0) -> ThreadingHTTPServer:
     """
     if not (page / "index.html").is_file():
         raise InputError(
-            f"page: found no built page at {page}. Build it in a clone of the repository with `make web`, "
-            "which needs Node.js 20.19 or later"
+            f"page: found no built page at {page}. In a clone of the repository, build it with `make web`, "
+            "which needs Node.js 20.19 or later, and run `python -m tf_dhm.demo` there"
         )
     try:
         return ThreadingHTTPServer((HOST, port), partial(PageHandler, directory=str(page)))
