@@ -6,8 +6,10 @@ that the texts are taken from its parser and laid out here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
+import io
 import re
 import shutil
 import sys
@@ -23,6 +25,7 @@ import tyro
 from tyro.extras import get_parser
 
 from tf_dhm.core.configuration import parts_of
+from tf_dhm.core.errors import InputError
 
 T = TypeVar("T")
 
@@ -61,6 +64,9 @@ def parse_options(
         description: of the script, at the top of the help; None: the docstring of `kind`.
         details: further text of the whole help, --help-all.
 
+    Raises:
+        InputError: `kind` rejects the values.
+
     Example:
         @dataclass(frozen=True)
         class Config:
@@ -80,7 +86,18 @@ def parse_options(
     if set(HELP) & set(options):
         print(help_text(kind, default, text))
         sys.exit(0)
-    return tyro.cli(kind, args=words, default=default, description=text)
+    messages = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(messages):
+            return tyro.cli(kind, args=words, default=default, description=text)
+    except SystemExit as end:
+        # Some versions of tyro print the error of a configuration's own check in a box and exit.
+        if isinstance(end.__context__, InputError):
+            messages = io.StringIO()
+            raise end.__context__ from None
+        raise
+    finally:
+        sys.stderr.write(messages.getvalue())
 
 
 def without_help(arguments: Sequence[str]) -> list[str]:

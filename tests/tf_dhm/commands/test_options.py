@@ -17,7 +17,7 @@ from tf_dhm.runtime.faces import Face
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inputs": ("a.jpg",), "camera": 0, "show": True}, "--camera: found the files a.jpg, too"),
+        ({"inputs": ("a.jpg",), "camera": 0, "show": True}, "--camera: found the files a.jpg"),
         ({"camera": 0, "json": Path("f"), "resume": True}, "--resume: found --camera"),
         ({"inputs": ("a.jpg",), "crops": Path("c"), "resume": True}, "--resume: expected --output, --json"),
         ({"inputs": ("a.jpg",), "crops": Path("c"), "crop_size": 2}, "crop_size: found 2"),

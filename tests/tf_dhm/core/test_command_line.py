@@ -15,6 +15,7 @@ import tyro
 from tf_dhm.core import command_line
 from tf_dhm.core.command_line import Group, help_text, parse_options, without_help
 from tf_dhm.core.configuration import AtLeastOne, Count
+from tf_dhm.core.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,39 @@ def test_wrong_options_end_with_code_2(capsys: pytest.CaptureFixture[str]) -> No
         parse_options(Config, ["p.jpg", "--knd", "a"])
     assert end.value.code == 2
     assert "--kind" in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two numbers."""
+
+    least: int = 0
+    most: int = 9
+
+    def __post_init__(self) -> None:
+        if self.least > self.most:
+            raise InputError(f"least: found {self.least}, expected at most {self.most}")
+
+
+def test_values_that_the_configuration_rejects(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They raise the configuration's own error, with every version of tyro, and print nothing else."""
+    with pytest.raises(InputError, match=r"^least: found 10, expected at most 9$"):
+        parse_options(Pair, ["--least", "10"])
+    assert capsys.readouterr() == ("", "")
+
+    def print_and_exit(kind: type[Pair], **_: object) -> Pair:
+        try:
+            return kind(least=10)
+        except InputError as error:
+            print("a box around", error, file=sys.stderr)
+            sys.exit(2)
+
+    monkeypatch.setattr(tyro, "cli", print_and_exit)
+    with pytest.raises(InputError, match=r"^least: found 10"):
+        parse_options(Pair, [])
+    assert capsys.readouterr() == ("", "")
 
 
 def test_paragraphs_are_filled_and_commands_kept() -> None:
