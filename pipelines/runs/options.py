@@ -16,6 +16,7 @@ from tf_dhm.core import configuration
 from tf_dhm.core.command_line import Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.renamed import RENAMED
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.training.config import AugmentConfig, TrainConfig
@@ -154,8 +155,11 @@ def read_options(file: Path) -> Options:
         values = json.loads(file.read_text())
     except ValueError as error:  # neither text nor JSON
         raise InputError(f"{file}: found {error}, expected JSON") from error
-    if isinstance(values, dict) and "data" not in values:
-        values = _nest_data(values)
+    if isinstance(values, dict):
+        if "data" not in values:
+            values = _nest_data(values)
+        if values.get("preset") in [*RENAMED]:
+            values["preset"] = RENAMED[values["preset"]]
     return configuration.from_dict(Options, values, str(file))
 
 

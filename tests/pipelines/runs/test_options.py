@@ -109,6 +109,12 @@ def test_other_files_are_rejected(text: str, message: str, tmp_path: Path) -> No
         read_options(tmp_path / "none.json")
 
 
+def test_a_run_of_an_earlier_name_of_its_preset(tmp_path: Path) -> None:
+    file = tmp_path / "options.json"
+    file.write_text(configuration.to_json(Options(preset="fast_dhm_tuned_x1")))
+    assert read_options(file) == Options(preset="fast_dhm_s")
+
+
 def test_differences_are_named_as_on_the_command_line() -> None:
     other = Options(
         threads=2, data=DataOptions(limit=5, cache_dir=A), train=TrainConfig(epochs=3), name="other"
