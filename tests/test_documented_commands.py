@@ -41,7 +41,20 @@ RUN_INPUTS = {"photo.jpg", "photos", "clip.mp4"}
 """Inputs that the test lays out; a command of align.py with one of them is run."""
 RESUMED = {"train.py", "tune.py"}
 """Scripts that read their options from the folder after --resume."""
-OTHERS = {"docker", "curl", "git", "kill", "export", ".", "cd", "saved_model_cli", "mkdir", "printf"}
+OTHERS = {
+    "docker",
+    "curl",
+    "git",
+    "kill",
+    "export",
+    ".",
+    "cd",
+    "saved_model_cli",
+    "mkdir",
+    "printf",
+    "node",
+    "npm",
+}
 """Other programs, whose commands are not checked."""
 KEYWORDS = {"do", "done", "for", "wait", "taskset"}
 PLACEHOLDERS = {"PRESET": "fast_dhm", "SHIFT": "0.1", "SCALE": "0.1"}
