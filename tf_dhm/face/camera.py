@@ -28,7 +28,7 @@ class Camera:
         focal: focal length in pixels.
         centre: (x, y) of the optical axis in 0-based pixels.
 
-    >>> Camera.of_view(90.0, width=640, height=480).focal
+    >>> round(Camera.of_view(90.0, width=640, height=480).focal, 6)
     320.0
     """
 
