@@ -16,7 +16,7 @@ from tf_dhm.face import geometry
 from tf_dhm.face.camera import Camera
 from tf_dhm.runtime.detector import TILE_FACE, TILE_SHARE, TILES_ABOVE
 from tf_dhm.runtime.faces import Alignment, Face, make_faces, with_meshes
-from tf_dhm.runtime.finding import FaceFinder, merge
+from tf_dhm.runtime.finding import SURE, FaceFinder, merge
 from tf_dhm.runtime.images import Photo, Source, read_photo, type_name
 from tf_dhm.runtime.mirror import MirrorAveraged
 from tf_dhm.runtime.predictor import LandmarkModel, Prediction, predict_photos
@@ -47,9 +47,9 @@ class Aligner:
         mesh: whether the whole face is fitted, too: `Face.mesh`. The pose is then that of the fit.
         field_of_view: degrees from the left to the right edge of the photos and frames, for the fit; None:
             weak perspective.
-        min_confidence: in [0, 1]; if no detected face has it, the photo is also searched upside down, and
-            small faces are kept only if they have it. Faces below it are not left out otherwise: see
-            `Alignment.convincing`.
+        min_confidence: in [0, 1]; small faces, and those of a photo that was searched upside down because
+            no face was beyond doubt, are kept only if they have it. Faces below it are not left out
+            otherwise: see `Alignment.convincing`.
         tiles: whether photos are also searched in overlapping tiles, which finds faces down to 1/50 of the
             longer side in place of 1/20 and takes several times as long to detect. None: photos above 2,000
             pixels. In the frames of videos only if it is True.
@@ -171,14 +171,16 @@ class Aligner:
         ]
 
     def _align_detected(self, photos: Sequence[Photo]) -> list[list[Face]]:
-        """The faces that are detected in photos, searched upside down if none is convincing."""
+        """The faces that are detected in photos, searched upside down if none is beyond doubt."""
         found = self._search(photos)
-        doubtful = [row for row, faces in enumerate(found) if not any(map(self._is_convincing, faces))]
+        sure = max(SURE, self.min_confidence)
+        doubtful = [row for row, faces in enumerate(found) if highest_confidence(faces) < sure]
         for row, faces in zip(
             doubtful, self._search([photos[row] for row in doubtful], turned=True), strict=True
         ):
-            if any(map(self._is_convincing, faces)):
-                found[row] = [face for face in faces if self._is_convincing(face)]
+            convincing = [face for face in faces if self._is_convincing(face)]
+            if highest_confidence(convincing) > highest_confidence(found[row]):
+                found[row] = convincing
         return found
 
     def _search(self, photos: Sequence[Photo], turned: bool = False) -> list[list[Face]]:
@@ -217,6 +219,11 @@ class Aligner:
 
     def _is_convincing(self, face: Face) -> bool:
         return face.is_convincing(self.min_confidence)
+
+
+def highest_confidence(faces: Sequence[Face]) -> float:
+    """Of a model without confidences, 1 if there is a face; 0 if there is none."""
+    return max((1.0 if face.confidence is None else face.confidence for face in faces), default=0.0)
 
 
 def longer_side(box: Array) -> float:

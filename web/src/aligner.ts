@@ -49,8 +49,8 @@ export interface AlignOptions {
   /** Most faces that are detected, the ones with the highest scores; by default all. */
   maxFaces?: number;
   /**
-   * 0 to 1, by default `MIN_CONFIDENCE`. If no detected face has it, the picture is also searched upside
-   * down, and small faces from tiles are kept only if they have it.
+   * 0 to 1, by default `MIN_CONFIDENCE`. Small faces from tiles, and those of a picture that was searched
+   * upside down because no face was beyond doubt, are kept only if they have it.
    */
   minConfidence?: number;
   /**
@@ -132,7 +132,7 @@ export class Aligner {
     return this.fitting;
   }
 
-  /** The faces that are detected; a picture without a convincing one is searched upside down, too. */
+  /** The faces that are detected; a picture without one beyond doubt is searched upside down, too. */
   private async alignDetected(pixels: Pixels, options: AlignOptions): Promise<Face[]> {
     const { detector, maxFaces = Infinity, minConfidence = MIN_CONFIDENCE, passes } = options;
     if (!(maxFaces >= 1)) throw new InputError(`maxFaces: found ${maxFaces}, expected 1 or more`);
@@ -157,9 +157,10 @@ export class Aligner {
       return faces.slice(0, maxFaces);
     };
     const faces = await search(pixels);
-    if (faces.some(convincing)) return faces;
+    const highest = highestConfidence(faces);
+    if (highest >= Math.max(CONSTANTS.finding.sure, minConfidence)) return faces;
     const turned = (await search(turnRound(pixels))).filter(convincing);
-    return turned.length > 0 ? turned.map((face) => turnBack(face, pixels)) : faces;
+    return highestConfidence(turned) > highest ? turned.map((face) => turnBack(face, pixels)) : faces;
   }
 
   /** Searches pictures with this aligner's detectors. */
@@ -278,6 +279,11 @@ function scaleCoordinate(value: number, scale: number): number {
 
 function scaleBox(box: Box, scale: number): Box {
   return box.map((value) => scaleCoordinate(value, scale)) as Box;
+}
+
+/** Of a model without confidences, 1 if there is a face; 0 if there is none. */
+function highestConfidence(faces: readonly Face[]): number {
+  return Math.max(0, ...faces.map((face) => face.confidence ?? 1));
 }
 
 /** A face that was found upside down, in the picture as it is. */
