@@ -178,9 +178,10 @@ class Aligner:
         for row, faces in zip(
             doubtful, self._search([photos[row] for row in doubtful], turned=True), strict=True
         ):
-            convincing = [face for face in faces if self._is_convincing(face)]
-            if highest_confidence(convincing) > highest_confidence(found[row]):
-                found[row] = convincing
+            # A convincing face gives way only to one beyond doubt.
+            needed = sure if any(map(self._is_convincing, found[row])) else self.min_confidence
+            if highest_confidence(faces) >= max(needed, highest_confidence(found[row])):
+                found[row] = [face for face in faces if self._is_convincing(face)]
         return found
 
     def _search(self, photos: Sequence[Photo], turned: bool = False) -> list[list[Face]]:

@@ -158,9 +158,13 @@ export class Aligner {
     };
     const faces = await search(pixels);
     const highest = highestConfidence(faces);
-    if (highest >= Math.max(CONSTANTS.finding.sure, minConfidence)) return faces;
+    const sure = Math.max(CONSTANTS.finding.sure, minConfidence);
+    if (highest >= sure) return faces;
     const turned = (await search(turnRound(pixels))).filter(convincing);
-    return highestConfidence(turned) > highest ? turned.map((face) => turnBack(face, pixels)) : faces;
+    if (turned.length === 0) return faces;
+    // A convincing face gives way only to one beyond doubt.
+    const needed = Math.max(highest, faces.some(convincing) ? sure : 0);
+    return highestConfidence(turned) >= needed ? turned.map((face) => turnBack(face, pixels)) : faces;
   }
 
   /** Searches pictures with this aligner's detectors. */
