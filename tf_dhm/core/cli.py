@@ -24,7 +24,7 @@ INTERRUPTED = 130
 SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     # TensorFlow has faster convolutions for CPUs but leaves them off on those without AVX-512. On AVX2 too
-    # they more than double the rate of training; docs/training.md has the measurement.
+    # they nearly double the rate of training; docs/training.md has the measurement.
     "TF_ENABLE_ONEDNN_OPTS": "1",
     # A video or camera that cannot be read is reported once, by the caller.
     "OPENCV_LOG_LEVEL": "OFF",

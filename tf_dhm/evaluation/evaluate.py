@@ -124,8 +124,7 @@ def evaluate(
     rejections: list[tuple[str, str, str]] = []
     faces: dict[str, list[Face]] = {}
     landmarks: dict[tuple[str, str], NDArray[np.float32]] = {}
-    seen: set[Hashable] = set()
-    known: dict[str, dict[Hashable, NDArray[np.float32]]] = {name: {} for name in runs}
+    known: dict[Hashable, dict[str, NDArray[np.float32]]] = {}
     for labels, items in label_sets.items():
         rejected: list[tuple[str, str]] = []
         used: list[Face] = []
@@ -133,8 +132,8 @@ def evaluate(
         with Progress(desc=f"labels {labels}", unit="face") as progress:
             for batch in read_batches(items, rejected):
                 keys = [what_is_seen(face, image) for face, image in batch]
-                new = {key: item for key, item in zip(keys, batch, strict=True) if key not in seen}
-                seen.update(new)
+                new = {key: item for key, item in zip(keys, batch, strict=True) if key not in known}
+                known.update((key, {}) for key in new)
                 boxes_of: dict[str, list[Array | None]] = {}
                 for name, (entry, kind) in runs.items():
                     if align := own_search(entry, kind):
@@ -143,8 +142,9 @@ def evaluate(
                         if kind.name not in boxes_of:
                             boxes_of[kind.name] = [kind.find(face, image) for face, image in new.values()]
                         points = find_batch(entry, list(new.values()), boxes_of[kind.name])
-                    known[name].update(zip(new, points, strict=True))
-                    found[name].append(np.stack([known[name][key] for key in keys]))
+                    for key, own in zip(new, points, strict=True):
+                        known[key][name] = own
+                    found[name].append(np.stack([known[key][name] for key in keys]))
                 used.extend(face for face, _ in batch)
                 progress.update(len(batch))
         if not used:

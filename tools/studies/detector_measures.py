@@ -32,14 +32,13 @@ from tf_dhm.face import geometry, metrics
 from tf_dhm.runtime.aligner import Aligner, Alignment
 from tf_dhm.runtime.detector import Detection, FaceDetector, Range, box_features
 from tf_dhm.runtime.images import decode_raster
-from tf_dhm.runtime.settings import Choice
+from tf_dhm.runtime.settings import MIN_CONFIDENCE, Choice
 
 NEAR = 0.6
 """Longer sides of the true landmark box within which the centre of a detection is one of that face."""
 SHARES = (0.44, 0.22, 0.11, 0.073, 0.055, 0.037)
 """Longer sides of faces over those of their photos in the table by size."""
 FIT_EVERY, FIT_SCALE = 9, 0.05
-CONFIDENT = 0.5
 TABLES = ("detector sizes", "detector boxes", "detector portraits")
 """Marks of the tables."""
 
@@ -185,7 +184,7 @@ def portrait_rows(config: DetectorConfig, choices: Sequence[tuple[str, Aligner]]
 
 def count_confident(alignment: Alignment) -> int:
     """Number of confident faces."""
-    return sum((face.confidence or 0.0) > CONFIDENT for face in alignment)
+    return sum((face.confidence or 0.0) > MIN_CONFIDENCE for face in alignment)
 
 
 # The box maps

@@ -33,13 +33,13 @@ from tf_dhm.runtime.aligner import Aligner, load_model
 from tf_dhm.runtime.images import read_photo
 from tf_dhm.runtime.mirror import MirrorAveraged
 from tf_dhm.runtime.predictor import LandmarkModel, predict_boxes
+from tf_dhm.runtime.settings import MIN_CONFIDENCE
 from tf_dhm.runtime.store import DEFAULT_MODEL
 
 MARK = "fairness"
 """Mark of the table."""
 GROUPS = ("race", "gender", "age")
 """Columns by which portraits are grouped."""
-CONFIDENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,14 @@ def group_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     parts = [("all", "all", table)]
     for column in GROUPS:
         parts += [(column, str(group), part) for group, part in table.groupby(column)]
+    doubtful = f"confidence up to {MIN_CONFIDENCE:g}, or no face"
     return [
         {
             "by": column,
             "group": group,
             "portraits": len(part),
             "mean confidence": f"{part['confidence'].mean():.3f}",
-            f"confidence up to {CONFIDENT:g}, or no face": f"{(part['confidence'] <= CONFIDENT).mean():.1%}",
+            doubtful: f"{(part['confidence'] <= MIN_CONFIDENCE).mean():.1%}",
             "distance to the teachers, mean": f"{part['distance'].mean():.2f}",
             "95th percentile": f"{part['distance'].quantile(0.95):.2f}",
         }
