@@ -27,7 +27,9 @@ def test_committed_models_and_the_options_of_their_runs(version: Path, tmp_path:
     path.write_text(json.dumps(description.options))
     options = read_options(path)
     assert options.model == description.model
-    assert list(options.data.dataset) == str(description.options["dataset"]).split(",")
+    data = description.options.get("data", description.options)  # a group since several datasets can be named
+    named = data["dataset"]
+    assert list(options.data.dataset) == (named.split(",") if isinstance(named, str) else named)
     assert from_dict(Description, json.loads(to_json(description)), "x") == description
 
 
