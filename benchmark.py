@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from tf_dhm.core.cli import run_script
+
 from tf_dhm.evaluation.benchmark import main
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -35,7 +35,6 @@ from pipelines.runs.options import (
 from pipelines.runs.run import run
 from tf_dhm.core.command_line import parse_options, without_help
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.renamed import RENAMED, current_name
 from tf_dhm.training.config import AugmentConfig
 from tf_dhm.training.presets import FAST_AUGMENT, PRESETS, SYNTHETIC_AUGMENT, find_preset
 
@@ -75,7 +74,6 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
         The options, and whether a run is resumed.
     """
     start, _ = tyro.cli(Start, args=without_help(arguments), return_unknown_args=True)
-    start = dataclasses.replace(start, preset=current_name(start.preset))
     default = default_options(start) if start.resume is None else read_run(start.resume)
     summaries = "\n".join(f"  {name}: {preset.summary}" for name, preset in PRESETS.items())
     parsed = parse_options(
@@ -87,7 +85,6 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
     )
     values = _fields(parsed)
     values.pop("resume")
-    values["preset"] = RENAMED.get(parsed.preset, parsed.preset)
     options = Options(**values)
     if start.resume is None:
         return options, False

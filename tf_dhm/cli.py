@@ -7,7 +7,7 @@ import difflib
 import io
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,13 +17,11 @@ from typing import Annotated, Any, NoReturn, Union
 from tf_dhm.core.cli import run_script
 
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.extras import MissingPackageError, missing_package, packages_of
+from tf_dhm.core.extras import MissingPackageError, packages_of, packages_of_script
 
 PROGRAM = "tf-dhm"
 ROOT = Path(__file__).resolve().parents[1]
 """The repository, if the package is not installed elsewhere."""
-SCRIPTS_EXTRA = "train"
-"""The extra with the packages of all scripts of the repository."""
 COMPLETION = "--tyro-print-completion"
 SHELLS = ("bash", "zsh")
 """Shells for which every version of tyro writes completions without further packages."""
@@ -165,22 +163,8 @@ def packages_for(name: str) -> AbstractContextManager[None]:
     """Names the extra of a command if a package of it is missing."""
     command = COMMANDS[name]
     if command.main is None:
-        return packages_of_script(name)
+        return packages_of_script(f"{PROGRAM} {name}")
     return packages_of(command.extra, f"{PROGRAM} {name}") if command.extra else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def packages_of_script(name: str) -> Iterator[None]:
-    """Turn a failed import of a script into a MissingPackageError: all their packages are in one extra."""
-    try:
-        yield
-    except MissingPackageError:
-        raise
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "tf_dhm", "pipelines"):
-            raise
-        raise missing_package(f"{PROGRAM} {name}", package, SCRIPTS_EXTRA) from error
 
 
 def dispatch(arguments: Sequence[str]) -> None:

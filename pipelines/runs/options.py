@@ -16,7 +16,7 @@ from tf_dhm.core import configuration
 from tf_dhm.core.command_line import Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
-from tf_dhm.core.renamed import RENAMED
+from tf_dhm.core.renamed import current_name
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.training.config import AugmentConfig, TrainConfig
@@ -137,6 +137,7 @@ class Options:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        object.__setattr__(self, "preset", current_name(self.preset))
 
     @property
     def run_dir(self) -> Path:
@@ -155,11 +156,8 @@ def read_options(file: Path) -> Options:
         values = json.loads(file.read_text())
     except ValueError as error:  # neither text nor JSON
         raise InputError(f"{file}: found {error}, expected JSON") from error
-    if isinstance(values, dict):
-        if "data" not in values:
-            values = _nest_data(values)
-        if values.get("preset") in [*RENAMED]:
-            values["preset"] = RENAMED[values["preset"]]
+    if isinstance(values, dict) and "data" not in values:
+        values = _nest_data(values)
     return configuration.from_dict(Options, values, str(file))
 
 

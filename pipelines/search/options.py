@@ -12,6 +12,7 @@ from pipelines.search.trials import SPACE
 from tf_dhm.core import configuration
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.renamed import current_name
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.training.presets import find_preset
 
@@ -84,6 +85,7 @@ class TuneConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        object.__setattr__(self, "preset", current_name(self.preset))
         for name in SPACE:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

@@ -1,7 +1,8 @@
 """Shared by all scripts: exit codes, signals, and settings of TensorFlow and OpenCV.
 
-Importing this module sets variables that both libraries read when they are loaded. A script therefore
-imports it before them; ruff sorts it there (`[tool.ruff.lint.isort]` in pyproject.toml).
+Importing this module sets variables that both libraries read when they are loaded, and reports a package that
+a later import does not find. A script therefore imports it before others; ruff sorts it there
+(`[tool.ruff.lint.isort]` in pyproject.toml).
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import NoReturn
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import MissingPackageError, packages_of_script
 from tf_dhm.core.version import __version__
 
 BROKEN_PIPE = 141
@@ -34,6 +37,8 @@ SETTINGS = {
 
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:
@@ -115,3 +120,27 @@ def _end_interrupted() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(INTERRUPTED)
+
+
+def _report_missing_package(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Report a package that an import of a script does not find as `run_script` reports an error.
+
+    The import precedes `run_script`, and comes with a traceback otherwise.
+    """
+    script = Path(sys.argv[0]).resolve()
+    if not (isinstance(error, ModuleNotFoundError) and script.is_relative_to(REPOSITORY)):
+        _excepthook(kind, error, trace)
+        return
+    try:
+        with packages_of_script(script.name):
+            raise error
+    except MissingPackageError as missing:
+        print(f"error: {missing}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError:
+        _excepthook(kind, error, trace)
+
+
+_excepthook, sys.excepthook = sys.excepthook, _report_missing_package

@@ -19,6 +19,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("tensorflow", "keras", "tensorflow_serving"),
 }
 """Extra in pyproject.toml -> the modules that this package imports from it."""
+SCRIPTS_EXTRA = "train"
+"""The extra with the packages of all scripts of the repository."""
+OWN_PACKAGES = ("pipelines", "tf_dhm", "tools")
 
 
 class MissingPackageError(InputError, ModuleNotFoundError):
@@ -64,3 +67,22 @@ def packages_of(extra: str, user: str) -> Iterator[None]:
         if package not in EXTRAS[extra]:
             raise
         raise missing_package(user, package, extra) from error
+
+
+@contextmanager
+def packages_of_script(user: str) -> Iterator[None]:
+    """Turn a failed import of a script of the repository into a MissingPackageError that names `user`.
+
+    Example:
+        >>> with packages_of_script("train.py"):
+        ...     import tensorflow
+    """
+    try:
+        yield
+    except MissingPackageError:
+        raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", *OWN_PACKAGES):
+            raise
+        raise missing_package(user, package, SCRIPTS_EXTRA) from error

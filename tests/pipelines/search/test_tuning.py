@@ -272,6 +272,11 @@ def test_what_is_no_fault_of_the_network_stops_the_search(
     assert pd.read_csv(folder / "stopped" / TABLE_FILE)["status"].str.startswith("failed: training").all()
 
 
+def test_an_earlier_name_of_the_preset() -> None:
+    with pytest.warns(FutureWarning, match="fast_dhm_m"):
+        assert TuneConfig(data_dir=Path("x"), preset="fast_dhm_tuned").preset == "fast_dhm_m"
+
+
 def test_what_is_searched() -> None:
     config = TuneConfig(data_dir=Path("x"))
     hp = keras_tuner.HyperParameters()

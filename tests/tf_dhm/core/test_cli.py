@@ -6,12 +6,16 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from tf_dhm.core.cli import SETTINGS, run_script
 
 import pytest
 
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import EXTRAS
+
+ROOT = Path(__file__).parents[3]
 
 
 def exit_code(result: int | Exception | None) -> int | str | None:
@@ -89,3 +93,25 @@ def test_the_notes_of_libraries_are_off_unless_the_user_turns_them_on(name: str)
 
 def test_an_input_error_is_a_value_error() -> None:
     assert issubclass(InputError, ValueError)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in ROOT.glob("*.py")))
+def test_a_script_names_the_extra_of_a_package_that_is_missing(script: str) -> None:
+    """As in an environment with the packages of requirements-lite.txt only."""
+    optional = {package for packages in EXTRAS.values() for package in packages} - {"cv2"}
+    code = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({sorted(optional)}))
+sys.argv = [{script!r}, "--help"]
+runpy.run_path({script!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    if script in ("align.py", "align_archive.py"):
+        assert (done.returncode, done.stderr) == (0, "")
+        return
+    extra = "evaluate" if script == "benchmark.py" else "train"
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert f"tf_dhm[{extra}]" in done.stderr
+    assert done.stderr.count("\n") == 1
