@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -74,6 +74,30 @@ MODEL_LANDMARKS = replace(TRUE_LANDMARKS, noise=1e-4)
 """For landmarks without error of faces of the model: no other pose explains them as well."""
 
 
+class Head:
+    """The vertices of a head in its own frame, computed when they are asked for: most users of a fit want
+    its pose, and reading the directions of all vertices takes as long as the rest of the fit's result.
+
+    Args:
+        shape: (K,) reduced shape.
+        dense: (K, V * 3) float32, how it moves the vertices.
+        mean: (V * 3,) float32, those of the mean face.
+    """
+
+    def __init__(self, shape: Array, dense: NDArray[np.float32], mean: NDArray[np.float32]) -> None:
+        self._shape, self._dense, self._mean = shape, dense, mean
+
+    @cached_property
+    def vertices(self) -> NDArray[np.float32]:
+        """(V, 3) centimetres."""
+        vertices: NDArray[np.float32] = self._shape.astype(np.float32) @ self._dense
+        vertices += self._mean
+        return vertices.reshape(-1, 3)
+
+    def __getstate__(self) -> dict[str, NDArray[np.float32]]:
+        return {"vertices": self.vertices}  # a copy or pickle does without the model
+
+
 @dataclass(frozen=True, eq=False)
 class FaceFit:
     """The open face fitted to the landmarks of one face.
@@ -81,8 +105,6 @@ class FaceFit:
     Attributes:
         p: (234,) float64 of Eq. 2. Under a perspective camera f, R and t_2d are those of the weak
             perspective that is nearest at the face.
-        vertices: (V, 3) float32 photo pixels.
-        head: (V, 3) float32, the same vertices in the head's frame.
         landmarks: (68, 3) float64, the given landmarks turned back to the head's frame.
         triangles: (T, 3) int32.
         matrix: (4, 4) float64, rigid, from the head's frame to the camera's. Without a camera the
@@ -95,19 +117,33 @@ class FaceFit:
         problem: why there is no fit, NOT_FINITE, NOT_CONFIDENT or NOT_A_FACE; then every number is NaN. None
             of a fit.
         state: (FitConfig.size,) float64 reduced shape, where the fit of the next frame may start.
+        shown: the vertices in the head's frame.
+        place: of the head in the photo, of one head.
+        centre: (1, 3) of the fitted landmarks in the head's frame, where z is 0 in the photo.
     """
 
     p: Array
-    vertices: NDArray[np.float32]
-    head: NDArray[np.float32]
     landmarks: Array
     triangles: NDArray[np.int32]
     matrix: Array
     scale: float
     pose: NDArray[np.float32]
     residual: float
-    problem: str | None = None
-    state: Array = field(default_factory=lambda: np.zeros(0), repr=False)
+    problem: str | None
+    state: Array = field(repr=False)
+    shown: Head = field(repr=False)
+    place: Placement = field(repr=False)
+    centre: Array = field(repr=False)
+
+    @property
+    def head(self) -> NDArray[np.float32]:
+        """(V, 3) float32 vertices in the head's frame."""
+        return self.shown.vertices
+
+    @cached_property
+    def vertices(self) -> NDArray[np.float32]:
+        """(V, 3) float32 vertices in photo pixels."""
+        return self.place.draw(self.head[None], self.centre)[0]
 
 
 class FaceFitter:
@@ -201,11 +237,13 @@ class FaceFitter:
         return [fits[row] for row in range(count)]
 
     def _no_fit(self, problem: str) -> FaceFit:
-        vertices = np.full(self.model.mean.shape, np.nan, np.float32)
+        unknown = np.full((1, 3), np.nan)
+        turn, state = np.full((1, 3, 3), np.nan), np.full(self.config.size, np.nan)
         return FaceFit(
-            np.full(NUM_PARAMETERS, np.nan), vertices, vertices, np.full((NUM_LANDMARKS, 3), np.nan),
-            self.model.triangles,
-            np.full((4, 4), np.nan), np.nan, np.full(3, np.nan, np.float32), np.nan, problem,
+            np.full(NUM_PARAMETERS, np.nan), np.full((NUM_LANDMARKS, 3), np.nan), self.model.triangles,
+            np.full((4, 4), np.nan), np.nan, np.full(3, np.nan, np.float32), np.nan, problem, state,
+            Head(state, self.basis.dense, self._dense_mean),
+            Placement(None, turn, turn, unknown, unknown[0, :1], unknown[0, :1]), unknown,
         )  # fmt: skip
 
     def _fit(
@@ -233,13 +271,8 @@ class FaceFitter:
 
     def _result(self, points: Array, place: Placement, shape: Array, height: float) -> list[FaceFit]:
         count = len(points)
-        head = shape.astype(np.float32) @ self.basis.dense
-        head += self._dense_mean
-        head = head.reshape(count, -1, 3)
         face = self.basis.mean + self.basis.moves(shape)  # (N, 3, 68)
         centre = face.sum(-1) / NUM_LANDMARKS
-        vertices = place.draw(head, centre)
-
         both = np.swapaxes(np.concatenate([face + self._offset, face], 2), 1, 2)  # (N, 136, 3)
         drawn = np.swapaxes(place.draw(both, centre)[..., :2], 1, 2)
         plane = np.swapaxes(points[..., :2], 1, 2)
@@ -264,8 +297,9 @@ class FaceFitter:
         fitted = np.isfinite(matrix).all((1, 2)) & np.isfinite(residual)
         return [
             FaceFit(
-                p[row], vertices[row], head[row], given[row], self.model.triangles, matrix[row],
-                float(place.scale[row]), pose[row], float(residual[row]), None, shape[row],
+                p[row], given[row], self.model.triangles, matrix[row], float(place.scale[row]), pose[row],
+                float(residual[row]), None, shape[row], Head(shape[row], self.basis.dense, self._dense_mean),
+                place.of(row), centre[row : row + 1],
             )
             if fitted[row]
             else self._no_fit(NOT_A_FACE)

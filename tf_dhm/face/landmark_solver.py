@@ -76,7 +76,9 @@ class LandmarkSolver:
         moves = (basis.landmarks - basis.landmarks.mean(1, keepdims=True)).reshape(-1, size)
         self.first = np.linalg.solve(moves.T @ moves + noise**2 * np.eye(size), moves.T).T
         self._basis = basis
-        self._flat_basis = basis.landmarks.reshape(3, -1)  # (3, 68 * K)
+        # With room for the other unknowns and the residual: turned, it is most of the system as it stands.
+        wide = np.pad(basis.landmarks, ((0, 0), (0, 0), (RIGID, 1)))
+        self._wide_basis = wide.reshape(3, -1)  # (3, 68 * (7 + K + 1))
         self._mean = basis.mean + style
         self._centred = self._mean - self._mean.mean(-1, keepdims=True)
         self._power = (self._centred**2).sum()
@@ -115,11 +117,12 @@ class LandmarkSolver:
             shift[:, 2] = -distance
         size = shape.shape[1]
         # Derivatives, and in the last column the residual: one product gives both sides of the equation.
-        system = np.zeros((*points.shape, RIGID + size + 1))
+        system = np.empty((*points.shape, RIGID + size + 1))
         for _ in range(iterations):
             turn = rotation if view is not None else np.exp(extra)[:, None, None] * rotation
             face = turn @ (self._mean + self._basis.moves(shape))
-            fill_motion(system, face, (turn @ self._flat_basis).reshape(*points.shape, size))
+            np.matmul(turn, self._wide_basis, out=system.reshape(len(points), 3, -1))
+            fill_motion(system, face)
             if view is None or distance is None:
                 system[..., 6] = face
                 predicted = face + shift[..., None]
@@ -170,22 +173,20 @@ class LandmarkSolver:
         return rotation, shape
 
 
-def fill_motion(system: Array, face: Array, moved: Array) -> None:
-    """Fill how landmarks move in space, (N, 3, 68, 7 + K + 1), by rotation, shift and shape.
+def fill_motion(system: Array, face: Array) -> None:
+    """Fill how landmarks move in space by rotation and shift into (N, 3, 68, 7 + K + 1).
 
     Args:
+        system: holds how they move by shape, and 0 in the other columns.
         face: (N, 3, 68) turned, before the shift.
-        moved: (N, 3, 68, K) the turned basis.
     """
     x, y, z = face[:, 0], face[:, 1], face[:, 2]  # (N, 68)
-    system[..., :RIGID] = 0
     # e x face
     system[:, 0, :, 1], system[:, 1, :, 0] = z, -z
     system[:, 2, :, 0], system[:, 0, :, 2] = y, -y
     system[:, 1, :, 2], system[:, 2, :, 1] = x, -x
     for axis in range(3):
         system[:, axis, :, 3 + axis] = 1
-    system[..., RIGID:-1] = moved
 
 
 def project(motion: Array, face: Array, shift: Array, extra: Array, distance: Array, axis: Array) -> Array:

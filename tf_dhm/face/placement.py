@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,6 +47,31 @@ class Placement:
         rotation, shift = turn @ solved.rotation, (turn @ solved.shift[..., None])[..., 0]
         straight = look_at(shift).transpose(0, 2, 1) @ rotation
         return cls(camera, rotation, straight, shift, solved.scale, solved.offset)
+
+    def of(self, row: int) -> Placement:
+        """The place of one of the heads."""
+        one = slice(row, row + 1)
+        return Placement(
+            self.camera,
+            self.rotation[one],
+            self.straight[one],
+            self.shift[one],
+            self.scale[one],
+            self.offset[one],
+        )
+
+    def reduced(self, reduction: float) -> Placement:
+        """The same heads in the photo shrunk by a factor; the outer edges of both photos are the same."""
+        margin = (reduction - 1) / 2
+        scale, offset = self.scale / reduction, self.offset / reduction
+        if self.camera is not None:
+            x, y = self.camera.centre
+            camera = Camera(
+                self.camera.focal / reduction, ((x - margin) / reduction, (y - margin) / reduction)
+            )
+            return replace(self, camera=camera, scale=scale, offset=offset)
+        shift = self.shift - margin * FLIP * [1, 1, 0] / self.scale[:, None]
+        return replace(self, shift=shift, scale=scale, offset=offset)
 
     def matrices(self) -> Array:
         """(N, 4, 4) rigid, from the heads' frames to the camera's, whose y is down and z forward."""

@@ -249,4 +249,4 @@ def mesh_fields(fit: FaceFit) -> dict[str, Any]:
 
 def _mesh_in_pixels(fit: FaceFit, photo: Photo) -> FaceFit:
     """The vertices of a fit in the decoded pixels; p and matrix stay those of the original photo."""
-    return replace(fit, vertices=photo.to_pixels(fit.vertices).astype(np.float32))
+    return replace(fit, place=fit.place.reduced(photo.reduction))

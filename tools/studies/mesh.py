@@ -254,6 +254,7 @@ def time_rows(
     jobs = {
         "network, one crop": (lambda: predict_photos(network, [image], [box]), 1),
         "fit, one face": (lambda: fitter.fit(landmarks[:1], seen[:1]), 1),
+        "fit and its vertices, one face": (lambda: fitter.fit(landmarks[:1], seen[:1])[0].vertices, 1),
         "fit, 16 faces at once": (lambda: fitter.fit(landmarks[:16], seen[:16]), 16),
         "face units, one face": (lambda: units.weights(single[0].landmarks[None]), 1),
     }

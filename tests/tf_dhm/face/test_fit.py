@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -82,6 +84,15 @@ def test_vertices_matrix_and_p_agree(fitter: FaceFitter) -> None:
     nose, ears = fit.head[:, 2].argmax(), fit.head[:, 2].argmin()
     assert camera[nose, 2] < camera[ears, 2]  # the camera's z is forward
     assert fit.vertices[nose, 2] > fit.vertices[ears, 2]
+
+
+def test_a_pickled_fit_holds_its_vertices_and_not_the_model(fitter: FaceFitter) -> None:
+    [fit] = fitter.fit(fitter.model.project(random_p(fitter, 1), 480.0))
+    data = pickle.dumps(fit)
+    assert len(data) < fitter.basis.dense.nbytes / 5
+    again = pickle.loads(data)
+    np.testing.assert_array_equal(again.head, fit.head)
+    np.testing.assert_array_equal(again.vertices, fit.vertices)
 
 
 @pytest.mark.parametrize("across", [-40.0, -20.0, 0.0, 42.0])

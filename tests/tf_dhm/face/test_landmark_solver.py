@@ -20,7 +20,8 @@ def test_derivatives_are_those_of_the_projection() -> None:
 
     def projected(turned: Array, moved: Array, more: Array) -> tuple[Array, Array]:
         system = np.zeros((2, 3, 68, RIGID + 3))
-        fill_motion(system, turned, basis)
+        system[..., RIGID:-1] = basis
+        fill_motion(system, turned)
         return project(system[..., :-1], turned, moved, more, distance, axis), system
 
     start, derivatives = projected(face, shift, extra)
