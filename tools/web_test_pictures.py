@@ -46,13 +46,16 @@ def crowd(portrait: Image) -> Image:
 
 
 def moving_face(portrait: Image) -> list[Image]:
-    """Frames in which the portrait moves on a circle and is turned to and fro."""
+    """Frames in which the portrait moves on an ellipse and is turned to and fro.
+
+    It moves by 63 pixels a second at most, so that a browser that shows only a few frames a second follows it.
+    """
     width, height = FRAME_SIZE
     frames = []
     for number in range(FRAMES):
         phase = 2 * np.pi * number / FRAMES
         matrix = cv2.getRotationMatrix2D((224.0, 130.0), 10 * np.sin(phase), 1.4)
-        shift = [width / 2 - 224 + 60 * np.cos(phase), height / 2 - 130 + 30 * np.sin(phase)]
+        shift = [width / 2 - 224 + 20 * np.cos(phase), height / 2 - 130 + 10 * np.sin(phase)]
         matrix = matrix + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
         frame = cv2.warpAffine(portrait, matrix, FRAME_SIZE, borderValue=(90, 90, 90))
         frames.append(np.asarray(frame, np.uint8))
