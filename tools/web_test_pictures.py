@@ -48,7 +48,7 @@ def crowd(portrait: Image) -> Image:
 def moving_face(portrait: Image) -> list[Image]:
     """Frames in which the portrait moves on an ellipse and is turned to and fro.
 
-    It moves by 63 pixels a second at most, so that a browser that shows only a few frames a second follows it.
+    It moves by 63 pixels a second at most, so that a browser with few frames a second follows it.
     """
     width, height = FRAME_SIZE
     frames = []

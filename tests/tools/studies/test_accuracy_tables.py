@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from tf_dhm.core.errors import InputError
-from tools.studies.accuracy_tables import TablesConfig, short_rows, write_tables
+from tools.studies.accuracy_tables import (
+    TablesConfig,
+    network_times,
+    short_peer_rows,
+    short_rows,
+    write_tables,
+)
 
 
 def row(mean: float, **changes: Any) -> dict[str, Any]:
@@ -33,24 +39,78 @@ RESULTS = {
 }
 
 
+BENCHMARK = [
+    {"model": model, "stage": stage, "threads": threads, "batch": batch, "device": "cpu"}
+    | {"ratio": ratio, "file_bytes": 2_500_000}
+    for model, stage, threads, batch, ratio in (
+        ("fast_dhm", "crop", 1, 1, 0.9),
+        ("fast_dhm", "model", 1, 1, 0.25),
+        ("fast_dhm", "model", 2, 1, 0.7),
+        ("fast_dhm", "model", 1, 32, 0.8),
+        ("mediapipe face_landmark", "model", 1, 1, 1.0),
+    )
+]
+
+
+def test_only_times_of_one_face_on_one_thread_count() -> None:
+    assert network_times(BENCHMARK) == {"fast_dhm": 0.25, "mediapipe face_landmark": 1.0}
+
+
+def test_peers_in_the_short_table() -> None:
+    peers = {
+        "MediaPipe face_landmark (2 passes)": {"original": row(8.7), "pts": row(8.8)},
+        "dlib ERT": {"original": row(9.95), "pts": row(9.82)},
+    }
+    third, mediapipe, dlib = short_peer_rows(peers, BENCHMARK)
+    assert third["true boxes"] == "3.62 / 2.97"  # of published.csv
+    assert mediapipe == {
+        "model": "MediaPipe face mesh",
+        "file": "2.50 MB",
+        "network": "× 1.00",
+        "true boxes": "8.70 / 8.80",
+        "weights": "Apache-2.0",
+    }
+    assert (dlib["file"], dlib["network"], dlib["true boxes"]) == ("99.69 MB", None, "9.95 / 9.82")
+
+
 def test_a_short_row_has_both_label_sets_and_the_detected_boxes() -> None:
-    (found,) = short_rows(RESULTS, ("fast_dhm",))
+    (found,) = short_rows(RESULTS, ("fast_dhm",), {"fast_dhm": 0.25})
     assert found.pop("file") == "0.59 MB"
     assert found == {
         "model": "`fast_dhm`",
+        "network": "× 0.25",
         "true boxes": "3.54 / 2.96",
         "detected boxes": "4.24",
         "beyond 60°": "5.24",
+        "weights": "research",
     }
 
 
+def test_weights_made_of_free_data_alone() -> None:
+    (found,) = short_rows({"fast_dhm_synthetic": RESULTS["fast_dhm"]}, ("fast_dhm_synthetic",), {})
+    assert (found["weights"], found["network"]) == ("any use", None)
+
+
 def test_an_evaluation_without_detected_boxes_leaves_their_cells_empty() -> None:
-    (found,) = short_rows({"fast_dhm": RESULTS["fast_dhm"]}, ("fast_dhm",))
+    (found,) = short_rows({"fast_dhm": RESULTS["fast_dhm"]}, ("fast_dhm",), {})
     assert (found["detected boxes"], found["beyond 60°"]) == (None, None)
 
 
 def test_tables_are_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     documents = {name: tmp_path / f"{name}.md" for name in ("readme", "document")}
+    peers, benchmark = tmp_path / "peers.json", tmp_path / "benchmark.json"
+    peers_document = tmp_path / "peers.md"
+    peers_document.write_text("<!-- peers -->\n<!-- end of peers -->\n")
+    peers.write_text(
+        json.dumps(
+            {
+                "fast_dhm": RESULTS["fast_dhm"],
+                "dlib ERT": {"original": row(9.9, pose_mae=None)},
+                "MediaPipe face_landmark (2 passes)": {"original": row(8.7)},
+            }
+        )
+    )
+    benchmark.write_text(json.dumps({"results": BENCHMARK}))
     card = tmp_path / "models" / "fast_dhm" / "README.md"
     card.parent.mkdir(parents=True)
     for path in (*documents.values(), card):
@@ -58,8 +118,19 @@ def test_tables_are_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     source = tmp_path / "metrics.json"
     source.write_text(json.dumps(RESULTS | {"fast_dhm_x2": RESULTS["fast_dhm"]}))
     write_tables(
-        TablesConfig(metrics=source, models=("fast_dhm",), models_dir=tmp_path / "models", **documents)
+        TablesConfig(
+            metrics=source,
+            peers=peers,
+            benchmark=benchmark,
+            models=("fast_dhm",),
+            models_dir=tmp_path / "models",
+            peers_document=peers_document,
+            **documents,
+        )
     )
+    of_peers = [line.split("|")[1:] for line in peers_document.read_text().splitlines() if "original" in line]
+    assert [cells[0].strip() for cells in of_peers] == ["dlib ERT", "MediaPipe face_landmark (2 passes)"]
+    assert of_peers[0][-2].strip() == "–"
     long, short = documents["document"].read_text(), documents["readme"].read_text()
     assert "old" not in long + short
     assert "3.54 / 2.96" in short
@@ -83,4 +154,4 @@ def test_mistakes(tmp_path: Path, content: str | None, message: str) -> None:
 
 def test_a_model_that_was_not_evaluated_is_named() -> None:
     with pytest.raises(InputError, match="found no fast_dhm_x2"):
-        short_rows(RESULTS, ("fast_dhm_x2",))
+        short_rows(RESULTS, ("fast_dhm_x2",), {})
