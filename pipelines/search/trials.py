@@ -144,7 +144,7 @@ def effects_of_choices(table: pd.DataFrame) -> pd.DataFrame:
     inputs = np.stack([np.ones(len(found)), *columns], 1)
     if len(found) <= inputs.shape[1]:
         return pd.DataFrame(columns=["choice", "step", "nme", "time", "bytes"])
-    measured = found[["nme", "latency_ratio", "weight_bytes"]].to_numpy(float)
+    measured = found[["nme", "latency_ratio", "weight_bytes"]].to_numpy(float, copy=True)
     measured[:, 1:] = np.log2(measured[:, 1:])
     effects = np.linalg.lstsq(inputs, measured, rcond=None)[0][1:]
     return pd.DataFrame(

@@ -13,6 +13,7 @@ __all__ = [
     "photo",
     "rate",
     "rendering_rate",
+    "result_tables",
     "runtime_measures",
     "serving_load",
     "speed_tables",
