@@ -138,22 +138,29 @@ def write_model(
 
 def read_weights(model_dir: Path) -> list[NDArray[np.float32]]:
     """The weights of an exported model, in the order of `build_model(...).get_weights()`."""
-    read_description(model_dir)
-    loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
-    return [weight.numpy() for weight in loaded.network_weights]
+    return _read_variables(model_dir, "network_weights")
 
 
 def read_head(model_dir: Path) -> QualityHead | None:
     """The head of an exported model; None if it has none."""
-    read_description(model_dir)
-    loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
-    weights = getattr(loaded, "quality_weights", None)
-    return None if weights is None else QualityHead.of([weight.numpy() for weight in weights])
+    weights = _read_variables(model_dir, "quality_weights")
+    return QualityHead.of(weights) if weights else None
 
 
 def read_points(model_dir: Path) -> OutputLayer | None:
     """The layer of further points of an exported model; None if it has none."""
+    weights = _read_variables(model_dir, "points_weights")
+    return OutputLayer(*weights) if weights else None
+
+
+def _read_variables(model_dir: Path, attribute: str) -> list[NDArray[np.float32]]:
+    """The variables of an attribute of `LandmarkModule`, without its graphs, which take seconds to load."""
     read_description(model_dir)
-    loaded = tf.saved_model.load(str(find_savedmodel(model_dir)))
-    weights = getattr(loaded, "points_weights", None)
-    return None if weights is None else OutputLayer(*(weight.numpy() for weight in weights))
+    variables = find_savedmodel(model_dir) / "variables" / "variables"
+    try:
+        reader = tf.train.load_checkpoint(str(variables))
+        keys = [key for key in reader.get_variable_to_shape_map() if key.startswith(f"{attribute}/")]
+        names = sorted(keys, key=lambda key: int(key.split("/")[1]))
+        return [reader.get_tensor(name) for name in names]
+    except (ValueError, tf.errors.OpError) as error:
+        raise InputError(f"{variables}: cannot be read: {error}") from error
