@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
+from tests.scripts import ROOT, run_script_here
 from tf_dhm.runtime.video_writer import VideoWriter
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def run_align(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -67,10 +66,6 @@ def test_photos_and_a_video(tmp_path: Path) -> None:
         (["photo.png", "--json", "f.jsonl", "--model", "."], "error: model .: found "),
         (["*.jpg", "--json", "f.jsonl"], "error: files: found none in *.jpg"),
         ([], "error: files: found none, expected photos"),
-        (
-            ["photo.png", "--json", "/dev/stdout"],
-            "error: /dev/stdout: found a device or pipe, expected a file",
-        ),
         (["photo.png", "--csv", "/"], "error: /: found a folder, expected a file"),
         (["photo.png", "--json", "-", "--csv", "-"], "error: --json and --csv: found - for both"),
         (["photo.png", "--json", "-", "--resume"], "error: --resume: found records on standard output"),
@@ -79,10 +74,17 @@ def test_photos_and_a_video(tmp_path: Path) -> None:
 )
 def test_errors(tmp_path: Path, arguments: list[str], message: str) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
-    done = run_align(*arguments, cwd=tmp_path)
+    done = run_script_here("align.py", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "photo.png")
+    done = run_align("photo.png", "--json", "/dev/stdout", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: /dev/stdout: found a device or pipe, expected a file")
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
@@ -134,6 +136,6 @@ def test_records_on_standard_output(tmp_path: Path) -> None:
 
 
 def test_unknown_option(tmp_path: Path) -> None:
-    done = run_align("photo.png", "--jsn", "f.jsonl", cwd=tmp_path)
+    done = run_script_here("align.py", "photo.png", "--jsn", "f.jsonl", cwd=tmp_path)
     assert done.returncode == 2
     assert "--jsn" in done.stdout + done.stderr

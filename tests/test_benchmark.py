@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_models import write_tiny_model
-from tf_dhm.export.tflite import convert
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
@@ -30,9 +29,8 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-    convert(folder, kinds=["float32"])
-    return folder
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return write_tiny_model(folder, tflite=("float32",))
 
 
 @pytest.mark.slow

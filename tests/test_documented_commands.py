@@ -26,9 +26,9 @@ import pytest
 import tyro
 
 from tests.fakes import draw_cartoon_face
+from tests.scripts import ROOT, run_script_here
 from tf_dhm.runtime.video_writer import VideoWriter
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
 INSTALLED = {
@@ -218,8 +218,7 @@ def is_run(script: str, arguments: list[str]) -> bool:
 )
 def test_alignment(arguments: list[str], folder: Path) -> None:
     before = set(folder.rglob("*"))
-    script = [sys.executable, str(ROOT / "align.py"), *arguments]
-    done = subprocess.run(script, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = run_script_here("align.py", *arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "files failed: 0" in done.stdout + done.stderr
     if "-" not in arguments:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-
-from tf_dhm.core.cli import run_script
 
 import cv2
 import numpy as np
@@ -16,24 +13,12 @@ import pandas as pd
 import pytest
 import scipy.io
 
-import evaluate
 from pipelines.prepared import records
 from tests.fakes import mean_shape_in_box, write_fake_model
+from tests.scripts import ROOT, run_script_here
 from tf_dhm.face import geometry, metrics
 
-ROOT = Path(__file__).resolve().parents[1]
 YAWS = {"image00002": 0.0, "image00004": -30.0, "image00006": 45.0, "image00008": -80.0}
-
-
-def run(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "evaluate.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_NUM_INTRAOP_THREADS": "1"},
-        cwd=cwd,
-        check=False,
-    )
 
 
 def truth_of(index: int) -> np.ndarray:
@@ -78,7 +63,7 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     adapter = {"file": str(model / "1"), "input_size": 24, "dimensions": 3, "name": "peer"}
     (tmp_path / "peer.json").write_text(json.dumps(adapter))
     peers: list[str | Path] = ["--peers", tmp_path / "peer.json"]
-    done = run("--models", model, *where, *labels, *peers, "--passes", "1", "2")
+    done = run_script_here("evaluate.py", "--models", model, *where, *labels, *peers, "--passes", "1", "2")
     assert done.returncode == 0, done.stderr
 
     results = json.loads((out / "metrics.json").read_text())
@@ -132,7 +117,8 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
     (models / "models.config").write_text("for TF Serving")
     (models / "empty").mkdir()
     # The defaults are below the working directory.
-    done = run("--faces", "4", cwd=tmp_path)
+    command = (sys.executable, ROOT / "evaluate.py", "--faces", "4")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
     assert list(results) == ["one", "one (detected boxes)", "two", "two (detected boxes)"]
@@ -147,7 +133,8 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
     assert "are in runs/evaluation" in done.stdout
     assert "preparing synthetic" in done.stderr
     # Prepared faces of any dataset can be measured on, these too.
-    done = run("--models", models / "one", "--dataset", "synthetic", "--data-dir", prepared, cwd=tmp_path)
+    options = ("--models", models / "one", "--dataset", "synthetic", "--data-dir", prepared)
+    done = run_script_here("evaluate.py", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "preparing" not in done.stderr
     again = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
@@ -172,16 +159,11 @@ def test_mistakes_without_a_folder(
     message: str,
     model: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     words = [word.format(model=model) for word in arguments]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
-    with pytest.raises(SystemExit) as exit_info:
-        run_script(evaluate.main)
-    assert exit_info.value.code == 2
-    assert message in capsys.readouterr().err
+    done = run_script_here("evaluate.py", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -204,17 +186,12 @@ def test_mistakes_are_named(
     dataset: Path,
     model: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "file").write_text("a file")
     options = {"--models": model, "--data-dir": dataset, "--output-dir": tmp_path / "out"}
     options |= {name: Path(value.format(tmp=tmp_path)) for name, value in changes.items()}
     arguments = [str(word) for option in options.items() for word in option]
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
-    with pytest.raises(SystemExit) as exit_info:
-        run_script(evaluate.main)
-    assert exit_info.value.code == 2
-    captured = capsys.readouterr()
-    assert message.format(tmp=tmp_path) in captured.err + captured.out
+    done = run_script_here("evaluate.py", *arguments)
+    assert done.returncode == 2
+    assert message.format(tmp=tmp_path) in done.stderr + done.stdout
     assert not (tmp_path / "out").exists()

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.scripts import ROOT, run_script_here
+
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 WIDTH = 100
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("option", ["--help", "--help-all"])
-def test_help(script: str, option: str) -> None:
-    command = [sys.executable, script, option]
-    environment = {**os.environ, "COLUMNS": str(WIDTH)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+def test_help(script: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    done = run_script_here(script, option)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: {script}")
     lines = done.stdout.splitlines()

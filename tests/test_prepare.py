@@ -19,8 +19,8 @@ from filelock import FileLock
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from tests.made_faces import encode, mean_face, smooth_image
+from tests.scripts import ROOT, run_script_here
 
-ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_NUM_INTRAOP_THREADS": "1"}
 
 
@@ -41,17 +41,12 @@ def data_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, str(ROOT / "prepare.py"), *map(str, arguments)]
-
-
-def run(*arguments: str | Path, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+def run_with_little_room(*arguments: str | Path, largest_file: int) -> subprocess.CompletedProcess[str]:
     def limit() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
     return subprocess.run(
-        command(*arguments),
+        [sys.executable, str(ROOT / "prepare.py"), *map(str, arguments)],
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
@@ -64,7 +59,7 @@ def run(*arguments: str | Path, largest_file: int | None = None) -> subprocess.C
 def test_prepares_and_says_what_it_did(data_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "prepared"
     options = ("--dataset", "csv", "--data-dir", data_dir, "--output-dir", output, "--crop-side", "32")
-    result = run(*options)
+    result = run_script_here("prepare.py", *options)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert lines == [
@@ -80,7 +75,8 @@ def test_prepares_and_says_what_it_did(data_dir: Path, tmp_path: Path) -> None:
 
 
 def test_bad_arguments_are_one_line_and_code_2(data_dir: Path, tmp_path: Path) -> None:
-    result = run("--dataset", "csv", "--data-dir", tmp_path / "none", "--output-dir", tmp_path / "a")
+    options = ("--dataset", "csv", "--data-dir", tmp_path / "none", "--output-dir", tmp_path / "a")
+    result = run_script_here("prepare.py", *options)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.splitlines()[-1] == (
         f"error: {tmp_path / 'none'}: found nothing there, expected a CSV file or a folder with one"
@@ -93,7 +89,7 @@ def test_a_disk_without_room(data_dir: Path, tmp_path: Path) -> None:
     # No file may grow beyond 8 kB: the writer meets the same failure as on a full disk.
     output = tmp_path / "prepared"
     options = ("--dataset", "csv", "--data-dir", data_dir, "--output-dir", output)
-    result = run(*options, largest_file=8_000)
+    result = run_with_little_room(*options, largest_file=8_000)
     assert result.returncode == 2, result.stderr
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: ")

@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tf_dhm.core.cli import run_script
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +22,7 @@ from pipelines.datasets.csv_landmarks import read
 from pipelines.input import heat_maps
 from pipelines.prepared import prepare
 from tests.faces import write_faces
+from tests.scripts import ROOT, run_script_here
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.saved_model import read_weights
@@ -32,7 +31,6 @@ from tf_dhm.runtime.store import DEFAULT_MODEL
 from tf_dhm.training.distribution import Strategy
 from tf_dhm.training.presets import PRESETS, SYNTHETIC_AUGMENT
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL: list[str | Path] = [
     "--preset",
     "tiny",
@@ -59,15 +57,6 @@ def start(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[s
     return subprocess.run(
         command(*arguments), capture_output=True, text=True, cwd=folder, env=environment(), check=False
     )
-
-
-def in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    """The exit code of the script, without the seconds of a new process."""
-    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        run_script(train.main)
-    assert isinstance(caught.value.code, int)
-    return caught.value.code
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +132,11 @@ def test_rendered_faces_alone_are_changed_more_than_photos() -> None:
         ["--resume", "--epochs", "3"],
     ],
 )
-def test_unknown_options_and_wrong_types(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert in_process(monkeypatch, *arguments) == 2
-    printed = capsys.readouterr()
-    assert arguments[-1] in printed.err + printed.out or arguments[0] in printed.err + printed.out
+def test_unknown_options_and_wrong_types(arguments: list[str]) -> None:
+    done = run_script_here("train.py", *arguments)
+    assert done.returncode == 2
+    printed = done.stderr + done.stdout
+    assert arguments[-1] in printed or arguments[0] in printed
 
 
 @pytest.mark.parametrize(
@@ -166,23 +154,14 @@ def test_unknown_options_and_wrong_types(
         (["--resume=no/run"], "error: no/run: found no options.json, expected the folder of a run"),
     ],
 )
-def test_mistakes_end_with_code_2(
-    arguments: list[str],
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> None:
-    monkeypatch.chdir(tmp_path)  # has no earlier run in runs/train
-    assert in_process(monkeypatch, *arguments) == 2
-    assert message in capsys.readouterr().err
+def test_mistakes_end_with_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = run_script_here("train.py", *arguments, cwd=tmp_path)  # has no earlier run in runs/train
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
-def test_help_lists_presets_and_options(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert in_process(monkeypatch, "--help") == 0
-    text = capsys.readouterr().out
+def test_help_lists_presets_and_options() -> None:
+    text = run_script_here("train.py", "--help").stdout
     assert all(name in text for name in PRESETS)
     for option in ("--dataset", "--data-dir", "--epochs", "--init", "--batch-size", "--rotation", "--resume"):
         assert option in text
@@ -311,11 +290,12 @@ def test_defaults_draw_a_map_of_every_face_by_py_function(
     options, resume = train.parse([*arguments, *noise])
     train.run(options, resume, "python train.py")
     # The average is calibrated on the 1, then 2 last batches at the end of the epochs.
-    assert drawn == [(128, 96, 96, 3)] * (2 + 1 + 2)
+    size = options.model.input_size
+    assert drawn == [(128, size, size, 3)] * (2 + 1 + 2)
     assert sum(map(len, trained)) == 128 * 2
     different = {map_.tobytes() for maps in trained for map_ in maps}
     if noise:
-        assert different == {constant_heatmap(96)[0].tobytes()}
+        assert different == {constant_heatmap(size)[0].tobytes()}
     else:
         assert len(different) == 128 * 2  # from the initial shape of each example
 

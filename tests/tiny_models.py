@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from tests.faces import TINY_MODEL
+from tests.shared import shared_folder
 from tf_dhm.export.description import Description
 from tf_dhm.export.saved_model import save_model
+from tf_dhm.export.tflite import convert
 from tf_dhm.networks.models import build_model
 from tf_dhm.networks.quality import QualityHead
+from tf_dhm.runtime.tflite import Kind
 
 
 def random_head(features: int, seed: int = 0, narrow: int = 4, visibility: bool = True) -> QualityHead:
@@ -29,8 +33,11 @@ def write_tiny_model(
     heatmap_input: bool = True,
     quality: bool = False,
     visibility: bool = True,
+    tflite: tuple[Kind, ...] = (),
 ) -> Path:
     """Export `TINY_MODEL` with random weights and statistics as folder/version; return folder.
+
+    The processes that run the tests share what they export, and copy it.
 
     Args:
         folder: the model folder.
@@ -38,7 +45,25 @@ def write_tiny_model(
         heatmap_input: of the model.
         quality: whether it gives confidence,
         visibility: and visibility with that.
+        tflite: kinds of TFLite files to convert it to, named by the folder.
     """
+    arguments = (version, heatmap_input, quality, visibility)
+    name = "-".join(map(str, ("tiny", *arguments)))
+    source = shared_folder(name, lambda new: export_tiny_model(new, *arguments))
+    if tflite:
+
+        def convert_copy(new: Path) -> None:
+            shutil.copytree(source, new)
+            convert(new, kinds=tflite, name=folder.name)
+
+        source = shared_folder("-".join((name, folder.name, *tflite)), convert_copy)
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    return folder
+
+
+def export_tiny_model(
+    folder: Path, version: int, heatmap_input: bool, quality: bool, visibility: bool
+) -> None:
     config = dataclasses.replace(TINY_MODEL, heatmap_input=heatmap_input)
     network = build_model(config)
     rng = np.random.default_rng(version)
@@ -65,4 +90,3 @@ def write_tiny_model(
     features = network.get_layer("flatten").output.shape[1]
     head = random_head(features, version, visibility=visibility) if quality else None
     save_model(weights, config, description, folder / str(version), head)
-    return folder

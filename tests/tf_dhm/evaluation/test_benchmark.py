@@ -19,7 +19,6 @@ from tf_dhm.evaluation.benchmark import BenchmarkConfig, measure
 from tf_dhm.evaluation.peers import facemesh
 from tf_dhm.evaluation.peers.face_landmark import mediapipe_file
 from tf_dhm.evaluation.timing import INSIDE, Stage
-from tf_dhm.export.tflite import convert
 
 STAGES: tuple[Stage, ...] = ("model", "cut", "crop", "photo", "photo_one_face")
 """Not video_frame: the tracker does not follow what an untrained model finds."""
@@ -28,9 +27,8 @@ PHOTO = Path(__file__).parents[2] / "data" / "astronaut.jpg"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-    convert(folder, kinds=["float32"])
-    return folder
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return write_tiny_model(folder, tflite=("float32",))
 
 
 def config(model: Path, **changes: object) -> BenchmarkConfig:

@@ -8,12 +8,10 @@ import numpy as np
 
 from tests.tiny_models import write_tiny_model
 from tf_dhm.evaluation.operations import profile_operations
-from tf_dhm.export.tflite import convert
 
 
 def test_profile_operations(tmp_path: Path) -> None:
-    model = write_tiny_model(tmp_path / "tiny")
-    convert(model, kinds=["float32", "float16"])
+    model = write_tiny_model(tmp_path / "tiny", tflite=("float32", "float16"))
     profile = profile_operations(model / "1" / "tiny_float32.tflite", rounds=1)
     halves = profile_operations(model / "1" / "tiny_float16.tflite", rounds=1)
     assert halves["operation"].tolist() == profile["operation"].tolist()  # weights are widened at load

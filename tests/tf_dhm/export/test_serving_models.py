@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def served(request: pytest.FixtureRequest) -> Path:
     return SavedModelPredictor(SAVEDMODELS / request.param).version_dir
 
 
+@cache
+def version(folder: Path) -> Version:
+    """A version folder in a session, loaded once for all tests."""
+    return Version(folder)
+
+
 def saved_model(version_dir: Path) -> Any:
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString((version_dir / "saved_model.pb").read_bytes())
@@ -100,7 +107,7 @@ def test_pose_of_crops(tiny: Path) -> None:
 @pytest.mark.parametrize("photos", [[], [b""], [b"text", b"", b"more text"]])
 def test_no_photo_that_can_be_read(tiny: Path, photos: list[bytes]) -> None:
     boxes = np.full((len(photos), 4), [1, 2, 30, 40], np.float32)
-    outputs = Version(tiny).predict("align_jpeg", {"photos": np.array(photos, object), "boxes": boxes})
+    outputs = version(tiny).predict("align_jpeg", {"photos": np.array(photos, object), "boxes": boxes})
     assert outputs["landmarks"].shape == (len(photos), 68, 3)
     np.testing.assert_array_equal(outputs["landmarks"], 0.0)
     np.testing.assert_array_equal(outputs["confidence"], np.zeros(len(photos)))
@@ -115,21 +122,21 @@ def test_photos_are_aligned_as_by_python(served: Path) -> None:
     noise = encode(noise_photo(0, 400, 300), "PNG")
     boxes += list(random_boxes(np.random.default_rng(1), 400, 300, 6))
     photos += [noise] * 6
-    found = Version(served).predict(
+    found = version(served).predict(
         "align_jpeg", {"photos": np.array(photos, object), "boxes": np.array(boxes, np.float32)}
     )
-    aligner = Aligner(SavedModelPredictor(served))
+    predictor = SavedModelPredictor(served)
+    aligner = Aligner(predictor)
     for index, (photo, box) in enumerate(zip(photos, boxes, strict=True)):
         (expected,) = aligner.align(photo, box[None])
         np.testing.assert_allclose(found["landmarks"][index], expected.landmarks, atol=0.1)
         np.testing.assert_allclose(found["pose"][index], expected.pose, atol=0.1)
-    predictor = SavedModelPredictor(served)
     assert ("confidence" in found) == (read_head(served) is not None)
     assert predictor.can_refine
 
 
 def test_a_broken_photo_is_finite_and_leaves_its_neighbour_alone(served: Path) -> None:
-    model, boxes = Version(served), np.array([FACE, FACE], np.float32)
+    model, boxes = version(served), np.array([FACE, FACE], np.float32)
     photos = np.array([ASTRONAUT.read_bytes(), b"no photo"], object)
     found = model.predict("align_jpeg", {"photos": photos, "boxes": boxes})
     alone = model.predict("align_jpeg", {"photos": photos[:1], "boxes": boxes[:1]})
@@ -203,13 +210,12 @@ def test_warm_up_requests(served: Path) -> None:
 
 def check_warm_up(folder: Path) -> None:
     """Each request is replayed; together they cover every signature and batch."""
-    version = Version(folder)
     covered = set()
     for record in tf.data.TFRecordDataset(str(folder / WARMUP_FILE)):
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         asked = log.predict_log.request
         inputs = {name: tf.make_ndarray(proto) for name, proto in asked.inputs.items()}
-        outputs = version.predict(asked.model_spec.signature_name, inputs)
+        outputs = version(folder).predict(asked.model_spec.signature_name, inputs)
         for name, output in outputs.items():
             assert np.isfinite(output).all(), name
         covered.add((asked.model_spec.signature_name, len(outputs["landmarks"])))

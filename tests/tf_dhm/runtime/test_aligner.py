@@ -14,7 +14,6 @@ from PIL import Image
 from tests.fakes import draw_cartoon_face, mean_shape_in_box, write_fake_model
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.tflite import convert
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime import images
@@ -148,9 +147,8 @@ class TestModel:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that gives visibility and confidence, with its TFLite files."""
-    folder = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny", quality=True)
-    convert(folder, kinds=["float32", "float16"])
-    return folder
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return write_tiny_model(folder, quality=True, tflite=("float32", "float16"))
 
 
 def seen(face: Face) -> np.ndarray:

@@ -17,7 +17,6 @@ import pytest
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.peers.face_landmark import mediapipe_file
-from tf_dhm.export.tflite import convert
 from tf_dhm.runtime import store, tflite
 from tf_dhm.runtime.predictor import predict_boxes
 from tf_dhm.runtime.saved_model import SavedModelPredictor
@@ -26,9 +25,8 @@ from tf_dhm.runtime.tflite import TFLitePredictor, find_tflite, load_runtime
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-    convert(folder, kinds=["float32", "float16"])
-    return folder
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return write_tiny_model(folder, tflite=("float32", "float16"))
 
 
 def test_version_of_a_package_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:

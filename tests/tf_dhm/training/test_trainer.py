@@ -84,13 +84,29 @@ def test_the_average_by_hand(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_statistics_of_the_average_are_measured_with_its_own_weights(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, ema=0.9))
-    trainer.fit(stop_after_steps=2)
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trainer, list[int]]:
+    """A run that was stopped within its first epoch, and the steps at which it wrote checkpoints."""
+    trainer = make_trainer(tmp_path_factory.mktemp("stopped"), dataclasses.replace(TINY_RECIPE, ema=0.9))
+    saved: list[int] = []
+    save = trainer.save
+
+    def record() -> None:
+        saved.append(int(trainer.step))
+        save()
+
+    trainer.save = record  # type: ignore[method-assign]
+    trainer.fit(checkpoint_minutes=0.0, stop_after_steps=3)
+    return trainer, saved
+
+
+def test_the_statistics_of_the_average_are_measured_with_its_own_weights(
+    stopped: tuple[Trainer, list[int]],
+) -> None:
+    trainer, _ = stopped
     layer = trainer.average.get_layer("stem_normalization")
-    batches = list(trainer.batches(0, 2))
     means = []
-    for batch in batches:
+    for batch in trainer.batches(0, 3):
         image = tf.cast(batch["image"], tf.float32)
         stem = trainer.average.get_layer("stem")([image, trainer.heatmap])
         means.append(tf.reduce_mean(stem, (0, 1, 2)))
@@ -179,9 +195,10 @@ def test_faces_without_depth_train_too(tmp_path: Path) -> None:
     assert all(np.isfinite(weight).all() for weight in trainer.model.get_weights())
 
 
-def test_a_loss_is_fetched_during_the_next_step(tmp_path: Path) -> None:
+def test_a_loss_is_fetched_during_the_next_step_and_averaged_over_an_epoch(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     events: list[str] = []
+    losses: list[float] = []
     real_step = trainer.train_step
 
     class Loss:
@@ -190,7 +207,8 @@ def test_a_loss_is_fetched_during_the_next_step(tmp_path: Path) -> None:
 
         def __float__(self) -> float:
             events.append(f"loss {self.number}")
-            return float(self.value)
+            losses.append(float(self.value))
+            return losses[-1]
 
     def train_step(batch: Batch) -> Loss:
         events.append(f"step {len([event for event in events if event.startswith('step')])}")
@@ -202,6 +220,8 @@ def test_a_loss_is_fetched_during_the_next_step(tmp_path: Path) -> None:
         *("step 0", "step 1", "loss 0", "step 2", "loss 1", "step 3", "loss 2", "loss 3"),
         *("step 4", "loss 4"),
     ]
+    history = pd.read_csv(tmp_path / HISTORY_FILE)
+    assert history["loss"].tolist() == pytest.approx([np.mean(losses[:STEPS])])
 
 
 # A whole run
@@ -217,47 +237,34 @@ def test_the_best_epoch_is_kept(whole: Trainer) -> None:
     assert float(whole.seconds) > 0.0
 
 
-@pytest.mark.parametrize("keep", ["best", "last"])
-def test_a_later_epoch_that_is_worse_is_kept_only_if_asked_for(keep: Any, tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, ema=0.0, keep=keep))
+def test_a_later_epoch_that_is_worse_is_kept_only_if_asked_for(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, ema=0.0))
     trainer.fit(stop_after_steps=STEPS)
     best, kept = float(trainer.best), trainer.best_weights()
     assert_same_weights(kept, trainer.average.get_weights())
     spoilt = [weight + 0.5 for weight in kept]
     trainer.model.set_weights(spoilt)
-    trainer.config = dataclasses.replace(trainer.config, epochs=2)
-    found = trainer.fit()
+    found = trainer.fit(stop_after_steps=STEPS)
     assert int(trainer.step) == 2 * STEPS
-    history = pd.read_csv(trainer.run_dir / HISTORY_FILE)
-    assert history["val_nme"][1] > best
-    if keep == "last":
-        assert_same_weights(trainer.best_weights(), trainer.average.get_weights())
-        assert found["nme_mean_of_bins"] == pytest.approx(history["val_nme"][1], rel=1e-5)
-        return
+    assert pd.read_csv(trainer.run_dir / HISTORY_FILE)["val_nme"][1] > best
     assert_same_weights(trainer.best_weights(), kept)
     assert found["nme_mean_of_bins"] == pytest.approx(best, rel=1e-5)
     # Training continues with the current average, not with the best one.
     assert np.any(trainer.average.get_weights()[0] != kept[0])
 
-
-def test_the_loss_of_an_epoch_is_the_mean_over_its_steps(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path)
-    losses: list[float] = []
-    step = trainer.train_step
-
-    def record(batch: Batch) -> float:
-        losses.append(float(step(batch)))
-        return losses[-1]
-
-    trainer.train_step = record
-    trainer.fit(stop_after_steps=STEPS)
-    history = pd.read_csv(tmp_path / HISTORY_FILE)
-    assert history["loss"].tolist() == pytest.approx([np.mean(losses)])
+    trainer.config = dataclasses.replace(trainer.config, keep="last")
+    trainer.model.set_weights(spoilt)
+    found = trainer.fit(stop_after_steps=STEPS)
+    last = pd.read_csv(trainer.run_dir / HISTORY_FILE)["val_nme"][2]
+    assert last > best
+    assert_same_weights(trainer.best_weights(), trainer.average.get_weights())
+    assert found["nme_mean_of_bins"] == pytest.approx(last, rel=1e-5)
 
 
-def test_before_the_first_epoch_s_end_the_present_average_is_the_best(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path)
-    trainer.fit(stop_after_steps=2)
+def test_before_the_first_epoch_s_end_the_present_average_is_the_best(
+    stopped: tuple[Trainer, list[int]],
+) -> None:
+    trainer, _ = stopped
     assert_same_weights(trainer.best_weights(), trainer.average.get_weights())
 
 
@@ -275,7 +282,14 @@ def test_before_the_first_epoch_s_end_the_present_average_is_the_best(tmp_path: 
 def test_an_interrupted_run_ends_with_the_same_weights(stop: int, whole: Trainer, tmp_path: Path) -> None:
     make_trainer(tmp_path).fit(stop_after_steps=stop)
     resumed = make_trainer(tmp_path)
-    assert resumed.resume() == stop
+    # A run that is killed after it wrote the row of an epoch, or half of it, and before its checkpoint.
+    history = tmp_path / HISTORY_FILE
+    before = history.read_text()
+    row = f"{stop // STEPS + 1}{before.splitlines()[1][1:]}"
+    for more in ("", f"{row}\n", row[:9]):
+        history.write_text(before + more)
+        assert resumed.resume() == stop
+        assert history.read_text() == before
     resumed.fit()
     assert_same_weights(resumed.model.get_weights(), whole.model.get_weights())
     assert_same_weights(resumed.average.get_weights(), whole.average.get_weights())
@@ -298,21 +312,6 @@ def test_fit_can_be_called_again_without_a_restart(whole: Trainer, tmp_path: Pat
     assert_same_weights(trainer.average.get_weights(), whole.average.get_weights())
 
 
-def test_epochs_after_the_last_checkpoint_are_written_once(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path)
-    trainer.fit(stop_after_steps=STEPS + 1)
-    path = tmp_path / HISTORY_FILE
-    before = path.read_text()
-    # A run that is killed after it wrote the row of epoch 2 and before its checkpoint.
-    row = "2" + before.splitlines()[1][1:]
-    for more in (f"{row}\n", row[:9]):
-        path.write_text(before + more)
-        trainer.resume()
-        assert path.read_text() == before
-    trainer.fit(stop_after_steps=STEPS)
-    assert pd.read_csv(path)["epoch"].tolist() == [1, 2]
-
-
 def test_a_row_before_the_first_checkpoint_is_forgotten(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path)
     trainer.save()
@@ -321,19 +320,10 @@ def test_a_row_before_the_first_checkpoint_is_forgotten(tmp_path: Path) -> None:
     assert not (tmp_path / HISTORY_FILE).exists()
 
 
-def test_checkpoints_by_time(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path)
-    saved: list[int] = []
-    save = trainer.save
-
-    def record() -> None:
-        saved.append(int(trainer.step))
-        save()
-
-    trainer.save = record  # type: ignore[method-assign]
-    trainer.fit(checkpoint_minutes=0.0, stop_after_steps=3)
+def test_checkpoints_by_time(stopped: tuple[Trainer, list[int]]) -> None:
+    trainer, saved = stopped
     assert saved[:3] == [1, 2, 3]
-    folder = tmp_path / training.CHECKPOINT_FOLDER
+    folder = trainer.run_dir / training.CHECKPOINT_FOLDER
     assert {path.stem for path in folder.glob("*.index")} == {"ckpt-2", "ckpt-3"}
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.faces import TINY_RECIPE
-from tests.trainers import HELD_OUT, SIZE, make_trainer
+from tests.trainers import HELD_OUT, SIZE
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
 from tf_dhm.training.trainer import Trainer
@@ -38,10 +36,8 @@ def test_prediction_is_that_of_the_network(whole: Trainer) -> None:
     np.testing.assert_allclose(predict(crops[:2]), expected[:2], atol=1e-5)
 
 
-def test_faces_without_pose_are_validated_by_their_mean(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, epochs=1))
+def test_faces_without_pose_are_validated_by_their_mean(whole: Trainer) -> None:
     unknown = np.full(len(HELD_OUT), np.nan, np.float32)
-    trainer.validation = dataclasses.replace(trainer.validation, yaw=unknown)
-    found = trainer.fit()
+    found = dataclasses.replace(whole.validation, yaw=unknown).summarize(whole.predict)
     assert found["nme_mean_of_bins"] is None
-    assert float(trainer.best) == pytest.approx(found["nme_mean"], rel=1e-5)
+    assert metrics.headline(found) == found["nme_mean"] != 0.0
