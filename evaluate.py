@@ -49,8 +49,8 @@ class Config:
     output_dir: Path = Path("runs/evaluation")
     """Folder for metrics.json, per_image.csv, table.md and the pictures."""
     dataset: str | None = None
-    """Name of the dataset in --data-dir: aflw2000_3d (the default), wild68, 300w_lp, ls3d_w, csv or
-    synthetic."""
+    """Name of the dataset in --data-dir: aflw2000_3d (the default), or another one that docs/training.md
+    lists."""
     faces: AtLeastOne = synthetic.TEST_FACES
     """Number of synthetic faces to render and measure on."""
     cache_dir: Path = Path("data/prepared")

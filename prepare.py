@@ -26,7 +26,8 @@ class Config:
     """The dataset to prepare, and its folder."""
 
     dataset: str
-    """Name of the dataset: wild68, 300w_lp, ls3d_w, aflw2000_3d, csv or synthetic (rendered here)."""
+    """Name of the dataset: synthetic (rendered here), wild68, 300w_lp, or another one that docs/training.md
+    lists."""
     output_dir: Path
     """New folder, or one of a stopped run with the same options."""
     data_dir: Path | None = None

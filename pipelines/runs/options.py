@@ -32,7 +32,8 @@ class DataOptions:
     """Datasets of faces to train and validate with."""
 
     dataset: tuple[str, ...] = (catalogue.SYNTHETIC,)
-    """One or several datasets: synthetic (rendered here), wild68, 300w_lp, ls3d_w, csv, ..."""
+    """One or several datasets: synthetic (rendered here), wild68, 300w_lp, or others that docs/training.md
+    lists."""
     data_dir: tuple[Path, ...] = ()
     """Folder of each dataset in the same order, as distributed or as prepare.py wrote it. Not needed for
     synthetic."""
