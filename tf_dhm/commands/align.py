@@ -64,6 +64,10 @@ def align_inputs(config: AlignConfig) -> int:
         check_display()
     if config.mesh is not None:
         require_extra("mesh", "--mesh")
+    if config.osc is not None:
+        # A wrong address or a missing package is reported once, and not for each file.
+        with OscSink(config.osc):
+            pass
     check_folders(config)
     if config.camera is not None:
         return align_camera(config, config.camera)

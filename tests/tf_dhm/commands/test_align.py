@@ -351,6 +351,20 @@ def test_meshes_without_their_package(album: Path, tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "meshes").exists()
 
 
+@pytest.mark.parametrize("address", ["foo", "127.0.0.1:0", "no.such.host.invalid:9000"])
+def test_a_wrong_address_for_osc_ends_the_run_at_once(album: Path, tmp_path: Path, address: str) -> None:
+    config = AlignConfig((str(album),), osc=address, json=tmp_path / "f.jsonl")
+    with pytest.raises(InputError, match="--osc: found"):
+        align_inputs(config)
+    assert not list(tmp_path.glob("f.jsonl*"))
+
+
+def test_osc_without_its_package(album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pythonosc.udp_client", None)
+    with pytest.raises(InputError, match=r"--osc: .*pythonosc.*tf_dhm\[osc\]"):
+        align_inputs(AlignConfig((str(album),), osc="127.0.0.1:9000"))
+
+
 @pytest.mark.parametrize("package", ["grpc", "tensorflow_serving"])
 def test_a_server_without_its_packages(
     album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str

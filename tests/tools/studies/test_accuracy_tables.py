@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from tools.studies.accuracy_tables import (
     short_rows,
     write_tables,
 )
+
+ROOT = Path(__file__).parents[3]
 
 
 def row(mean: float, **changes: Any) -> dict[str, Any]:
@@ -141,6 +144,28 @@ def test_tables_are_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     rows = [line for line in card.read_text().splitlines() if line.startswith("| fast_dhm")]
     assert len(rows) == 6
     assert not any("x2" in row for row in rows)
+
+
+def test_the_committed_tables_are_up_to_date(tmp_path: Path) -> None:
+    documents = [ROOT / "README.md", ROOT / "docs" / "accuracy.md", ROOT / "docs" / "peers.md"]
+    documents += sorted(ROOT.glob("savedmodels/*/README.md"))
+    for path in documents:
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    write_tables(
+        TablesConfig(
+            metrics=ROOT / "docs" / "accuracy.json",
+            peers=ROOT / "docs" / "peers.json",
+            benchmark=ROOT / "docs" / "benchmark.json",
+            readme=tmp_path / "README.md",
+            document=tmp_path / "docs" / "accuracy.md",
+            peers_document=tmp_path / "docs" / "peers.md",
+            models_dir=tmp_path / "savedmodels",
+        )
+    )
+    for path in documents:
+        assert (tmp_path / path.relative_to(ROOT)).read_text() == path.read_text(), path
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "metrics: found no"), ("[]", "expected models")])

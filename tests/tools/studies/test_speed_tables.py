@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from tf_dhm.core.errors import InputError
 from tools.studies.speed_tables import TablesConfig, ratio_cell, references, short_rows, write_tables
+
+ROOT = Path(__file__).parents[3]
 
 
 def row(model: str, stage: str, ms: float, **changes: Any) -> dict[str, Any]:
@@ -82,6 +85,15 @@ def test_documents(tmp_path: Path) -> None:
     assert "- mesh, video_frame: the reference of *video frame*." in readme
     assert runtime.count("× 0.25") == 4
     assert "9 µs, 2 (90%)" in runtime
+
+
+def test_the_committed_tables_are_up_to_date(tmp_path: Path) -> None:
+    readme, runtime = tmp_path / "README.md", tmp_path / "runtime.md"
+    shutil.copy(ROOT / "README.md", readme)
+    shutil.copy(ROOT / "docs" / "runtime.md", runtime)
+    write_tables(TablesConfig(ROOT / "docs" / "benchmark.json", readme, runtime))
+    assert readme.read_text() == (ROOT / "README.md").read_text()
+    assert runtime.read_text() == (ROOT / "docs" / "runtime.md").read_text()
 
 
 def test_what_is_no_benchmark(tmp_path: Path) -> None:
