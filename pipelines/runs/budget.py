@@ -27,6 +27,9 @@ RESERVE = 0.1
 """Share of the budget that is kept for what goes slower than measured."""
 RENDERING_SHARE = 0.3
 """Largest share of the time left in which the training faces are rendered."""
+OTHER_WORK = 1500
+"""Time of export, evaluation and the starts of trainers, in faces rendered meanwhile: on a slow machine it
+takes most of what rendering leaves, and few passes over many faces find no face on a photo."""
 TESTING_SHARE = 0.06
 """Largest share of the time left in which the test faces are rendered."""
 FACES_STEP = 1100
@@ -122,7 +125,7 @@ def affordable_faces(options: Options, could_render: float) -> tuple[int, int]:
     while test_numbers[0] // 2 >= FEWEST_TEST_FACES:
         test_numbers.insert(0, test_numbers[0] // 2)
     return (
-        largest_within(numbers, to_render, RENDERING_SHARE * could_render),
+        largest_within(numbers, to_render, RENDERING_SHARE * max(0.0, could_render - OTHER_WORK)),
         largest_within(test_numbers, to_test, TESTING_SHARE * could_render),
     )
 

@@ -60,10 +60,11 @@ def test_time_left_by_hand() -> None:
 @pytest.mark.parametrize(
     ("rate", "faces", "tests"),
     [
-        (200.0, 26_400, 1000),  # 108,000 in the time left: a limit of 32,400
-        (45.0, 6600, 1000),  # limits of 7,290 and 1,458
-        (10.0, 1100, 250),  # 1,620 and 324
-        (3.0, 275, 62),  # 486 and 97
+        (200.0, 26_400, 1000),  # 108,000 in the time left: a limit of 31,950
+        (45.0, 6600, 1000),  # limits of 6,840 and 1,458
+        (14.0, 1100, 250),  # 1,818 and 454
+        (10.0, 1100, 250),  # 1,170 and 324
+        (3.0, 275, 62),  # 36 and 97
         (0.1, 275, 62),  # the fewest
     ],
 )
