@@ -22,6 +22,7 @@ TINY_MODEL = ModelConfig(
     stage_channels=(8, 16),
     stage_blocks=(0, 1),
     recurrent_channels=16,
+    recurrent_steps=2,
     hidden_units=16,
 )
 TINY_RECIPE = TrainConfig(epochs=3, batch_size=16, warmup_epochs=0.5, learning_rate=3e-3)

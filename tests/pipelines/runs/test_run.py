@@ -177,7 +177,10 @@ def test_with_no_epochs_the_network_stays_and_the_head_is_fitted(base: Options, 
 def test_a_resumed_run_remembers_the_model_it_began_with(
     base: Options, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = dataclasses.replace(base, name="stopped", init=str(finished.parent), quality_crops=0)
+    train = dataclasses.replace(base.train, epochs=1)
+    options = dataclasses.replace(
+        base, name="stopped", init=str(finished.parent), quality_crops=0, train=train
+    )
     monkeypatch.setattr(training_run, "save_model", save_description)
     monkeypatch.setattr(training_run, "write_card", lambda *arguments: None)
     fit = Trainer.fit

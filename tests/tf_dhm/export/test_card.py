@@ -10,11 +10,10 @@ import pytest
 import tensorflow as tf
 
 from tests.exports import MEASURES, RESULTS, describe
-from tests.faces import TINY_MODEL
-from tests.tiny_models import random_head
+from tests.tiny_models import random_head, write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.card import card_rows, changes_of_network, folder_bytes, model_card
-from tf_dhm.export.saved_model import save_model
+from tf_dhm.export.saved_model import read_head
 from tf_dhm.training.presets import find_preset
 
 
@@ -40,11 +39,11 @@ def test_the_card_of_a_network_that_was_kept(with_quality: Path) -> None:
         assert " 0 faces" not in card
 
 
-def test_the_card_of_a_model_without_visibility(network: tf.keras.Model, tmp_path: Path) -> None:
-    head = random_head(network.get_layer("flatten").output.shape[1], visibility=False)
-    description = describe(quality={"confidence_auc": 0.98})
-    save_model(network.get_weights(), TINY_MODEL, description, tmp_path / "1", head)
-    card = model_card("name", tmp_path / "1", description, {}, "1")
+def test_the_card_of_a_model_without_visibility(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "tiny", quality=True, visibility=False)
+    head = read_head(model)
+    assert head is not None
+    card = model_card("name", model / "1", describe(quality={"confidence_auc": 0.98}), {}, "1")
     assert "landmark box), and a confidence." in card
     assert f"of which {head.count:,} for confidence;" in card
     assert "## Confidence" in card

@@ -96,7 +96,7 @@ def test_visibility_and_confidence(
         expected, found = original.predict(crops(5), initial), converted.predict(crops(5), initial)
         for name in ("visibility", "confidence"):
             values = getattr(found, name)
-            assert np.ptp(values, axis=0).max() > 0.01  # they depend on the image
+            assert np.ptp(values, axis=0).max() > 0.005  # they depend on the image
             np.testing.assert_allclose(values, getattr(expected, name), rtol=0, atol=tolerance)
     empty = converted.predict(crops(0))
     assert empty.visibility is not None

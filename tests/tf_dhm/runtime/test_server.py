@@ -43,6 +43,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
+def local(models: dict[str, Path]) -> SavedModelPredictor:
+    """The newest version in this process."""
+    return SavedModelPredictor(models["tiny"])
+
+
+@pytest.fixture(scope="module")
+def oldest(models: dict[str, Path]) -> SavedModelPredictor:
+    return SavedModelPredictor(models["tiny"] / "1")
+
+
+@pytest.fixture(scope="module")
 def started(models: dict[str, Path]) -> Iterator[ServingDouble]:
     double = ServingDouble(models).start()
     yield double
@@ -73,9 +84,9 @@ def make_crops(count: int) -> np.ndarray:
 
 
 def test_photos_are_aligned_as_by_python(
-    double: ServingDouble, protocol: str, models: dict[str, Path]
+    double: ServingDouble, protocol: str, local: SavedModelPredictor
 ) -> None:
-    aligner = Aligner(SavedModelPredictor(models["tiny"]))
+    aligner = Aligner(local)
     with connect(double, protocol, batch=3) as client:
         answer = client.align(PHOTOS, BOXES)
     assert double.requests == 3
@@ -90,9 +101,9 @@ def test_photos_are_aligned_as_by_python(
 
 
 def test_crops_are_predicted_as_in_the_process(
-    double: ServingDouble, protocol: str, models: dict[str, Path]
+    double: ServingDouble, protocol: str, local: SavedModelPredictor
 ) -> None:
-    local, crops = SavedModelPredictor(models["tiny"]), make_crops(5)
+    crops = make_crops(5)
     with connect(double, protocol, batch=2) as client:
         assert (client.name, client.input_size, client.can_refine) == ("tiny", SIZE, True)
         found, expected = client.predict(crops), local.predict(crops)
@@ -109,12 +120,14 @@ def test_crops_are_predicted_as_in_the_process(
 
 
 @pytest.mark.parametrize("passes", [1, 2])
-def test_a_client_stands_in_for_a_model(double: ServingDouble, models: dict[str, Path], passes: int) -> None:
+def test_a_client_stands_in_for_a_model(
+    double: ServingDouble, local: SavedModelPredictor, passes: int
+) -> None:
     with connect(double) as client:
         (served,) = Aligner(client, passes).align(PHOTOS[0], BOXES[:1])
-    (local,) = Aligner(SavedModelPredictor(models["tiny"]), passes).align(PHOTOS[0], BOXES[:1])
-    np.testing.assert_allclose(served.landmarks, local.landmarks, atol=0.05)
-    np.testing.assert_allclose(served.pose, local.pose, atol=0.1)
+    (expected,) = Aligner(local, passes).align(PHOTOS[0], BOXES[:1])
+    np.testing.assert_allclose(served.landmarks, expected.landmarks, atol=0.05)
+    np.testing.assert_allclose(served.pose, expected.pose, atol=0.1)
 
 
 def test_files_are_aligned_by_a_server(
@@ -135,13 +148,15 @@ def test_files_are_aligned_by_a_server(
     assert faces[0][0]["confidence"] == pytest.approx(faces[1][0]["confidence"], abs=1e-3)
 
 
-def test_versions(double: ServingDouble, protocol: str, models: dict[str, Path]) -> None:
+def test_versions(
+    double: ServingDouble, protocol: str, local: SavedModelPredictor, oldest: SavedModelPredictor
+) -> None:
     crops = make_crops(1)
     with connect(double, protocol) as newest, connect(double, protocol, version=1) as first:
         assert newest.versions() == {1: "AVAILABLE", 2: "AVAILABLE"}
         assert first.versions() == {1: "AVAILABLE"}
-        for client, version in ((newest, "2"), (first, "1")):
-            expected = SavedModelPredictor(models["tiny"] / version).predict(crops).landmarks
+        for client, model in ((newest, local), (first, oldest)):
+            expected = model.predict(crops).landmarks
             np.testing.assert_allclose(client.predict(crops).landmarks, expected, atol=1e-3)
 
 
@@ -307,9 +322,11 @@ def test_no_server(double: ServingDouble, protocol: str) -> None:
         assert time.monotonic() - began < 2.0
 
 
-def test_a_killed_server_that_comes_back(models: dict[str, Path], protocol: str) -> None:
+def test_a_killed_server_that_comes_back(
+    models: dict[str, Path], local: SavedModelPredictor, protocol: str
+) -> None:
     double = ServingDouble({"tiny": models["tiny"]}).start()
-    expected = SavedModelPredictor(models["tiny"]).predict(make_crops(1)).landmarks
+    expected = local.predict(make_crops(1)).landmarks
     stop = threading.Event()
 
     def keep_asking(client: Client) -> int:
