@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.datasets import pts
+from pipelines.datasets import csv_landmarks, pts
 from pipelines.datasets.folders import require_image, require_pair
 from pipelines.datasets.samples import FaceSample, Rejection
 from pipelines.prepared import records
@@ -121,7 +121,8 @@ def _of_pts(folder: Path) -> Iterator[AnnotatedFace | Rejection]:
 
 
 def _find_table(path: Path) -> tuple[Path, pd.DataFrame, int] | None:
-    """A CSV file, its rows and number of points; None if those are 68, which the dataset `csv` reads."""
+    """A CSV file, its rows and number of points; None if the dataset `csv` reads it: of 68 points, or written
+    by `align.py --csv`."""
     files = [path] if path.is_file() else sorted(path.glob("*.csv"))
     if len(files) != 1:
         return None
@@ -131,7 +132,7 @@ def _find_table(path: Path) -> tuple[Path, pd.DataFrame, int] | None:
         raise InputError(f"{files[0]}: found {error}, expected a CSV file with a header") from error
     table.columns = table.columns.str.strip()
     count = sum(column[:1] == "x" and column[1:].isdecimal() for column in table.columns)
-    if count == NUM_LANDMARKS:
+    if count == NUM_LANDMARKS or csv_landmarks.ALIGNED.issubset(table.columns):
         return None
     missing = [f"{axis}{i}" for axis in "xy" for i in range(count) if f"{axis}{i}" not in table]
     if not count or missing or "image" not in table:

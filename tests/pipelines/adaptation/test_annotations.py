@@ -11,7 +11,9 @@ import pytest
 from pipelines.adaptation.annotations import read_annotations
 from tests.made_faces import encode
 from tests.pipelines.datasets.test_pts import write_pts
+from tf_dhm.commands.face_records import FaceRecords
 from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.faces import Face
 
 
 @pytest.fixture
@@ -39,6 +41,20 @@ def test_five_points_of_a_table(table: Path) -> None:
     assert "row 5" in rejected[0].reason
     some, _ = read_annotations("csv", table, 3)
     assert [face.group for face in some] == ["0.png", "2.png", "5.png"]
+
+
+def test_landmarks_that_align_wrote(tmp_path: Path) -> None:
+    """Its columns x0, y0, x1, y1 are the box, and no points."""
+    points = np.random.default_rng(0).uniform(10, 90, (68, 3)).astype(np.float32)
+    found = Face(points, np.array([9.0, 9.0, 91.0, 91.0]), 0.9, np.zeros(3, np.float32), None, None, 0.8)
+    record = {"file": "a.png", "width": 100, "height": 100, "faces": [found.as_dict()]}
+    (tmp_path / "a.png").write_bytes(encode(np.zeros((100, 100, 3), np.uint8), ".png"))
+    with FaceRecords(None, tmp_path / "faces.csv") as records:
+        records.start()
+        records.write(record)
+    (face,), rejected = read_annotations("csv", tmp_path / "faces.csv", 0)
+    np.testing.assert_allclose(face.points, points, atol=1e-3)
+    assert (face.group, rejected) == ("a.png", [])
 
 
 def test_points_of_pts_files(tmp_path: Path) -> None:
