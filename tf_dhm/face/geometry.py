@@ -126,7 +126,7 @@ def landmark_box(landmarks: ArrayLike) -> Array:
     """
     xy = np.asarray(landmarks, np.float64)[..., :2]
     box = np.concatenate([xy.min(-2), xy.max(-2)], -1)
-    if not np.isfinite(box).all():
+    if not (has_area(box) or np.isfinite(box).all()):
         raise InputError("landmarks: found NaN or infinite coordinates, expected finite pixels")
     return check_box(box)
 
@@ -136,18 +136,21 @@ def check_box(box: ArrayLike) -> Array:
     array = np.asarray(box, np.float64)
     if array.shape[-1:] != (4,):
         raise InputError(f"box: found shape {array.shape}, expected (..., 4) as x0, y0, x1, y1")
-    finite, has_area = np.isfinite(array), array[..., 2:] > array[..., :2]
-    if not (finite.all() and has_area.all()):
-        bad = ~(finite.all(-1) & has_area.all(-1))
-        first = array.reshape(-1, 4)[np.flatnonzero(bad)[0]]
+    if not has_area(array):
+        first = next(box for box in array.reshape(-1, 4) if not has_area(box))
         raise InputError(f"box: found {first.tolist()}, expected finite x0 < x1 and y0 < y1")
     return array
 
 
+def has_area(box: Array) -> bool:
+    """Whether all boxes (..., 4) are finite and have an area."""
+    sides = box[..., 2:] - box[..., :2]  # NaN or infinite if a corner is
+    return bool(((sides > 0) & (sides < np.inf)).all())
+
+
 def box_size(box: ArrayLike) -> Array:
     """sqrt(w h) of a box, the normaliser of NME. (..., 4) -> (...)."""
-    b = np.asarray(box, np.float64)
-    return np.sqrt((b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1]))
+    return np.asarray(np.sqrt(box_area(np.asarray(box, np.float64))))
 
 
 def overlaps(a: ArrayLike, b: ArrayLike) -> Array:
@@ -158,9 +161,14 @@ def overlaps(a: ArrayLike, b: ArrayLike) -> Array:
     """
     first, second = np.asarray(a, np.float64)[:, None], np.asarray(b, np.float64)[None]
     low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
-    common = np.maximum(high - low, 0).prod(-1)
-    areas = (first[..., 2:] - first[..., :2]).prod(-1) + (second[..., 2:] - second[..., :2]).prod(-1)
-    return np.asarray(common / (areas - common))
+    sides = np.maximum(high - low, 0)
+    common = sides[..., 0] * sides[..., 1]  # quicker than prod
+    return np.asarray(common / (box_area(first) + box_area(second) - common))
+
+
+def box_area(box: Array) -> Array:
+    """w h of boxes: (..., 4) -> (...)."""
+    return np.asarray((box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1]))
 
 
 def crop_square(box: ArrayLike) -> Array:
@@ -219,8 +227,8 @@ def transform_landmarks(matrix: ArrayLike, landmarks: ArrayLike) -> Array:
     moved = points[..., :2] @ np.swapaxes(m[..., :2], -1, -2) + m[..., None, :, 2]
     if points.shape[-1] == 2:
         return moved
-    area = m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
-    return np.concatenate([moved, points[..., 2:] * np.sqrt(np.abs(area))[..., None, None]], -1)
+    scale = np.sqrt(np.abs(m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]))
+    return np.concatenate([moved, points[..., 2:] * scale[..., None, None]], -1)
 
 
 def mirror_landmarks(landmarks: ArrayLike, width: float) -> Array:
@@ -268,8 +276,12 @@ def rotation_from_landmarks(landmarks: ArrayLike, reference: ArrayLike) -> Array
     # The centred reference sums to zero, so the landmarks need not be centred.
     source = (source - source.sum(0) / len(source)) * Y_UP
     u, _, vt = np.linalg.svd(Y_UP[:, None] * (np.swapaxes(points, -1, -2) @ source))
-    u[..., 2] *= np.sign(np.linalg.det(u @ vt))[..., None]  # a rotation, not a mirror
-    return np.asarray(u @ vt)
+    rotation = u @ vt
+    mirrored = np.linalg.det(rotation) < 0
+    if mirrored.any():
+        u[..., 2] *= np.where(mirrored, -1, 1)[..., None]
+        rotation = u @ vt
+    return np.asarray(rotation)
 
 
 def pose_from_landmarks(landmarks: ArrayLike, reference: ArrayLike) -> Array:

@@ -271,14 +271,12 @@ def check_boxes(boxes: ArrayLike, photo: Photo) -> Array:
         hint = ", also for a single one: [[x0, y0, x1, y1]]" if array.shape == (4,) else ""
         raise InputError(f"boxes: found shape {array.shape}, expected (N, 4){hint}")
     checked = geometry.check_box(array)
-    x0, y0, x1, y1 = checked.T
-    outside = (x0 >= photo.width) | (y0 >= photo.height) | (x1 <= 0) | (y1 <= 0)
-    if outside.any():
-        first = checked[np.flatnonzero(outside)[0]]
-        raise InputError(
-            f"box: found {first.tolist()}, expected a part of it inside the photo of "
-            f"{photo.width} x {photo.height} pixels"
-        )
+    for x0, y0, x1, y1 in checked.tolist():
+        if x0 >= photo.width or y0 >= photo.height or x1 <= 0 or y1 <= 0:
+            raise InputError(
+                f"box: found {[x0, y0, x1, y1]}, expected a part of it inside the photo of "
+                f"{photo.width} x {photo.height} pixels"
+            )
     return checked
 
 

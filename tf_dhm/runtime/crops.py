@@ -91,10 +91,11 @@ def upright_boxes(landmarks: ArrayLike, roll: ArrayLike) -> Array:
         (N, 4) boxes for `cut_crops(..., roll=roll)`: turned by roll about its centre, each bounds
         its landmarks tightly.
     """
-    square = np.broadcast_to([0.0, 0.0, 1.0], (*np.shape(roll), 3))
-    to_image = geometry.crop_to_image(square, 1, roll)  # a rotation about the origin
-    turned = geometry.transform_landmarks(geometry.invert_affine(to_image), np.asarray(landmarks)[..., :2])
-    box = geometry.landmark_box(turned)
-    centre = geometry.transform_landmarks(to_image, (box[..., None, :2] + box[..., None, 2:]) / 2)[..., 0, :]
+    turn = np.empty((*np.shape(roll), 2, 2))  # of columns, clockwise on the screen; of rows, back
+    turn[..., 0, 0] = turn[..., 1, 1] = np.cos(roll)
+    turn[..., 1, 0] = np.sin(roll)
+    turn[..., 0, 1] = -turn[..., 1, 0]
+    box = geometry.landmark_box(np.asarray(landmarks, np.float64)[..., :2] @ turn)
+    centre = (turn @ ((box[..., :2] + box[..., 2:]) / 2)[..., None])[..., 0]
     half = (box[..., 2:] - box[..., :2]) / 2
     return np.concatenate([centre - half, centre + half], -1)

@@ -8,6 +8,7 @@ docs/detector.md for how the maps and the figures below were measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -331,8 +332,8 @@ def merge_answers(points: Array, scores: Array) -> list[tuple[Array, float]]:
     while len(order):
         same = overlaps(boxes[order[:1]], boxes[order])[0] > SAME_FACE
         weights = scores[order[same]]
-        merged = np.einsum("n,nij->ij", weights / weights.sum(), points[order[same]])
-        found.append((merged, float(scores[order[0]])))
+        merged = (weights / weights.sum()) @ points[order[same]].reshape(len(weights), -1)
+        found.append((merged.reshape(-1, 2), float(scores[order[0]])))
         order = order[~same]
     return found
 
@@ -351,13 +352,12 @@ def letterbox(image: Image, size: int, margin: float = 1.0) -> tuple[Image, Arra
     """
     height, width = image.shape[:2]
     factor = size / margin / max(height, width)
-    new = np.maximum(np.rint(np.array([width, height]) * factor).astype(int), 1)
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    resized = cv2.resize(image, (int(new[0]), int(new[1])), interpolation=method)
-    x, y = (size - new) // 2
+    columns, rows = max(round(width * factor), 1), max(round(height * factor), 1)
+    x, y = (size - columns) // 2, (size - rows) // 2
     square = np.zeros((size, size, 3), np.uint8)
-    square[y : y + new[1], x : x + new[0]] = resized
-    return square, new / np.array([width, height]), np.array([x, y], np.float64)
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    cv2.resize(image, (columns, rows), square[y : y + rows, x : x + columns], interpolation=method)
+    return square, np.array([columns / width, rows / height]), np.array([float(x), float(y)])
 
 
 def landmark_box_of_detection(
@@ -374,10 +374,11 @@ def landmark_box_of_detection(
         (4,) float64 box x0, y0, x1, y1 in photo pixels.
     """
     centre, side, across, along = box_features(low, high, keypoints)
-    x = box_map.centre_x @ across
-    y, width, height = along @ box_map.centre_y_and_size
-    half = np.clip([width, height], *SIDE_RANGE) / 2
-    return np.concatenate([centre + side * ([x, y] - half), centre + side * ([x, y] + half)])
+    x, y = centre[0] + side * (box_map.centre_x @ across), centre[1]
+    down, *sides = (along @ box_map.centre_y_and_size).tolist()
+    half_width, half_height = (side * min(max(value, SIDE_RANGE[0]), SIDE_RANGE[1]) / 2 for value in sides)
+    y += side * down
+    return np.array([x - half_width, y - half_height, x + half_width, y + half_height])
 
 
 def box_features(low: ArrayLike, high: ArrayLike, keypoints: ArrayLike) -> tuple[Array, float, Array, Array]:
@@ -390,11 +391,14 @@ def box_features(low: ArrayLike, high: ArrayLike, keypoints: ArrayLike) -> tuple
         centre (2,) and side of the network's box in photo pixels, and in units of the side, from the
         centre, the features (3,) of CENTRE_X and (6,) of CENTRE_Y_AND_SIZE.
     """
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    centre, side = (low + high) / 2, float((high - low).mean())
-    points = (np.asarray(keypoints, np.float64) - centre) / side
-    eyes, nose, ears = points[:2].mean(0), points[2], points[4:].mean(0)
-    between_ears = np.hypot(*(points[5] - points[4]))
-    across = np.array([eyes[0], nose[0], ears[0]])
-    along = np.array([1.0, eyes[1], nose[1], ears[1], abs(nose[0] - eyes[0]), between_ears])
-    return centre, side, across, along
+    # Plain numbers: so few of them are no work for arrays.
+    x0, y0, x1, y1 = (float(value) for value in (*np.asarray(low), *np.asarray(high)))
+    middle_x, middle_y, side = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0 + y1 - y0) / 2
+    points = np.asarray(keypoints, np.float64).tolist()
+    left, right, nose, _, left_ear, right_ear = ((x - middle_x, y - middle_y) for x, y in points)
+    eyes_x, eyes_y = (left[0] + right[0]) / 2, (left[1] + right[1]) / 2
+    ears_x, ears_y = (left_ear[0] + right_ear[0]) / 2, (left_ear[1] + right_ear[1]) / 2
+    between_ears = math.hypot(right_ear[0] - left_ear[0], right_ear[1] - left_ear[1])
+    across = np.array([eyes_x, nose[0], ears_x]) / side
+    along = np.array([side, eyes_y, nose[1], ears_y, abs(nose[0] - eyes_x), between_ears]) / side
+    return np.array([middle_x, middle_y]), side, across, along

@@ -122,10 +122,10 @@ def shape_residual(landmarks: ArrayLike) -> float:
     points, shape = np.asarray(landmarks, np.float64), centred_mean_shape()
     points = points - points.sum(0) / len(points)
     covariance = points.T @ shape
-    singular = np.linalg.svd(covariance, compute_uv=False)
+    first, second, third = np.linalg.svd(covariance, compute_uv=False).tolist()
     if np.linalg.det(covariance) < 0:
-        singular[2] = -singular[2]  # a rotation, not a mirror
-    cosine = float(singular.sum()) / math.sqrt(np.vdot(points, points) * np.vdot(shape, shape))
+        third = -third  # a rotation, not a mirror
+    cosine = (first + second + third) / math.sqrt(np.vdot(points, points) * np.vdot(shape, shape))
     return math.sqrt(max(0.0, 1.0 - cosine**2))
 
 

@@ -239,6 +239,12 @@ def find_tflite(path: str | Path, kind: Kind = DEFAULT_KIND) -> Path:
     return file
 
 
+def heatmap_steps(network: Network) -> tuple[float, int] | None:
+    """Scale and zero point of the heat map of a model with 8-bit inputs; None of others."""
+    details = network.interpreter.get_signature_runner("refine").get_input_details()["heatmap"]
+    return details["quantization"] if details["dtype"] == np.uint8 else None
+
+
 class TFLitePredictor:
     """A model of this project as a TFLite file (a `predictor.LandmarkModel`). Threads may share it.
 
@@ -274,6 +280,7 @@ class TFLitePredictor:
             self.runtime = network.runtime
             inputs, outputs = network.inputs, network.outputs
             self.can_refine = "refine" in network.interpreter.get_signature_list()
+            self._heatmap_steps = heatmap_steps(network) if self.can_refine else None
         # The default signature has no names for its outputs, but none of them has the rank of another.
         named = {NAMES.get(len(tensor["shape"]), "other"): tensor for tensor in outputs}
         expected = (geometry.NUM_LANDMARKS, 3)
@@ -327,8 +334,7 @@ class TFLitePredictor:
         runner = network.interpreter.get_signature_runner("refine")
         # TFLite has no operation that draws, so the heat map is drawn here.
         heatmap = np.stack([diffusion_heatmap(points, self.input_size) for points in initial_landmarks])
-        details = runner.get_input_details()["heatmap"]
-        if details["dtype"] == np.uint8:
-            scale, zero = details["quantization"]
+        if self._heatmap_steps is not None:
+            scale, zero = self._heatmap_steps
             heatmap = np.clip(np.rint(heatmap / scale) + zero, 0, 255).astype(np.uint8)
         return runner(crops=crops, heatmap=heatmap)

@@ -224,7 +224,8 @@ class Tracker:
         for track, face in zip(self._tracks, self._align(image, np.array(boxes)), strict=True):
             before = track.box
             self._renew(track, face)
-            track.motion = (track.box - before).reshape(2, 2).mean(0)
+            change = track.box - before
+            track.motion = (change[:2] + change[2:]) / 2
 
     def _renew(self, track: Track, face: Face) -> None:
         box = geometry.landmark_box(face.landmarks)
