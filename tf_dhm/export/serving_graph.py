@@ -27,6 +27,9 @@ HEADER_BYTES = 65536
 PARALLEL_PHOTOS = 2
 """Photos of one request that are decoded at a time: bounds its memory."""
 
+PART_MARGIN = 16
+"""Pixels decoded around the needed part of a JPEG: colours at the edge are interpolated from fewer pixels."""
+
 JPEG_START = b"\xff\xd8\xff"
 PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
@@ -138,9 +141,11 @@ def cut_crop(photo: Tensor, box: Tensor, size: int) -> tuple[Tensor, Tensor]:
     Raises:
         InvalidArgumentError: when run, on a photo that cannot be read or a box that is none.
     """
-    pixels, orientation = decode(photo)  # as stored
+    head = tf.io.decode_raw(tf.strings.substr(photo, 0, HEADER_BYTES), tf.uint8)
+    is_jpeg = tf.strings.substr(photo, 0, len(JPEG_START)) == JPEG_START
+    height, width, exif = tf.cond(is_jpeg, lambda: read_jpeg(photo, head), lambda: read_png(photo, head))
+    orientation = exif_orientation(head, exif)
     sideways = orientation >= 5
-    height, width = tf.unstack(tf.shape(pixels)[:2])
     shown = tf.where(sideways, [width, height], [height, width])
     box = tf.cast(tf.ensure_shape(box, [4]), tf.float64)
     sides, limits = box[2:] - box[:2], tf.cast(shown[::-1], tf.float64)
@@ -159,7 +164,12 @@ def cut_crop(photo: Tensor, box: Tensor, size: int) -> tuple[Tensor, Tensor]:
     rows, columns = tf.cond(sideways, lambda: (x, y), lambda: (y, x))
     rows = tf.where(is_one_of(orientation, (3, 4, 6, 7)), height - 1 - rows, rows)
     columns = tf.where(is_one_of(orientation, (2, 3, 7, 8)), width - 1 - columns, columns)
-    block = tf.gather(tf.gather(pixels, rows), columns, axis=1)
+    block = tf.cond(
+        is_jpeg,
+        lambda: decode_part(photo, rows, columns, height, width),
+        lambda: tf.gather(tf.gather(decode_png(photo, head), rows), columns, axis=1),
+    )
+    block = tf.ensure_shape(block, [None, None, None])
     block = tf.cond(sideways, lambda: tf.transpose(block, [1, 0, 2]), lambda: block)
     block = tf.cond(tf.shape(block)[2] == 4, lambda: over_background(block), lambda: tf.identity(block))
     block = tf.ensure_shape(block, [None, None, 3])  # (different y, different x, 3)
@@ -219,52 +229,61 @@ def over_background(pixels: Tensor) -> Tensor:
     return tf.cast((mixed + 127) // 255, tf.uint8)
 
 
-def decode(photo: Tensor) -> tuple[Tensor, Tensor]:
-    """Decode a JPEG or PNG once its header shows that it is not too large.
-
-    Args:
-        photo: () string.
-
-    Returns:
-        pixels as stored, (H, W, 3 or, if some may be transparent, 4) uint8, and the EXIF
-        orientation, () int32, 1 to 8.
+def read_jpeg(photo: Tensor, head: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Height and width of a JPEG as stored, and the position of its EXIF data in `head`, all () int32.
 
     Raises:
-        InvalidArgumentError: when run, if the photo is no JPEG or PNG, or too large.
+        InvalidArgumentError: when run, if it is too large.
     """
-    head = tf.io.decode_raw(tf.strings.substr(photo, 0, HEADER_BYTES), tf.uint8)
-    is_jpeg = tf.strings.substr(photo, 0, len(JPEG_START)) == JPEG_START
-    pixels, exif = tf.cond(is_jpeg, lambda: decode_jpeg(photo, head), lambda: decode_png(photo, head))
-    return tf.ensure_shape(pixels, [None, None, None]), exif_orientation(head, exif)
-
-
-def decode_jpeg(photo: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (H, W, 3) of a JPEG, and the position of its EXIF data in `head`."""
-    shape = tf.io.extract_jpeg_shape(photo)
+    height, width = tf.unstack(tf.io.extract_jpeg_shape(photo)[:2])
     content = tf.io.decode_raw(photo, tf.uint8)
     scans = tf.math.count_nonzero((content[:-1] == 0xFF) & (content[1:] == 0xDA))
-    with tf.control_dependencies([check_size(shape[0], shape[1], scans)]):
-        # The inverse transform that Pillow uses.
-        pixels = tf.io.decode_jpeg(photo, channels=3, dct_method="INTEGER_ACCURATE")
+    with tf.control_dependencies([check_size(height, width, scans)]):
+        height = tf.identity(height)
     # A marker and a length of two bytes come before the name.
-    return pixels, find_bytes(head, [0xFF, 0xE1, None, None, *b"Exif\0\0"])
+    return height, width, find_bytes(head, [0xFF, 0xE1, None, None, *b"Exif\0\0"])
 
 
-def decode_png(photo: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (H, W, 3 or 4) of a PNG, and the position of its EXIF data in `head`."""
+def decode_part(photo: Tensor, rows: Tensor, columns: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """Some rows and columns of a JPEG of this size: (R, C, 3) uint8, those of the whole picture.
+
+    Only the part in which they lie is decoded, and the file is read no farther down: for a face that takes a
+    third of the photo this is half the time. What is damaged below is not noticed.
+    """
+
+    def reach(places: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        low = tf.maximum(tf.reduce_min(places) - PART_MARGIN, 0)
+        return low, tf.minimum(tf.reduce_max(places) + 1 + PART_MARGIN, length) - low
+
+    top, tall = reach(rows, height)
+    left, wide = reach(columns, width)
+    part = tf.io.decode_and_crop_jpeg(
+        # The inverse transform that Pillow uses.
+        photo, [top, left, tall, wide], channels=3, dct_method="INTEGER_ACCURATE"
+    )  # fmt: skip
+    return tf.gather(tf.gather(part, rows - top), columns - left, axis=1)
+
+
+def read_png(photo: Tensor, head: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `read_jpeg`, of a PNG."""
     start = tf.strings.substr(photo, 0, len(PNG_START))
     with tf.control_dependencies([tf.debugging.Assert(start == PNG_START, ["found no JPEG or PNG"])]):
         width, height = (number(head, len(PNG_START) + offset, 4) for offset in (0, 4))
+    with tf.control_dependencies([check_size(height, width, tf.constant(1, tf.int64))]):
+        height = tf.identity(height)
+    return height, width, find_bytes(head, b"eXIf")
+
+
+def decode_png(photo: Tensor, head: Tensor) -> Tensor:
+    """The pixels of a PNG, (H, W, 3 or, if some may be transparent, 4) uint8."""
     colour = tf.cast(head[len(PNG_START) + 9], tf.int32)
     # Bit 4 is an alpha channel; else a chunk may make a colour transparent.
     transparent = (tf.bitwise.bitwise_and(colour, 4) > 0) | (find_bytes(head, b"tRNS") > 0)
-    with tf.control_dependencies([check_size(height, width, tf.constant(1, tf.int64))]):
-        pixels = tf.cond(
-            transparent,
-            lambda: tf.io.decode_png(photo, channels=4),
-            lambda: tf.io.decode_png(photo, channels=3),
-        )
-    return pixels, find_bytes(head, b"eXIf")
+    return tf.cond(
+        transparent,
+        lambda: tf.io.decode_png(photo, channels=4),
+        lambda: tf.io.decode_png(photo, channels=3),
+    )
 
 
 def check_size(height: Tensor, width: Tensor, scans: Tensor) -> Tensor:

@@ -126,9 +126,11 @@ def landmark_box(landmarks: ArrayLike) -> Array:
     """
     xy = np.asarray(landmarks, np.float64)[..., :2]
     box = np.concatenate([xy.min(-2), xy.max(-2)], -1)
-    if not (has_area(box) or np.isfinite(box).all()):
-        raise InputError("landmarks: found NaN or infinite coordinates, expected finite pixels")
-    return check_box(box)
+    if not has_area(box):
+        if not np.isfinite(box).all():
+            raise InputError("landmarks: found NaN or infinite coordinates, expected finite pixels")
+        check_box(box)  # raises
+    return box
 
 
 def check_box(box: ArrayLike) -> Array:
@@ -272,9 +274,19 @@ def rotation_from_landmarks(landmarks: ArrayLike, reference: ArrayLike) -> Array
     Returns:
         (..., 3, 3) float64 in the y-up frame of `rotation_matrix`.
     """
-    points, source = np.asarray(landmarks, np.float64), np.asarray(reference, np.float64)
+    return rotation_from_centred(landmarks, centred(reference))
+
+
+def centred(reference: ArrayLike) -> Array:
+    """Points (N, 3) about their middle, y up."""
+    source = np.asarray(reference, np.float64)
+    return (source - source.sum(0) / len(source)) * Y_UP
+
+
+def rotation_from_centred(landmarks: ArrayLike, source: Array) -> Array:
+    """`rotation_from_landmarks` of a reference that is `centred`."""
     # The centred reference sums to zero, so the landmarks need not be centred.
-    source = (source - source.sum(0) / len(source)) * Y_UP
+    points = np.asarray(landmarks, np.float64)
     u, _, vt = np.linalg.svd(Y_UP[:, None] * (np.swapaxes(points, -1, -2) @ source))
     rotation = u @ vt
     mirrored = np.linalg.det(rotation) < 0

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
-from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.mean_face import rotation_from_mean_face
 
 MAX_SHRINK = 1.5
 """Photo pixels per crop pixel up to which bilinear sampling alone does not alias."""
@@ -76,7 +76,7 @@ def upright_roll(landmarks: ArrayLike) -> Array:
     Returns:
         (...) radians.
     """
-    up = geometry.rotation_from_landmarks(landmarks, mean_shape())[..., :, 1]
+    up = rotation_from_mean_face(landmarks)[..., :, 1]
     return np.arctan2(up[..., 0], up[..., 1])
 
 

@@ -354,10 +354,17 @@ def letterbox(image: Image, size: int, margin: float = 1.0) -> tuple[Image, Arra
     factor = size / margin / max(height, width)
     columns, rows = max(round(width * factor), 1), max(round(height * factor), 1)
     x, y = (size - columns) // 2, (size - rows) // 2
+    halved = 1
+    # Halved, and then sampled from less than twice the size: ten times as quick as INTER_AREA.
+    while width > 2 * columns and height > 2 * rows:
+        width, height, halved = width // 2, height // 2, 2 * halved
+        # Of an odd number the last row or column is left out.
+        whole = image[: 2 * height, : 2 * width]
+        image = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     square = np.zeros((size, size, 3), np.uint8)
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    cv2.resize(image, (columns, rows), square[y : y + rows, x : x + columns], interpolation=method)
-    return square, np.array([columns / width, rows / height]), np.array([float(x), float(y)])
+    cv2.resize(image, (columns, rows), square[y : y + rows, x : x + columns])
+    scale = np.array([columns / width, rows / height]) / halved
+    return square, scale, np.array([float(x), float(y)])
 
 
 def landmark_box_of_detection(

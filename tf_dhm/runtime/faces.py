@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
-from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.mean_face import pose_from_mean_face
 from tf_dhm.runtime.images import Photo
 from tf_dhm.runtime.predictor import Prediction
 from tf_dhm.runtime.settings import MIN_CONFIDENCE
@@ -27,6 +27,7 @@ class Face:
     """A face of a photo or of a frame.
 
     Example:
+        >>> from tf_dhm.face.mean_face import mean_shape
         >>> points = (20 * mean_shape() + [50, 50, 0]).astype(np.float32)
         >>> face = Face(points, np.array([30.0, 30, 70, 70]), score=None, pose=np.zeros(3, np.float32))
         >>> sorted(face.as_dict())
@@ -167,7 +168,7 @@ def make_faces(
     # A box is two points.
     boxes = photo.to_original(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
     if pose:
-        poses = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape())).astype(np.float32)
+        poses = np.degrees(pose_from_mean_face(landmarks)).astype(np.float32)
     else:
         poses = np.full((len(landmarks), 3), np.nan, np.float32)
     other = None if found.points is None else photo.to_original(found.points).astype(np.float32)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
-from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.mean_face import centred_mean_shape
 
 FAST = 2.0
 """A face that moved by more than this many times the slack is searched at the place where it will be next."""
@@ -123,14 +122,7 @@ def shape_residual(landmarks: ArrayLike) -> float:
     points = points - points.sum(0) / len(points)
     covariance = points.T @ shape
     first, second, third = np.linalg.svd(covariance, compute_uv=False).tolist()
-    if np.linalg.det(covariance) < 0:
+    if np.linalg.det(covariance) > 0:  # y of the mean face is up, of the landmarks down
         third = -third  # a rotation, not a mirror
     cosine = (first + second + third) / math.sqrt(np.vdot(points, points) * np.vdot(shape, shape))
     return math.sqrt(max(0.0, 1.0 - cosine**2))
-
-
-@lru_cache(maxsize=1)
-def centred_mean_shape() -> Array:
-    """The mean face about its middle, (68, 3)."""
-    shape = mean_shape()
-    return shape - shape.mean(0)

@@ -20,7 +20,7 @@ from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.fit import FaceFit
 from tf_dhm.face.geometry import overlaps
-from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.mean_face import pose_from_mean_face
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import Detection
 from tf_dhm.runtime.faces import Face, with_meshes
@@ -333,7 +333,7 @@ class Tracker:
             return replace(track.face, id=track.id)
         size = float(geometry.box_size(track.box))
         landmarks = track.smooth(time, track.face.landmarks, size)
-        pose = np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape()))
+        pose = np.degrees(pose_from_mean_face(landmarks))
         return replace(
             track.face, id=track.id, landmarks=landmarks.astype(np.float32), pose=pose.astype(np.float32)
         )

@@ -11,8 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from tf_dhm.core.types import Array, Image
-from tf_dhm.face import geometry
-from tf_dhm.face.mean_face import mean_shape
+from tf_dhm.face.mean_face import pose_from_mean_face
 from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.predictor import Prediction
 
@@ -60,6 +59,6 @@ def face_back(face: Face, width: int, height: int) -> Face:
         face,
         landmarks=landmarks,
         box=boxes_back(face.box, width, height),
-        pose=np.degrees(geometry.pose_from_landmarks(landmarks, mean_shape())).astype(np.float32),
+        pose=np.degrees(pose_from_mean_face(landmarks)).astype(np.float32),
         points=None if face.points is None else points_back(face.points, width, height),
     )

@@ -46,8 +46,10 @@ export function letterbox(image: Pixels, size: number, margin = 1): Letterbox {
   const factor = size / margin / Math.max(image.width, image.height);
   const width = Math.max(roundHalfEven(image.width * factor), 1);
   const height = Math.max(roundHalfEven(image.height * factor), 1);
-  const weigh = factor < 1 ? areaWeights : linearWeights;
-  const resized = resize(image, weigh(image.width, width), weigh(image.height, height));
+  let halved = 1;
+  // Halved, and then sampled from less than twice the size, so that fine texture does not alias.
+  for (; image.width > 2 * width && image.height > 2 * height; halved *= 2) image = halve(image);
+  const resized = resize(image, linearWeights(image.width, width), linearWeights(image.height, height));
   const left = Math.floor((size - width) / 2);
   const top = Math.floor((size - height) / 2);
   const data = new Float32Array(size * size * 3);
@@ -55,7 +57,24 @@ export function letterbox(image: Pixels, size: number, margin = 1): Letterbox {
     const from = row * width * 3;
     data.set(resized.subarray(from, from + width * 3), 3 * ((top + row) * size + left));
   }
-  return { data, scale: [width / image.width, height / image.height], offset: [left, top] };
+  const scale: [number, number] = [width / image.width / halved, height / image.height / halved];
+  return { data, scale, offset: [left, top] };
+}
+
+/** A picture at half its size: means of 2 x 2 pixels. Of an odd number the last row or column is left out. */
+function halve({ data: source, ...whole }: Pixels): Pixels {
+  const [width, height] = [Math.floor(whole.width / 2), Math.floor(whole.height / 2)];
+  const data = new Uint8ClampedArray(4 * width * height);
+  const line = 4 * whole.width;
+  for (let row = 0, at = 0; row < height; row++) {
+    let from = 2 * row * line;
+    for (let column = 0; column < width; column++, from += 4) {
+      for (let channel = 0; channel < 4; channel++, at++, from++) {
+        data[at] = (source[from] + source[from + 4] + source[from + line] + source[from + line + 4] + 2) >> 2;
+      }
+    }
+  }
+  return { data, width, height };
 }
 
 /** Half to even, as NumPy's `rint`. */
@@ -80,24 +99,6 @@ function packWeights(targets: readonly { first: number; weights: readonly number
     start,
     weights: Float64Array.from(targets.flatMap(({ weights }) => weights)),
   };
-}
-
-/** Each target pixel is the mean of the source pixels that it covers. */
-function areaWeights(source: number, target: number): Weights {
-  const scale = source / target;
-  return packWeights(
-    Array.from({ length: target }, (_, index) => {
-      const low = index * scale;
-      const high = Math.min(low + scale, source);
-      const first = Math.floor(low + 1e-9);
-      const last = Math.min(Math.ceil(high - 1e-9), source);
-      const weights = [];
-      for (let pixel = first; pixel < last; pixel++) {
-        weights.push((Math.min(high, pixel + 1) - Math.max(low, pixel)) / (high - low));
-      }
-      return { first, weights };
-    }),
-  );
 }
 
 /** Each target pixel is interpolated between the two nearest source pixels. */

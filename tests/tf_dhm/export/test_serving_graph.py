@@ -100,6 +100,15 @@ def test_crops_of_all_shrinking_factors_are_those_of_python(cut: Any) -> None:
     assert_same_crops(cut, photo, boxes.astype(np.float32))
 
 
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_parts_of_jpegs_are_those_of_the_whole(cut: Any, subsampling: int, progressive: bool) -> None:
+    """Wherever the part that is decoded ends, also within a block of colours."""
+    photo = encode(noise_photo(3, 230, 170), subsampling=subsampling, progressive=progressive)
+    boxes = serving_data.random_boxes(np.random.default_rng(1), 230, 170, 24)
+    assert_same_crops(cut, photo, boxes)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_exif_orientation_is_heeded(cut: Any, kind: str, orientation: int) -> None:

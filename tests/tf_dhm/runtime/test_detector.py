@@ -54,6 +54,22 @@ class TestLetterbox:
         assert offset.tolist() == [64, 64]
         assert square.any(-1).sum() == 128 * 128
 
+    def test_large_photo(self) -> None:
+        """A photo of odd sides that is halved twice: every pixel keeps its place, and texture is averaged."""
+        x, y = np.arange(1403) / 1402, np.arange(1031) / 1030
+        image = np.empty((1031, 1403, 3), np.uint8)
+        image[..., 0], image[..., 1] = np.rint(40 + 200 * x), np.rint(40 + 200 * y[:, None])
+        image[..., 2] = 255 * (np.arange(1403) % 2)
+        square, scale, offset = letterbox(image, 256)
+        np.testing.assert_allclose(scale, [256 / 350 / 4, 188 / 257 / 4])
+        assert offset.tolist() == [0, 34]
+        middle = (np.arange(256) + 0.5 - offset[0]) / scale[0] - 0.5  # photo pixels of the square's
+        np.testing.assert_allclose(square[128, :, 0], 40 + 200 * middle / 1402, atol=1)
+        rows = slice(34, 34 + 188)
+        middle = (np.arange(256)[rows] + 0.5 - offset[1]) / scale[1] - 0.5
+        np.testing.assert_allclose(square[rows, 100, 1], 40 + 200 * middle / 1030, atol=1)
+        assert np.abs(square[rows, :, 2].astype(int) - 128).max() <= 1
+
     @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (3000, 2)])
     def test_odd_shapes(self, shape: tuple[int, int]) -> None:
         square, scale, _ = letterbox(np.zeros((*shape, 3), np.uint8), 256)
