@@ -1,11 +1,7 @@
 """Keras layers and the networks of the DHM family.
 
-It needs the extra `train`: pip install 'tf_dhm[train]'.
+They need the extra `train`: pip install 'tf_dhm[train]'. Their configuration loads without it.
 """
-
-from tf_dhm.core.extras import require_extra
-
-require_extra("train", __name__)
 
 __all__ = [
     "backbones",
@@ -17,4 +13,5 @@ __all__ = [
     "models",
     "projection",
     "quality",
+    "tensorflow",
 ]

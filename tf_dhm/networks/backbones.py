@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import tensorflow as tf
-
 from tf_dhm.core.types import Tensor
-from tf_dhm.networks.config import ModelConfig
+from tf_dhm.networks.config import ModelConfig, scaled_width, stages
 from tf_dhm.networks.layers import SeparableBlock, StemConvolution
+from tf_dhm.networks.tensorflow import tf
 
 Backbone = Callable[[ModelConfig, Tensor, Tensor], Tensor]
 """(config, image, heatmap) -> features (B, H, W, C)."""
 
 layers = tf.keras.layers
-
-WIDTH_MULTIPLE = 8
-"""Widths are multiples of this, which suits the vector units of CPUs."""
-
-
-def scaled_width(channels: int, multiplier: float) -> int:
-    """channels x multiplier, rounded to a multiple of WIDTH_MULTIPLE."""
-    return max(WIDTH_MULTIPLE, round(channels * multiplier / WIDTH_MULTIPLE) * WIDTH_MULTIPLE)
 
 
 def stem(config: ModelConfig, image: Tensor, heatmap: Tensor, kernel_size: int, strides: int) -> Tensor:
@@ -127,12 +118,6 @@ def residual_module(x: Tensor, channels: int, name: str) -> Tensor:
         )
         x = convolution(x)
     return layers.Add(name=f"{name}_add")([skip, x])
-
-
-def stages(config: ModelConfig) -> list[tuple[int, int]]:
-    """Channels, with the multiplier, and further blocks of each stage."""
-    widths = [scaled_width(channels, config.cnn_multiplier) for channels in config.stage_channels]
-    return list(zip(widths, config.stage_blocks, strict=True))
 
 
 BACKBONES: dict[str, Backbone] = {

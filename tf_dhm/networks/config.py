@@ -98,3 +98,17 @@ DHM_OPTIONS = (
     "morphable",
 )
 """Options of `ModelConfig` that the family "dhm" alone has."""
+
+WIDTH_MULTIPLE = 8
+"""Widths are multiples of this, which suits the vector units of CPUs."""
+
+
+def scaled_width(channels: int, multiplier: float) -> int:
+    """channels x multiplier, rounded to a multiple of WIDTH_MULTIPLE."""
+    return max(WIDTH_MULTIPLE, round(channels * multiplier / WIDTH_MULTIPLE) * WIDTH_MULTIPLE)
+
+
+def stages(config: ModelConfig) -> list[tuple[int, int]]:
+    """Channels, with the multiplier, and further blocks of each stage."""
+    widths = [scaled_width(channels, config.cnn_multiplier) for channels in config.stage_channels]
+    return list(zip(widths, config.stage_blocks, strict=True))

@@ -17,8 +17,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-import tensorflow as tf
-
 from tf_dhm.core.types import Tensor
 from tf_dhm.face import bfm
 from tf_dhm.face.geometry import NUM_LANDMARKS
@@ -26,10 +24,11 @@ from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.face.morphable import MorphableModel
 from tf_dhm.face.parameters import NUM_PARAMETERS
 from tf_dhm.face.standardised import StandardisedModel, standardise
-from tf_dhm.networks.backbones import BACKBONES, scaled_width
-from tf_dhm.networks.config import ModelConfig
+from tf_dhm.networks.backbones import BACKBONES
+from tf_dhm.networks.config import ModelConfig, scaled_width
 from tf_dhm.networks.layers import DiffusionHeatMap, InitialState
 from tf_dhm.networks.projection import projection_layer
+from tf_dhm.networks.tensorflow import tf
 
 layers = tf.keras.layers
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.networks.backbones import scaled_width, separable
-from tf_dhm.networks.config import ModelConfig
+from tf_dhm.networks.backbones import separable
+from tf_dhm.networks.config import ModelConfig, scaled_width
 from tf_dhm.networks.layers import Shape, register
+from tf_dhm.networks.tensorflow import tf
 
 layers = tf.keras.layers
 

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from tf_dhm.core.types import Tensor
+from tf_dhm.networks.tensorflow import keras, tf
 
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 MULTI_WORKER = not KERAS_3

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from tf_dhm.core.types import Tensor
 from tf_dhm.face import heatmap
+from tf_dhm.networks.tensorflow import tf
 
 Shape = tuple[int | None, ...]
 

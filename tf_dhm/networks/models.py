@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_dhm.face.heatmap import diffusion_heatmap
@@ -14,6 +13,7 @@ from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.dhm import build_dhm
 from tf_dhm.networks.fast_dhm import build_fast_dhm
+from tf_dhm.networks.tensorflow import tf
 
 
 @contextmanager

@@ -9,13 +9,13 @@ import base64
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.face.parameters import ANGLES, NUM_PARAMETERS, SCALE, TRANSLATION
 from tf_dhm.face.standardised import ANGLE_STD, SCALE_STD, TRANSLATION_STD, StandardisedModel
+from tf_dhm.networks.tensorflow import tf
 
 register = tf.keras.utils.register_keras_serializable(package="tf_dhm")
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.networks.dhm import last_features
+from tf_dhm.networks.tensorflow import tf
 
 GOOD_NME = 10.0
 """NME in percent up to which landmarks count as right."""

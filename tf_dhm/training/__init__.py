@@ -1,11 +1,7 @@
 """Presets, losses and the training loop.
 
-It needs the extra `train`: pip install 'tf_dhm[train]'.
+Training needs the extra `train`: pip install 'tf_dhm[train]'. The presets and configurations load without it.
 """
-
-from tf_dhm.core.extras import require_extra
-
-require_extra("train", __name__)
 
 __all__ = [
     "config",

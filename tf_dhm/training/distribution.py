@@ -8,11 +8,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import tensorflow as tf
-
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
 from tf_dhm.networks.keras_compat import MULTI_WORKER, all_layers
+from tf_dhm.networks.tensorflow import tf
 
 Distribution = Literal["none", "mirrored", "multi_worker"]
 

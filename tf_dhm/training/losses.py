@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-import tensorflow as tf
-
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
+from tf_dhm.networks.tensorflow import tf
 from tf_dhm.training.config import TrainConfig
 
 WING_WIDTH = 0.15

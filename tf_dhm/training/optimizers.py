@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import tensorflow as tf
-
 from tf_dhm.core.types import Tensor
+from tf_dhm.networks.tensorflow import tf
 from tf_dhm.training.config import TrainConfig
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
@@ -24,6 +23,7 @@ from tf_dhm.networks.fast_dhm import POOLED_NORMALIZATION
 from tf_dhm.networks.keras_compat import scale_loss, unscale_gradients
 from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
+from tf_dhm.networks.tensorflow import tf
 from tf_dhm.training.config import TrainConfig
 from tf_dhm.training.distribution import Strategy, batch_normalizations
 from tf_dhm.training.history import HISTORY_FILE, append_row, forget_later_epochs

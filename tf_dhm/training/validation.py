@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from tf_dhm.core.types import Tensor
 from tf_dhm.face import geometry, metrics
 from tf_dhm.networks.models import constant_heatmap
+from tf_dhm.networks.tensorflow import tf
 
 
 @dataclass(frozen=True)
