@@ -9,4 +9,5 @@ __all__ = [
     "image_ops",
     "order",
     "targets",
+    "variation",
 ]

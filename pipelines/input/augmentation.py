@@ -5,40 +5,22 @@ All draws depend on a seed alone (stateless random ops), so a batch can be repro
 
 from __future__ import annotations
 
-from functools import cache
-
 import cv2
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipelines.input import image_ops
+from pipelines.input.variation import BLUR_KERNEL, BLUR_LEVELS, LUMA, SMALLEST_OCCLUDER, error_factor
 from pipelines.prepared.arrays import JoinedImages
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import CROP_SCALE, MIRROR_68, NUM_LANDMARKS
-from tf_dhm.face.mean_face import mean_landmarks, mean_shape
+from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.runtime.crops import MAX_SHRINK, MAX_SUPERSAMPLING
 from tf_dhm.training.config import AugmentConfig
 
-LUMA = (0.299, 0.587, 0.114)
-BLUR_LEVELS = 3
-SMALLEST_OCCLUDER = 0.1
-"""Side of the smallest occluder over that of the crop."""
-ERROR_LENGTH = 0.4
-"""Distance over which the errors of a first pass's points are alike, half a crop being 1."""
 APPEARANCE = ("colour", "blur_level", "occluder", "occluder_colour")
 """Keys of `sample_appearance` in the order in which `apply_opencv` and `apply_graph` take them."""
-
-
-def blur_sigmas(config: AugmentConfig) -> tuple[float, ...]:
-    """Standard deviations of the blur levels in pixels, evenly up to config.blur.
-
-    Levels are needed because tensorflow-addons takes a standard deviation only as a constant. Empty
-    without blur.
-    """
-    if config.blur <= 0.0:
-        return ()
-    return tuple(config.blur * level / BLUR_LEVELS for level in range(1, BLUR_LEVELS + 1))
 
 
 class SeedSequence:
@@ -130,15 +112,6 @@ def sample_second_pass(
         "landmarks": to_crop(landmarks, matrix, size),
         "initial": to_crop(initial, matrix, size),
     }
-
-
-@cache
-def error_factor() -> NDArray[np.float32]:
-    """A Cholesky factor (68, 68) of the correlations between the errors of a first pass's points."""
-    points = mean_shape()
-    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    correlation = 0.8 * np.exp(-0.5 * (distance / ERROR_LENGTH) ** 2) + 0.2 * np.eye(len(points))
-    return np.linalg.cholesky(correlation).astype(np.float32)
 
 
 def sample_mirror(seed: SeedSequence, count: Tensor, config: AugmentConfig) -> Tensor:
@@ -275,7 +248,7 @@ def apply_opencv(
             crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
         crop = cv2.transform(crop, colour[i])
         if blur_level[i]:
-            crop = cv2.GaussianBlur(crop, image_ops.BLUR_KERNEL, sigmas[blur_level[i] - 1])
+            crop = cv2.GaussianBlur(crop, BLUR_KERNEL, sigmas[blur_level[i] - 1])
         x0, y0, x1, y1 = (int(v) for v in np.clip(occluder[i], 0, size))
         crop[y0:y1, x0:x1] = occluder_colour[i].astype(np.uint8)
         crops[i] = crop

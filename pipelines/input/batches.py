@@ -14,7 +14,6 @@ from pipelines.input.augmentation import (
     SeedSequence,
     apply_graph,
     apply_opencv,
-    blur_sigmas,
     sample_appearance,
     sample_crops,
     sample_initial_shape,
@@ -25,6 +24,7 @@ from pipelines.input.data_service import DataService
 from pipelines.input.heat_maps import heat_maps
 from pipelines.input.order import EpochOrder
 from pipelines.input.targets import NO_TARGETS, Targets, weight_in_crop
+from pipelines.input.variation import blur_sigmas
 from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.mean_face import mean_landmarks

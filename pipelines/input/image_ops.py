@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.input.variation import BLUR_KERNEL
 from tf_dhm.core.types import Tensor
 from tf_dhm.runtime.crops import MAX_SHRINK, MAX_SUPERSAMPLING
 
@@ -25,9 +26,6 @@ if HAS_ADDONS:
         # It announces its end of life at import; requirements.txt deals with that.
         warnings.simplefilter("ignore")
         import tensorflow_addons as tfa
-
-BLUR_KERNEL = (9, 9)
-"""Size of the Gaussian blur's kernel in pixels."""
 
 
 def rotations(angles: Tensor, use_addons: bool = HAS_ADDONS) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.input import image_ops
+from pipelines.input.variation import BLUR_KERNEL
 from tests.made_faces import smooth_image
 from tf_dhm.face import geometry
 
@@ -105,7 +106,7 @@ def test_blur_is_opencv_s(images: tf.Tensor, level: list[int], use_addons: bool)
     for image, number, found in zip(images.numpy(), level, blurred, strict=True):
         expected = image
         if number:
-            expected = cv2.GaussianBlur(image, image_ops.BLUR_KERNEL, SIGMAS[number - 1])
+            expected = cv2.GaussianBlur(image, BLUR_KERNEL, SIGMAS[number - 1])
         assert found == pytest.approx(expected, abs=0.01)
 
 
