@@ -17,6 +17,8 @@ from tests.import_rules import read_modules
 from tf_dhm.core.errors import InputError
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ["tf_dhm", "pipelines", "tools/studies"]
+WITHOUT_JAX = [f"tools/jax_training/{name}.py" for name in ("options", "packing", "export")]
 SCRIPTS = ["adapt.py", "evaluate.py", "export.py", "prepare.py", "benchmark.py"]
 REQUIRED: dict[Any, Any] = {
     tuple[str, ...]: ("fast_dhm",),
@@ -34,7 +36,7 @@ BELOW_ALL, WRONG_TYPE = -(10**9), object()
 def configurations() -> dict[str, type]:
     """Dataclasses called Config, Options or Adapter at the end, by their names."""
     found = {}
-    for module, source in read_modules(ROOT, "tf_dhm", "pipelines", "tools/studies", *SCRIPTS).items():
+    for module, source in read_modules(ROOT, *FOLDERS, *WITHOUT_JAX, *SCRIPTS).items():
         if "@dataclass" not in source:
             continue
         for name, kind in vars(importlib.import_module(module)).items():
