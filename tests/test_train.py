@@ -258,6 +258,7 @@ def test_every_preset_draws_heat_maps_by_py_function() -> None:
         "fast_dhm_rnn_x3",
         "fast_dhm_m",
         "fast_dhm_s",
+        "fast_dhm_l",
     }
     assert train.parse([])[0].train.map_source == "py_function"
     assert {preset.train.map_source for preset in PRESETS.values()} == {"py_function"}

@@ -72,7 +72,7 @@ class BenchmarkConfig:
         output: JSON file to write.
     """
 
-    models: tuple[str, ...] = ("fast_dhm", "fast_dhm_s", "fast_dhm_m", "fast_dhm_x2")
+    models: tuple[str, ...] = ("fast_dhm_s", "fast_dhm_m", "fast_dhm_l", "fast_dhm", "fast_dhm_x2")
     photo: Path | None = None
     kinds: tuple[Precision, ...] = ()
     stages: tuple[Stage, ...] = ()

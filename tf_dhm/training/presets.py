@@ -123,6 +123,10 @@ PRESETS: dict[str, Preset] = {
         "Fast DHM as the search found it in the time of fast_dhm: CNN x 1, RNN x 0.5, 0.39 MB of weights",
         replace(TUNED, cnn_multiplier=1.0, recurrent_steps=3),
     ),
+    "fast_dhm_l": _fast(
+        "Fast DHM for accuracy: CNN x 3, RNN x 1, no hidden layer, 2.6 MB of weights",
+        replace(TUNED, cnn_multiplier=3.0, rnn_multiplier=1.0),
+    ),
     "fast_dhm_x3": _fast("Fast DHM x 3", ModelConfig(cnn_multiplier=3.0)),
     "fast_dhm_x4": _fast("Fast DHM x 4", ModelConfig(cnn_multiplier=4.0)),
     "fast_dhm_rnn_x2": _fast("Fast DHM, RNN x 2: channels of Eq. 7 doubled", ModelConfig(rnn_multiplier=2.0)),

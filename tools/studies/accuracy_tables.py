@@ -84,6 +84,7 @@ class TablesConfig:
     models: tuple[str, ...] = (
         "fast_dhm_s",
         "fast_dhm_m",
+        "fast_dhm_l",
         "fast_dhm",
         "fast_dhm_x2",
         "fast_dhm_synthetic",

@@ -52,7 +52,7 @@ class FairnessConfig:
     """Folder of the images that the CSV file names."""
     model: str = DEFAULT_MODEL
     """Model that is examined."""
-    teachers: tuple[str, ...] = ("fast_dhm_x2", "fast_dhm")
+    teachers: tuple[str, ...] = ("fast_dhm_l", "fast_dhm_x2")
     """Models with which it is compared."""
     json: Path = Path("docs/fairness.json")
     """File with the rows of the table."""

@@ -24,6 +24,7 @@ SMALL = sorted(name for name in PRESETS if name.endswith("_small"))
         ("fast_dhm", 850_000, 950_000),
         ("fast_dhm_m", 700_000, 710_000),
         ("fast_dhm_s", 380_000, 390_000),
+        ("fast_dhm_l", 2_500_000, 2_600_000),
         ("fast_dhm_x2", 2_100_000, 2_300_000),
     ],
 )
