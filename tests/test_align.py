@@ -31,7 +31,8 @@ def test_photos_and_a_video(tmp_path: Path) -> None:
     (album / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photo")
     with VideoWriter(album / "zoo.mp4", 25) as writer:
         writer.write(draw_cartoon_face())
-    done = run_align(
+    done = run_script_here(
+        "align.py",
         *(
             "album",
             "--model",

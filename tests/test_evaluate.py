@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -15,7 +13,7 @@ import scipy.io
 
 from pipelines.prepared import records
 from tests.fakes import mean_shape_in_box, write_fake_model
-from tests.scripts import ROOT, run_script_here
+from tests.scripts import run_script_here
 from tf_dhm.face import geometry, metrics
 
 YAWS = {"image00002": 0.0, "image00004": -30.0, "image00006": 45.0, "image00008": -80.0}
@@ -117,8 +115,7 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
     (models / "models.config").write_text("for TF Serving")
     (models / "empty").mkdir()
     # The defaults are below the working directory.
-    command = (sys.executable, ROOT / "evaluate.py", "--faces", "4")
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run_script_here("evaluate.py", "--faces", "4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
     assert list(results) == ["one", "one (detected boxes)", "two", "two (detected boxes)"]

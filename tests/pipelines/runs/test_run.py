@@ -183,16 +183,19 @@ def test_a_resumed_run_remembers_the_model_it_began_with(
     )
     monkeypatch.setattr(training_run, "save_model", save_description)
     monkeypatch.setattr(training_run, "write_card", lambda *arguments: None)
-    fit = Trainer.fit
 
     def stop(trainer: Trainer, minutes: float) -> None:
-        fit(trainer, minutes, 1)
+        trainer.save()
         raise KeyboardInterrupt
+
+    def end(trainer: Trainer, minutes: float) -> dict[str, Any]:
+        return trainer.best_metrics()
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "fit", stop)
         with pytest.raises(KeyboardInterrupt):
             run(options, False, COMMAND)
+    monkeypatch.setattr(Trainer, "fit", end)
     # It does not matter any more whether that model is there.
     resumed = dataclasses.replace(options, init="/no/such/model")
     found = read_description(run(resumed, True, "python train.py --resume x"))

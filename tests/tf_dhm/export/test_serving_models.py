@@ -51,7 +51,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return version_dir
 
 
-@pytest.fixture(scope="module", params=COMMITTED)
+QUICK = ("fast_dhm", "fast_dhm_m")
+"""The two sizes of input; the graphs of the others differ in the widths of layers."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in COMMITTED],
+)
 def served(request: pytest.FixtureRequest) -> Path:
     """The newest version of a model of this project, as it is committed."""
     return SavedModelPredictor(SAVEDMODELS / request.param).version_dir

@@ -54,6 +54,8 @@ CONFIGS = {
     "landmarks_by_maps": LANDMARKS_BY_MAPS,
     "both_inputs": replace(VANILLA, landmarks_input=True),
 }
+QUICK = ("vanilla", "hourglass", "rnn_2d", "cnn_3d")
+"""Both cells and states, with and without maps, and no recurrence; the others combine these otherwise."""
 
 
 def inputs(count: int = 2) -> dict[str, Any]:
@@ -72,7 +74,13 @@ def lively(config: ModelConfig, seed: int = 0) -> tf.keras.Model:
     return model
 
 
-@pytest.fixture(scope="module", params=list(CONFIGS.values()), ids=list(CONFIGS))
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(config, id=name, marks=[pytest.mark.slow] * (name not in QUICK))
+        for name, config in CONFIGS.items()
+    ],
+)
 def network(request: pytest.FixtureRequest) -> tuple[ModelConfig, tf.keras.Model]:
     return request.param, lively(request.param)
 

@@ -37,8 +37,9 @@ from tf_dhm.training.validation import Validation
 
 MEGABYTE = 1e6
 SMALL = sorted(name for name in PRESETS if name.endswith("_small"))
-QUICK = ("fast_dhm_small",)
 LARGE = sorted(set(PRESETS) - set(SMALL))
+QUICK = ("fast_dhm", "fast_dhm_m", "fast_dhm_s", "fast_dhm_x2", "fast_dhm_paper", "dhm", "tiny")
+"""The others have the layers of these in other widths, or take long."""
 BYTES = {
     "fast_dhm": (0.85, 0.95),
     "fast_dhm_x2": (2.1, 2.3),
@@ -94,7 +95,7 @@ def train_export_reload(name: str, batch_size: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "dhm_rhg")) for n in LARGE]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in LARGE]
 )
 def test_large_networks_build(name: str) -> None:
     model = build_model(find_preset(name).model)
@@ -105,9 +106,8 @@ def test_large_networks_build(name: str) -> None:
 
 
 # Networks that are passed four times take long to trace, however narrow they are.
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in SMALL]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
 def test_small_networks_train_export_and_reload(name: str, tmp_path: Path) -> None:
     train_export_reload(name, 4, tmp_path)
 

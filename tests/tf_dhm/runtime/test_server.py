@@ -322,6 +322,7 @@ def test_no_server(double: ServingDouble, protocol: str) -> None:
         assert time.monotonic() - began < 2.0
 
 
+@pytest.mark.parametrize("protocol", ["gRPC", pytest.param("REST", marks=pytest.mark.slow)])
 def test_a_killed_server_that_comes_back(
     models: dict[str, Path], local: SavedModelPredictor, protocol: str
 ) -> None:

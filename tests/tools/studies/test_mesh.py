@@ -61,6 +61,7 @@ def test_rendered_heads_know_where_their_vertices_are() -> None:
     np.testing.assert_array_equal(first, heads.images[0])
 
 
+@pytest.mark.slow
 def test_perspective_is_within_half_a_degree() -> None:
     rows = perspective_rows(FaceFitter(config=MODEL_LANDMARKS), count=80)
     assert [row["faces"] for row in rows][-1] == sum(row["faces"] for row in rows[:-1]) == 80

@@ -55,7 +55,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("heatmap_input", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("heatmap_input", [True, False])
 def test_states(tmp_path: Path, heatmap_input: bool) -> None:
     config = dataclasses.replace(TINY_DHM, heatmap_input=heatmap_input, landmarks_input=not heatmap_input)
     network = build_model(config)
