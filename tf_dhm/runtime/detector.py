@@ -355,7 +355,7 @@ def letterbox(image: Image, size: int, margin: float = 1.0) -> tuple[Image, Arra
     columns, rows = max(round(width * factor), 1), max(round(height * factor), 1)
     x, y = (size - columns) // 2, (size - rows) // 2
     halved = 1
-    # Halved, and then sampled from less than twice the size: ten times as quick as INTER_AREA.
+    # Halved, and then sampled from no more than twice the size: several times as quick as INTER_AREA.
     while width > 2 * columns and height > 2 * rows:
         width, height, halved = width // 2, height // 2, 2 * halved
         # Of an odd number the last row or column is left out.
