@@ -62,7 +62,8 @@ export function letterbox(image: Pixels, size: number, margin = 1): Letterbox {
 }
 
 /** A picture at half its size: means of 2 x 2 pixels. Of an odd number the last row or column is left out. */
-function halve({ data: source, ...whole }: Pixels): Pixels {
+function halve(whole: Pixels): Pixels {
+  const source = whole.data; // not by rest properties: width and height of an ImageData are no properties of its own
   const [width, height] = [Math.floor(whole.width / 2), Math.floor(whole.height / 2)];
   const data = new Uint8ClampedArray(4 * width * height);
   const line = 4 * whole.width;

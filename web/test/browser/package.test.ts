@@ -191,8 +191,11 @@ describe("the search", () => {
       expect(faces).toHaveLength(truth.length);
       faces.forEach((face, row) => {
         const name = `${photo}, ${JSON.stringify(options)}, face ${row + 1}`;
-        expect(difference(name, face, truth[row])).toBeLessThan(1);
-        expect(largestDifference(face.box, truth[row].box)).toBeLessThan(1);
+        // One pixel, or half a percent of a face of more than 200 pixels: the detector sees 128 or 256 of a photo.
+        const [left, top, right, bottom] = truth[row].box;
+        const limit = Math.max(1, 0.005 * Math.max(right - left, bottom - top));
+        expect(difference(name, face, truth[row])).toBeLessThan(limit);
+        expect(largestDifference(face.box, truth[row].box)).toBeLessThan(limit);
         expect(largestDifference(face.score, truth[row].score)).toBeLessThan(0.02);
         expect(Boolean(face.mesh)).toBe(Boolean(options.mesh));
         if (!face.mesh) return;

@@ -36,6 +36,20 @@ const letterboxes: [number, number, any][] = expected.sampling.letterboxes.map((
   box,
 ]);
 
+test("a letterbox of a picture whose sides are getters, as those of an ImageData are", () => {
+  class Picture {
+    data = image.data;
+    get width() {
+      return image.width;
+    }
+    get height() {
+      return image.height;
+    }
+  }
+  const small = Math.floor(Math.min(image.width, image.height) / 5); // reduced by halving
+  expect(letterbox(new Picture(), small)).toEqual(letterbox(image, small));
+});
+
 test.each(letterboxes)("letterbox of %i pixels with margin %i", (size, margin, box) => {
   const { data, scale, offset } = letterbox(image, size, margin);
   expect(largestDifference(scale, box.scale)).toBeLessThan(1e-12);
