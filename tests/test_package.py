@@ -49,7 +49,7 @@ def walk(package):
         try:
             loaded = importlib.import_module(module.name)
         except MissingPackageError as error:
-            found.setdefault(str(error).partition("[")[2].rstrip("']"), []).append(module.name)
+            found.setdefault(str(error).partition("[")[2].partition("]")[0], []).append(module.name)
         else:
             if module.ispkg:
                 walk(loaded)
