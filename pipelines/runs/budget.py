@@ -13,8 +13,8 @@ from pipelines.runs import faces
 from pipelines.runs.options import Options
 from pipelines.runs.quality_crops import CROPS_PER_FACE
 from pipelines.synthetic import series
-from tf_dhm.training.config import TrainConfig
-from tf_dhm.training.trainer import CALIBRATION_STEPS, Trainer
+from tf_dhm.training.config import CALIBRATION_STEPS, TrainConfig
+from tf_dhm.training.trainer import Trainer
 
 Clock = Callable[[], float]
 """Seconds from any fixed moment."""

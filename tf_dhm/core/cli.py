@@ -104,14 +104,18 @@ def _run(main: Callable[[], int | None]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end_with(error)
     except OSError as error:
         # The user can fix a full disk or a missing permission; a traceback would not help.
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         sys.exit(2)
     sys.exit(code or 0)
+
+
+def _end_with(error: InputError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _end_interrupted() -> NoReturn:
@@ -130,17 +134,15 @@ def _report_missing_package(
     The import precedes `run_script`, and comes with a traceback otherwise.
     """
     script = Path(sys.argv[0]).resolve()
-    if not (isinstance(error, ModuleNotFoundError) and script.is_relative_to(REPOSITORY)):
-        _excepthook(kind, error, trace)
-        return
-    try:
-        with packages_of_script(script.name):
-            raise error
-    except MissingPackageError as missing:
-        print(f"error: {missing}", file=sys.stderr)
-        sys.exit(2)
-    except ModuleNotFoundError:
-        _excepthook(kind, error, trace)
+    if isinstance(error, ModuleNotFoundError) and script.is_relative_to(REPOSITORY):
+        try:
+            with packages_of_script(script.name):
+                raise error
+        except MissingPackageError as missing:
+            _end_with(missing)
+        except ModuleNotFoundError:
+            pass  # of the project itself
+    _excepthook(kind, error, trace)
 
 
 _excepthook, sys.excepthook = sys.excepthook, _report_missing_package

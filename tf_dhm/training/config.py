@@ -18,6 +18,9 @@ from tf_dhm.core.configuration import (
 )
 from tf_dhm.core.errors import InputError
 
+CALIBRATION_STEPS = 20
+"""Batches over which the statistics of the averaged weights are measured."""
+
 
 @dataclass(frozen=True)
 class AugmentConfig:

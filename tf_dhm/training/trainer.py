@@ -24,7 +24,7 @@ from tf_dhm.networks.keras_compat import scale_loss, unscale_gradients
 from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import build_model, constant_heatmap, precision_policy
 from tf_dhm.networks.tensorflow import tf
-from tf_dhm.training.config import TrainConfig
+from tf_dhm.training.config import CALIBRATION_STEPS, TrainConfig
 from tf_dhm.training.distribution import Strategy, batch_normalizations
 from tf_dhm.training.history import HISTORY_FILE, append_row, forget_later_epochs
 from tf_dhm.training.losses import batch_loss
@@ -39,8 +39,6 @@ Weights = list[NDArray[np.float32]]
 
 CHECKPOINT_FOLDER = "checkpoints"
 BEST_FILE = "best.npz"
-CALIBRATION_STEPS = 20
-"""Batches over which the statistics of the averaged weights are measured."""
 NAMED_FACES = 5
 """Faces of a batch that are named if its loss is not finite."""
 

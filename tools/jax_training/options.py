@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +13,9 @@ from tf_dhm.core.command_line import Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, Share, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig, TrainConfig
+from tf_dhm.training.presets import FAST_AUGMENT
 
-AUGMENT = AugmentConfig(brightness=0.35, contrast=0.35, map_noise=0.08, detected=0.3, second_pass=0.25)
+AUGMENT = replace(FAST_AUGMENT, brightness=0.35, contrast=0.35, detected=0.3, second_pass=0.25)
 
 
 @dataclass(frozen=True)

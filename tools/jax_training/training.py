@@ -16,15 +16,13 @@ from numpy.typing import NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.networks.config import ModelConfig
-from tf_dhm.training.config import AugmentConfig
+from tf_dhm.training.config import CALIBRATION_STEPS, AugmentConfig
 from tools.jax_training.batches import Batch, Faces, make_batch
 from tools.jax_training.crops import to_unit
 from tools.jax_training.network import Statistics, Weights, forward, layout
 
 FIRST_DECAY, SECOND_DECAY, ADAM_EPSILON = 0.9, 0.999, 1e-7
 """beta_1, beta_2 and epsilon of Keras' AdamW."""
-CALIBRATION_STEPS = 20
-"""Batches over which the statistics of the averaged weights are measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +167,7 @@ class JointTrainer:
         self.states = [self._begin(number) for number in range(len(self.learners))]
         self.step = 0
         self._make_steps = jax.jit(self._trace_steps, donate_argnums=(0,))
-        self._measure = jax.jit(self._trace_statistics, static_argnums=(0,))
+        self._measure = jax.jit(self._trace_statistics)
 
     def fit(
         self,
@@ -211,21 +209,19 @@ class JointTrainer:
 
     def averages(self) -> list[Weights]:
         """The averaged weights of each learner, with statistics measured over the last batches."""
-        results = []
+        averages = [
+            self._merge(number, state.average, state.beginning) for number, state in enumerate(self.states)
+        ]
         steps = range(max(self.step - CALIBRATION_STEPS, 0), self.step)
-        for number, (state, parts) in enumerate(zip(self.states, self.layouts, strict=True)):
-            weights = self._merge(number, state.average, state.beginning)
-            measured = [
-                self._measure(number, weights, jnp.int32(step), self.faces, self.orders) for step in steps
-            ]
+        measured = [self._measure(averages, jnp.int32(step), self.faces, self.orders) for step in steps]
+        for number, (weights, parts) in enumerate(zip(averages, self.layouts, strict=True)):
             means = [
                 position for position, part in enumerate(parts) if part.kind == "mean" and not part.fixed
             ]
             for layer, position in enumerate(means):
-                weights[position] = jnp.stack([batch[layer][0] for batch in measured]).mean(0)
-                weights[position + 1] = jnp.stack([batch[layer][1] for batch in measured]).mean(0)
-            results.append([np.asarray(weight) for weight in weights])
-        return results
+                weights[position] = jnp.stack([batch[number][layer][0] for batch in measured]).mean(0)
+                weights[position + 1] = jnp.stack([batch[number][layer][1] for batch in measured]).mean(0)
+        return [[np.asarray(weight) for weight in weights] for weights in averages]
 
     def _begin(self, number: int) -> State:
         # Copies, as each step reuses the memory of the last state.
@@ -253,10 +249,14 @@ class JointTrainer:
         return make_batch(key, orders[step], faces, self.recipe.augment, self.size)
 
     def _trace_statistics(
-        self, number: int, weights: list[jax.Array], step: jax.Array, faces: Faces, orders: jax.Array
-    ) -> Statistics:
+        self, weights: list[list[jax.Array]], step: jax.Array, faces: Faces, orders: jax.Array
+    ) -> list[Statistics]:
+        """What each learner with these weights measures in the batch of a step."""
         batch = self._batch(step, faces, orders)
-        return forward(self.learners[number].config, weights, batch.image, batch.heatmap, training=True)[1]
+        return [
+            forward(learner.config, own, batch.image, batch.heatmap, training=True)[1]
+            for learner, own in zip(self.learners, weights, strict=True)
+        ]
 
     def _trace_steps(
         self, states: list[State], first_step: jax.Array, faces: Faces, orders: jax.Array
