@@ -56,7 +56,7 @@ SURFACE = {
     "Tracker": (
         "(detect: 'Detect', align: 'Align', config: 'TrackingConfig | None' = None, "
         "mesh: 'bool' = False, field_of_view: 'float | None' = None, "
-        "max_faces: 'int | None' = None) -> 'None'"
+        "max_faces: 'int | None' = None, glance: 'Detect | None' = None) -> 'None'"
     ),
     "Tracker.of": "(cls, aligner: 'Aligner', config: 'TrackingConfig | None' = None) -> 'Tracker'",
     "Tracker.update": "(self, image: 'Source | Photo', time: 'float | None' = None) -> 'list[Face]'",

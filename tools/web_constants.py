@@ -83,6 +83,7 @@ def constants() -> dict[str, Any]:
         | {
             "matchOverlap": tracking.MATCH_OVERLAP,
             "driftOverlap": tracking.DRIFT_OVERLAP,
+            "glanceSide": tracking.GLANCE_SIDE,
             "twinOverlap": tracking.TWIN_OVERLAP,
             "returnReach": tracking.RETURN_REACH,
             "fast": following.FAST,

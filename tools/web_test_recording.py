@@ -67,6 +67,12 @@ class Recording:
         self.calls: list[dict[str, Any]] = []
 
     def detect(self, image: Image) -> list[Detection]:
+        return self.search(image, "detections")
+
+    def glance(self, image: Image) -> list[Detection]:
+        return self.search(image, "glance")
+
+    def search(self, image: Image, kind: str) -> list[Detection]:
         found = []
         for landmarks in self.visible(image):
             if self.rng.uniform() < 0.85:
@@ -76,7 +82,7 @@ class Recording:
             x, y = self.rng.uniform([0, 0], [500, 350])
             found.append(Detection(np.array([x, y, x + 90, y + 80]), 0.6, np.zeros((6, 2))))
         detections = [{"box": detection.box, "score": detection.score} for detection in found]
-        self.calls.append({"turned": is_turned(image), "detections": detections})
+        self.calls.append({"turned": is_turned(image), kind: detections})
         return found
 
     def visible(self, image: Image) -> list[Array]:
@@ -107,7 +113,7 @@ def expected_tracking(turned: bool) -> list[dict[str, Any]]:
     shapes = [face - face.mean(0) for face in random_faces(3, seed=6)]
     shapes = [shape * 120 / np.ptp(shape[:, :2], axis=0).max() for shape in shapes]
     recording, frames = Recording(7, turned), []
-    tracker = Tracker(recording.detect, recording.align)
+    tracker = Tracker(recording.detect, recording.align, glance=recording.glance)
     image: NDArray[np.uint8] = np.zeros((480, 640, 3), np.uint8)
     image[0, 0] = 255
     for number in range(150):

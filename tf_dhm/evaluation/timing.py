@@ -23,8 +23,8 @@ Seconds = NDArray[np.float64]
 Timer = Callable[[int], Seconds]
 """A number of calls -> the seconds of each."""
 
-VIDEO_FRAMES = 10
-"""Frames in one call of the stage video_frame: as many as from one detection of the tracker to the next."""
+VIDEO_FRAMES = 30
+"""Frames in one call of the stage video_frame: from one full detection of the tracker to the next."""
 INSIDE: dict[Stage, str] = {
     "model": "input copied in, network, landmarks copied out",
     "cut": "crop cut from the decoded photo; no network",
@@ -32,7 +32,7 @@ INSIDE: dict[Stage, str] = {
     "photo": "all faces of a decoded photo: detection, crops, both passes, pose (`Aligner.align`)",
     "photo_one_face": "the same for the surest face alone (`Aligner(max_faces=1).align`)",
     "video_frame": f"a frame of a video with one moving face, the mean of {VIDEO_FRAMES} frames of which one "
-    "is searched by the detector (`Tracker.update`)",
+    "is searched for all faces and two for large ones (`Tracker.update`)",
 }
 WARM_UP_CALLS = 3
 MIN_CALLS, MAX_CALLS = 3, 1000

@@ -80,7 +80,7 @@ class FaceFinder:
     """
 
     def __init__(self, choice: Choice = "auto", max_faces: int | None = None, threads: int = 1) -> None:
-        self.max_faces, self._threads = max_faces, threads
+        self.choice, self.max_faces, self._threads = choice, max_faces, threads
         self._looks = LOOKS["full" if choice == "auto" and max_faces != 1 else choice]
         self._detectors: dict[Range, FaceDetector] = {}
 
@@ -104,6 +104,11 @@ class FaceFinder:
             if detections:
                 return distinct_faces([*in_original(photo, detections), *small])
         return small
+
+    def glance(self, image: Source | Photo) -> list[Detection]:
+        """Find the boxes of large faces in one look of the short range; as `detect`."""
+        photo = read_photo(image)
+        return in_original(photo, self._detector("short").look(photo.pixels))
 
     def find(self, images: Sequence[Image], predict: Predict) -> list[Found]:
         """Find the faces of photos and their landmarks.

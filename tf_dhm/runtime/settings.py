@@ -13,7 +13,7 @@ Backend = Literal["tflite", "saved_model"]
 Choice = Literal["auto", "short", "full"]
 """Which detector searches photos. full: the network that sees small faces. short: a network of a fifth of
 its time, for faces of at least 1/5 of the photo. auto: "short" first if only one face is wanted, and "full"
-if that finds none beyond doubt; else "full"."""
+if that finds none beyond doubt; else "full", and in videos both in turn (`TrackingConfig.glances`)."""
 Part = Literal["points", "contours", "axes", "ids", "mesh"]
 """What can be drawn of a face."""
 MIN_CONFIDENCE = 0.5
@@ -48,6 +48,9 @@ class TrackingConfig:
     Attributes:
         detect_every: frames between detections while every face is sure, and between searches of the frame
             upside down while there is no face.
+        glances: of the detections while every face is sure and large, how many in a row only look for large
+            faces, which takes a fifth of the time; a new small face is found by the next full one. Only with
+            `detector="auto"`.
         recheck_every: frames between detections while a face is doubtful, was not seen by the last
             detection, or was lost a short while ago.
         max_misses: a face is lost when this many detections in a row did not see it.
@@ -68,6 +71,7 @@ class TrackingConfig:
     """
 
     detect_every: AtLeastOne = 10
+    glances: Count = 2
     recheck_every: AtLeastOne = 3
     max_misses: AtLeastOne = 3
     doubtful_misses: AtLeastOne = 2

@@ -35,6 +35,9 @@ MATCH_OVERLAP = 0.2
 0.84 on average, 0.74 in profile (docs/detector.md)."""
 DRIFT_OVERLAP = 0.5
 """Below this IoU of a detection and the face that it confirms, the face is searched again from there."""
+GLANCE_SIDE = 0.1
+"""Frames are glanced at if no face is smaller than this share of the frame's longer side. A glance sees
+nearly all faces of twice that size and four of five of this one (docs/detector.md)."""
 TWIN_OVERLAP = 0.6
 """Two followed faces whose boxes overlap by more than this are one."""
 RETURN_REACH = 1.0
@@ -120,6 +123,8 @@ class Tracker:
             of the last frame.
         field_of_view: as of `Aligner`.
         max_faces: most faces that are followed at a time; None: all.
+        glance: finds large faces in less time than `detect`; see `TrackingConfig.glances`. None: every
+            detection is that of `detect`.
     """
 
     def __init__(
@@ -130,15 +135,17 @@ class Tracker:
         mesh: bool = False,
         field_of_view: float | None = None,
         max_faces: int | None = None,
+        glance: Detect | None = None,
     ) -> None:
         self.config, self.max_faces = config or TrackingConfig(), max_faces
         self._mesh, self._field_of_view = mesh, field_of_view
         self._fits: dict[int | None, FaceFit | None] = {}
-        self._detect, self._align = detect, align
+        self._detect, self._align, self._glance = detect, align, glance
         self._tracks: list[Track] = []
         self._lost: list[Track] = []
         self._frame = -1
         self._detected_at = 0
+        self._glances = 0  # since the last search by `detect`
         self._next_id = 0
         self._shape: tuple[int, ...] = ()
         self._time = -np.inf
@@ -154,13 +161,15 @@ class Tracker:
         landmarks = copy(aligner)
         landmarks.mesh = False  # the faces are fitted and posed once they are smoothed
         landmarks.pose = not (config or TrackingConfig()).smooth
+        finder, tiles = aligner.detector, aligner.tiles is True
         return cls(
-            partial(aligner.detector.detect, tiles=aligner.tiles is True),
+            partial(finder.detect, tiles=tiles),
             landmarks.align,
             config,
             aligner.mesh,
             aligner.field_of_view,
-            aligner.detector.max_faces,
+            finder.max_faces,
+            finder.glance if finder.choice == "auto" and not tiles else None,
         )
 
     def update(self, image: Source | Photo, time: float | None = None) -> list[Face]:
@@ -262,10 +271,8 @@ class Tracker:
     def _confirm(self, image: Image) -> None:
         """Run the detector: confirm faces, lose those it misses, re-detect doubtful ones, find new ones."""
         self._detected_at = self._frame
-        detections = [found for found in self._detect(image) if not self._is_gone(found.box, image.shape)]
-        boxes = np.array([found.box for found in detections]).reshape(-1, 4)
-        overlap = overlaps(np.array([track.box for track in self._tracks]).reshape(-1, 4), boxes)
-        seen = match(1 - overlap, 1 - MATCH_OVERLAP)
+        detections = self._search(image)
+        boxes, overlap, seen = self._compare(detections)
         lost = []
         for number, track in enumerate(self._tracks):
             track.misses = 0 if number in seen else track.misses + 1
@@ -289,6 +296,36 @@ class Tracker:
         for (track, _), face in zip(redetected, faces, strict=False):
             self._renew(track, face)
         self._begin(faces[len(redetected) :])
+
+    def _search(self, image: Image) -> list[Detection]:
+        """Glance at the frame, if that will do, or else search it for faces of all sizes."""
+        if self._glance is not None and self._may_glance(image):
+            found = self._inside(self._glance(image), image)
+            if len(self._compare(found)[2]) == len(self._tracks):
+                self._glances += 1
+                return found
+        self._glances = 0
+        return self._inside(self._detect(image), image)
+
+    def _may_glance(self, image: Image) -> bool:
+        """Whether only new faces are looked for, as the known ones are sure, and large enough to be seen."""
+        least = GLANCE_SIDE * max(image.shape[:2])
+        return (
+            len(self._tracks) > 0
+            and self._glances < self.config.glances
+            and not self._lost
+            and not any(track.doubtful or track.misses for track in self._tracks)
+            and all(max(track.box[2:] - track.box[:2]) >= least for track in self._tracks)
+        )
+
+    def _inside(self, detections: Sequence[Detection], image: Image) -> list[Detection]:
+        return [found for found in detections if not self._is_gone(found.box, image.shape)]
+
+    def _compare(self, detections: Sequence[Detection]) -> tuple[Array, Array, dict[int, int]]:
+        """Boxes of detections (M, 4), their overlap with the faces (N, M), and of which face each is."""
+        boxes = np.array([found.box for found in detections]).reshape(-1, 4)
+        overlap = overlaps(np.array([track.box for track in self._tracks]).reshape(-1, 4), boxes)
+        return boxes, overlap, match(1 - overlap, 1 - MATCH_OVERLAP)
 
     def _try_other_way_up(self, image: Image) -> None:
         """Search the frame the other way up, and continue that way if a face is found."""

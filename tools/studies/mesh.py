@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -62,6 +64,8 @@ class MeshStudy:
     """Series of the rendered faces."""
     aflw2000_3d: Path | None = None
     """Folder of AFLW2000-3D, or of a part of it, for the pose."""
+    tables: Path | None = None
+    """Folder for the tables as CSV, from which `tools.studies.result_tables` writes those of docs/mesh.md."""
     render: RenderConfig = field(
         default_factory=lambda: RenderConfig(
             size=160, max_yaw=60.0, max_pitch=25.0, max_roll=25.0, occlusion=0.0, degrade=0.3
@@ -131,7 +135,13 @@ def render_heads(config: MeshStudy) -> Heads:
 
 
 def measure(config: MeshStudy) -> None:
-    """Print the tables of docs/mesh.md."""
+    """Print the tables of docs/mesh.md, and write them as CSV if asked to."""
+
+    def report(name: str, rows: list[dict[str, Any]]) -> None:
+        print(markdown_table(rows))
+        if config.tables is not None:
+            pd.DataFrame(rows).to_csv(config.tables / f"mesh_{name}.csv", index=False)
+
     heads = render_heads(config)
     network = TFLitePredictor(config.model)
     boxes = [landmark_box(points)[None] for points in heads.landmarks]
@@ -142,15 +152,15 @@ def measure(config: MeshStudy) -> None:
 
     fitter, true_fitter = FaceFitter(), FaceFitter(config=TRUE_LANDMARKS)
     fits, true_fits = fitter.fit(landmarks, seen), fit_true_landmarks(heads, true_fitter)
-    print(markdown_table(shape_rows(heads, fits, true_fits, fitter)))
+    report("shape", shape_rows(heads, fits, true_fits, fitter))
     print(f"NME of the network's landmarks: {nme(landmarks, heads.landmarks).mean():.2f} %")
     style = 10 * np.linalg.norm(fitter.style, axis=0).mean()
     print(f"Difference of style between real landmarks and vertices: {style:.2f} mm\n")
     print(markdown_table(unit_rows(heads, fits, true_fits)))
-    print(markdown_table(time_rows(fitter, network, heads.images[0], boxes[0], landmarks, seen)))
-    print(markdown_table(perspective_rows(FaceFitter(config=MODEL_LANDMARKS))))
+    report("time", time_rows(fitter, network, heads.images[0], boxes[0], landmarks, seen))
+    report("perspective", perspective_rows(FaceFitter(config=MODEL_LANDMARKS)))
     if config.aflw2000_3d is not None:
-        print(markdown_table(pose_rows(config.aflw2000_3d, network, fitter)))
+        report("pose", pose_rows(config.aflw2000_3d, network, fitter))
 
 
 def fit_true_landmarks(heads: Heads, fitter: FaceFitter) -> list[FaceFit]:
@@ -248,22 +258,30 @@ def error(first: Array, second: Array) -> float:
 def time_rows(
     fitter: FaceFitter, network: TFLitePredictor, image: Image, box: Array, landmarks: Array, seen: Array
 ) -> list[dict[str, Any]]:
-    """Milliseconds per face, the medians of alternating rounds."""
+    """Milliseconds per face, the medians of alternating rounds.
+
+    Each job comes after the network of one face, several times in a row, as in a video: what ran before
+    decides which of its numbers are still in the processor's cache.
+    """
     units = face_units()
     single = fitter.fit(landmarks[:1], seen[:1])
+
+    def predict() -> object:
+        return predict_photos(network, [image], [box])
+
     jobs = {
-        "network, one crop": (lambda: predict_photos(network, [image], [box]), 1),
+        "network, one crop": (predict, 1),
         "fit, one face": (lambda: fitter.fit(landmarks[:1], seen[:1]), 1),
         "fit and its vertices, one face": (lambda: fitter.fit(landmarks[:1], seen[:1])[0].vertices, 1),
         "fit, 16 faces at once": (lambda: fitter.fit(landmarks[:16], seen[:16]), 16),
         "face units, one face": (lambda: units.weights(single[0].landmarks[None]), 1),
     }
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(60):
-        for name, (job, count) in jobs.items():
-            start = perf_counter()
-            job()
-            times[name].append((perf_counter() - start) / count)
+    for _, (name, (job, count)), _ in product(range(20), jobs.items(), range(20)):
+        predict()
+        start = perf_counter()
+        job()
+        times[name].append((perf_counter() - start) / count)
     base = np.median(times["network, one crop"])
     return [
         {

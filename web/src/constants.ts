@@ -48,6 +48,8 @@ export interface TrackingConfig {
   detectEvery: number;
   /** The same while a face is doubtful, was missed by the last detection, or was lost recently. */
   recheckEvery: number;
+  /** Of the detections while every face is sure and large, how many in a row only look for large faces. */
+  glances: number;
   /** A face is lost when this many detections in a row miss it. */
   maxMisses: number;
   /** The same for a doubtful face. */
@@ -97,6 +99,7 @@ interface Constants {
   tracking: TrackingConfig & {
     matchOverlap: number;
     driftOverlap: number;
+    glanceSide: number;
     twinOverlap: number;
     returnReach: number;
     fast: number;

@@ -55,6 +55,11 @@ export class FaceFinder {
     return small;
   }
 
+  /** Finds the boxes of large faces in one look of the short range. */
+  async glance(pixels: Pixels): Promise<readonly Detection[]> {
+    return this.look("short", pixels, 1);
+  }
+
   /** Finds the faces and their landmarks, by falling score of their detection. */
   async find(pixels: Pixels, predict: Predict): Promise<Face[]> {
     let found: Face[] = [];

@@ -23,12 +23,14 @@ import { turnRound } from "./pixels.js";
 import type { Pixels } from "./pixels.js";
 import { OneEuroFilter } from "./smoothing.js";
 
+type Detections = readonly { box: Box; score: number }[];
 /** Finds the faces of a frame. */
-export type Detect = (pixels: Pixels) => Promise<readonly { box: Box; score: number }[]>;
+export type Detect = (pixels: Pixels) => Promise<Detections>;
 /** Finds the face in each box of a frame. */
 export type Align = (pixels: Pixels, boxes: readonly Box[]) => Promise<readonly Face[]>;
 
-const { matchOverlap, driftOverlap, twinOverlap, returnReach, fast, ...DEFAULTS } = CONSTANTS.tracking;
+const { matchOverlap, driftOverlap, glanceSide, twinOverlap, returnReach, fast, ...DEFAULTS } =
+  CONSTANTS.tracking;
 
 /** Default rules. */
 export const DEFAULT_TRACKING: TrackingConfig = DEFAULTS;
@@ -123,6 +125,7 @@ export class FaceTracker {
   private lost: Track[] = [];
   private frame = -1;
   private detectedAt = 0;
+  private glances = 0; // since the last search by `detect`
   private nextId = 0;
   private size: [number, number] = [0, 0];
   private time = -Infinity;
@@ -134,6 +137,8 @@ export class FaceTracker {
     private readonly align: Align,
     config: Partial<TrackingConfig> = {},
     private readonly maxFaces = Infinity,
+    /** Finds large faces in less time than `detect`. */
+    private readonly glance?: Detect,
   ) {
     this.config = { ...DEFAULT_TRACKING, ...config };
     const unknown = Object.keys(config).filter((name) => !(name in DEFAULT_TRACKING));
@@ -232,12 +237,8 @@ export class FaceTracker {
   /** Runs the detector: confirms faces, drops those it misses, searches doubtful ones again, finds new ones. */
   private async confirm(pixels: Pixels): Promise<void> {
     this.detectedAt = this.frame;
-    const detections = (await this.detect(pixels)).filter(({ box }) => !this.isGone(box));
-    const overlaps = this.tracks.map((track) => detections.map(({ box }) => overlap(track.box, box)));
-    const seen = match(
-      overlaps.map((row) => row.map((value) => 1 - value)),
-      1 - matchOverlap,
-    );
+    const detections = await this.search(pixels);
+    const { overlaps, seen } = this.compare(detections);
     const lost: Track[] = [];
     const redetected: [Track, number][] = [];
     this.tracks.forEach((track, number) => {
@@ -261,6 +262,40 @@ export class FaceTracker {
     const faces = found.map((face, index) => ({ ...face, score: detections[searched[index]].score }));
     redetected.forEach(([track], index) => track.renew(faces[index]));
     this.begin(faces.slice(redetected.length));
+  }
+
+  /** Glances at the frame, if that will do, or else searches it for faces of all sizes. */
+  private async search(pixels: Pixels): Promise<Detections> {
+    const inside = (found: Detections) => found.filter(({ box }) => !this.isGone(box));
+    if (this.glance && this.mayGlance(pixels)) {
+      const found = inside(await this.glance(pixels));
+      if (this.compare(found).seen.size === this.tracks.length) {
+        this.glances++;
+        return found;
+      }
+    }
+    this.glances = 0;
+    return inside(await this.detect(pixels));
+  }
+
+  /** Whether only new faces are looked for, as the known ones are sure, and large enough to be seen. */
+  private mayGlance({ width, height }: Pixels): boolean {
+    const least = glanceSide * Math.max(width, height);
+    return (
+      this.tracks.length > 0 &&
+      this.glances < this.config.glances &&
+      this.lost.length === 0 &&
+      this.tracks.every(
+        (track) => !track.doubtful && track.misses === 0 && longerSide(track.box) >= least,
+      )
+    );
+  }
+
+  /** The overlap of each face with each detection, and which detection is of which face. */
+  private compare(detections: Detections): { overlaps: number[][]; seen: Map<number, number> } {
+    const overlaps = this.tracks.map((track) => detections.map(({ box }) => overlap(track.box, box)));
+    const costs = overlaps.map((row) => row.map((value) => 1 - value));
+    return { overlaps, seen: match(costs, 1 - matchOverlap) };
   }
 
   /** Starts to follow detected faces, unless they are doubtful or followed already. */
@@ -343,6 +378,7 @@ export class Tracker {
           ),
         options.config,
         options.maxFaces,
+        options.detector === "auto" && !options.tiles ? (pixels) => finder.glance(pixels) : undefined,
       );
     this.tracker = this.start();
   }

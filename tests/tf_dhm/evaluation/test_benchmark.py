@@ -142,9 +142,9 @@ def test_video_frame_and_a_reference_of_the_same_stage(monkeypatch: pytest.Monke
         turn_ms=0.1,
     )
     network, mesh, model, frame = measure(options, "cpu", 1)
-    assert (mesh.model, mesh.stage, mesh.batch, mesh.ms) == (facemesh.NAME, "video_frame", 10, 1000.0)
+    assert (mesh.model, mesh.stage, mesh.batch, mesh.ms) == (facemesh.NAME, "video_frame", 30, 1000.0)
     assert model.reference == f"{network.model}, model"
-    assert (frame.stage, frame.batch) == ("video_frame", 10)
+    assert (frame.stage, frame.batch) == ("video_frame", 30)
     assert frame.reference == "MediaPipe FaceMesh, video_frame"
     assert frame.ratio == pytest.approx(frame.ms / 1000.0)
 

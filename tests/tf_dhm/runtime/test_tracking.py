@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class World:
 
     faces: list[Array] = field(default_factory=list)
     detections: int = 0
+    glances: int = 0
+    glancing: bool = False
     blind: bool = False
     score: float = 0.9
     confidence: float | None = None
@@ -48,6 +50,11 @@ class World:
         self.detections += 1
         found = [] if self.blind else self.faces
         return [Detection(box, self.score, np.zeros((6, 2))) for box in found]
+
+    def glance(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Large faces only, above 150 px."""
+        self.glances += 1
+        return [Detection(box, self.score, np.zeros((6, 2))) for box in self.faces if box[2] - box[0] > 150]
 
     def align(self, image: NDArray[np.uint8], boxes: Array) -> list[Face]:
         self.aligned = list(boxes)
@@ -63,7 +70,7 @@ class World:
         return faces
 
     def tracker(self, config: TrackingConfig = RAW) -> Tracker:
-        return Tracker(self.detect, self.align, config)
+        return Tracker(self.detect, self.align, config, glance=self.glance if self.glancing else None)
 
 
 class Film:
@@ -159,6 +166,61 @@ class TestFollowing:
     def test_pose_is_that_of_the_smoothed_landmarks(self) -> None:
         (face,) = Film(World(), TrackingConfig()).show(box_at(300, 200))
         np.testing.assert_allclose(face.pose, 0, atol=1e-3)
+
+
+class TestGlances:
+    """Detections of frames 0 (of all sizes), 10, 20 (glances), 30 (of all sizes), ..."""
+
+    LARGE = box_at(200, 200, 200)
+    MIDDLING = box_at(500, 300, 100)
+    SMALL = box_at(500, 300, 60)
+
+    def test_of_three_detections_of_a_large_face_two_are_glances(self) -> None:
+        film = Film(World(glancing=True))
+        assert film.ids(self.LARGE, frames=61) == [0]
+        assert (film.world.detections, film.world.glances) == (3, 4)
+
+    @pytest.mark.parametrize("glances", [0, 1, 5])
+    def test_their_number_is_set(self, glances: int) -> None:
+        film = Film(World(glancing=True), replace(RAW, glances=glances))
+        film.show(self.LARGE, frames=61)
+        assert film.world.detections == {0: 7, 1: 4, 5: 2}[glances]
+        assert film.world.glances == 7 - film.world.detections
+
+    def test_a_small_face_is_never_glanced_at(self) -> None:
+        film = Film(World(glancing=True))
+        film.show(self.LARGE, self.SMALL, frames=31)
+        assert (film.world.detections, film.world.glances) == (4, 0)
+
+    def test_a_new_large_face_is_found_by_a_glance_and_a_small_one_later(self) -> None:
+        film = Film(World(glancing=True))
+        film.show(self.LARGE)
+        assert film.ids(self.LARGE, box_at(480, 300, 180), frames=10) == [0, 1]
+        assert film.world.glances == 1
+        film = Film(World(glancing=True))
+        film.show(self.LARGE)
+        assert film.ids(self.LARGE, self.SMALL, frames=29) == [0]
+        assert film.ids(self.LARGE, self.SMALL) == [0, 1]
+
+    def test_a_glance_that_misses_a_face_is_followed_by_a_search(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world = World(glancing=True)
+        monkeypatch.setattr(world, "glance", lambda image: [])
+        film = Film(world)
+        assert film.ids(self.LARGE, frames=31) == [0]
+        assert world.detections == 4
+
+    def test_doubtful_and_lost_faces_are_searched_for(self) -> None:
+        film = Film(World(glancing=True))
+        film.show(self.LARGE, box_at(480, 300, 180))
+        film.show(self.LARGE, frames=30)  # the other one is gone
+        searched = film.world.detections
+        film.show(self.LARGE, frames=3)
+        assert film.world.detections == searched + 1
+        film.world.confidence = 0.1
+        film.show(self.LARGE)
+        assert film.world.detections > searched + 1
 
 
 class TestLosing:

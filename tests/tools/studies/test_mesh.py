@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipelines.synthetic.camera import Camera as SceneCamera
@@ -16,6 +19,7 @@ from tools.studies.mesh import (
     align,
     correlation,
     fit_true_landmarks,
+    measure,
     perspective_rows,
     project,
     random_weights,
@@ -68,6 +72,18 @@ def test_perspective_is_within_half_a_degree() -> None:
     for row in rows:
         assert float(row["largest"][:-1]) <= 0.1
     assert float(rows[-1]["as parallel: median"][:-1]) > 10
+
+
+@pytest.mark.slow
+def test_the_tables_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measure(MeshStudy(faces=16, tables=tmp_path, render=RenderConfig(size=64, occlusion=0.0)))
+    written = {path.stem: pd.read_csv(path) for path in tmp_path.iterdir()}
+    assert set(written) == {"mesh_shape", "mesh_time", "mesh_perspective"}  # no photos, no pose
+    shape = written["mesh_shape"]
+    error = dict(zip(shape["face"], shape["vertex error, mm"], strict=True))
+    assert error["fit to the true landmarks"] < error["mean face"]
+    assert written["mesh_time"]["of the network's time"][0] == 1.0
+    assert f"{error['mean face']:.2f}" in capsys.readouterr().out
 
 
 def test_true_landmarks_are_those_of_the_renderer() -> None:

@@ -21,6 +21,7 @@ test.each([
   ["a recorded video upside down", 1],
 ])("%s", async (_, recording) => {
   let calls: any[] = [];
+  let glances = 0;
   const tracker = new FaceTracker(
     async (pixels) => {
       const call = calls.shift();
@@ -34,6 +35,14 @@ test.each([
       expect(pixels.data[0] === 0).toBe(call.turned);
       expect(largestDifference(boxes, call.boxes)).toBeLessThan(1e-4);
       return call.faces.map(toFace);
+    },
+    undefined,
+    undefined,
+    async () => {
+      const call = calls.shift();
+      expect(call).toHaveProperty("glance");
+      glances++;
+      return call.glance;
     },
   );
   const ids = new Set<number>();
@@ -53,6 +62,7 @@ test.each([
     });
   }
   expect(ids.size).toBeGreaterThanOrEqual(3);
+  expect(glances).toBeGreaterThan(0);
 });
 
 function faceAt(x: number, confidence = 0.9): Face {
