@@ -285,9 +285,7 @@ export class FaceTracker {
       this.tracks.length > 0 &&
       this.glances < this.config.glances &&
       this.lost.length === 0 &&
-      this.tracks.every(
-        (track) => !track.doubtful && track.misses === 0 && longerSide(track.box) >= least,
-      )
+      this.tracks.every((track) => !track.doubtful && track.misses === 0 && longerSide(track.box) >= least)
     );
   }
 
