@@ -1,9 +1,10 @@
-"""Write the tables of docs/tuning.md, docs/runtime.md, docs/synthetic.md and docs/heat_maps.md.
+"""Write tables of the documents: tuning.md, runtime.md, tracking.md, and those with a table from docs/tables.
 
 python -m tools.studies.result_tables
 
-Their figures are in docs/tuning.csv (of tune.py), docs/runtime.json (of tools.studies.runtime_measures) and
-docs/tables, which holds figures of single runs as a table for each place.
+Their figures are in docs/tuning.csv (of tune.py), docs/runtime.json and docs/tracking.json (of
+tools.studies.runtime_measures and tracking_measures) and docs/tables, which holds figures of single runs as a
+table for each place.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class TablesConfig:
     """The folder of the documents, in which the figures are too."""
 
     docs: Path = Path("docs")
-    """Folder with the documents, tuning.csv, tuning_presets.csv, runtime.json and tables."""
+    """Folder with the documents, tuning.csv, tuning_presets.csv, runtime.json, tracking.json and tables."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -138,6 +139,37 @@ def memory_rows(measured: dict[str, Any]) -> Rows:
     ]
 
 
+def tracking_rows(measured: dict[str, Any]) -> Rows:
+    """Behaviour in time of each system in each scene, raw and smoothed side by side."""
+    found = {(row["system"], row["scene"], row["smoothed"]): row for row in measured["rows"]}
+
+    def columns(row: dict[str, Any], prefix: str) -> dict[str, object]:
+        jitter, delay = row["jitter"], row["delay"]
+        return {
+            f"{prefix}: jitter, %": "–" if jitter is None else f"{jitter:.3f}",
+            f"{prefix}: error, %": f"{row['error']:.2f}",
+            f"{prefix}: delay, ms": "–" if delay is None else f"{round(delay)}",
+        }
+
+    return [
+        {
+            "system": system,
+            "scene": scene,
+            **columns(row, "raw"),
+            **columns(found[system, scene, True], "smoothed"),
+        }
+        for (system, scene, smoothed), row in found.items()
+        if not smoothed
+    ]
+
+
+def read_json(path: Path, command: str) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"docs: found no {path}, expected the file of {command} --json")
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"docs: found no {path}, expected a table")
@@ -150,10 +182,9 @@ def write_tables(config: TablesConfig) -> None:
     presets = read_csv(config.docs / "tuning_presets.csv", dtype={"trial": str})
     fill_in(config.docs / "tuning.md", "front", markdown_table(front_rows(trials, presets)).rstrip())
     fill_in(config.docs / "tuning.md", "effects", markdown_table(effect_rows(trials)).rstrip())
-    path = config.docs / "runtime.json"
-    if not path.is_file():
-        raise InputError(f"docs: found no {path}, expected the file of runtime_measures --json")
-    measured = json.loads(path.read_text())
+    measured = read_json(config.docs / "runtime.json", "runtime_measures")
+    tracking = read_json(config.docs / "tracking.json", "tracking_measures")
+    fill_in(config.docs / "tracking.md", "tracking", markdown_table(tracking_rows(tracking)).rstrip())
     tables = {
         "formats": format_rows,
         "pose": pose_rows,
@@ -163,7 +194,7 @@ def write_tables(config: TablesConfig) -> None:
     }
     for name, rows_of in tables.items():
         fill_in(config.docs / "runtime.md", name, markdown_table(rows_of(measured)).rstrip())
-    number = 2 + len(tables)
+    number = 3 + len(tables)
     for document in sorted(config.docs.glob("*.md")):
         for name in STORED.findall(document.read_text()):
             table = read_csv(config.docs / "tables" / f"{name}.csv", dtype=str, keep_default_na=False)

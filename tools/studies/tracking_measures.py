@@ -4,7 +4,7 @@ The scenes are made from one photo by known similarity maps, so that where every
 be is known: where it is on the photo at rest, moved along. So these figures say nothing about how
 right the landmarks are, only about how they behave in time; `evaluate.py` measures the rest.
 
-    python -m tools.studies.tracking_measures --json tracking.json
+    python -m tools.studies.tracking_measures --json docs/tracking.json
 """
 
 from __future__ import annotations
@@ -314,7 +314,8 @@ def measure(config: MeasureConfig) -> None:
             rows += [{"system": system, **row} for row in measure_follow(follow, photo, config, bar.update)]
     print(markdown_table([table_row(row) for row in rows]))
     if config.json is not None:
-        settings = json.loads(json.dumps(asdict(config), default=str))
+        settings = asdict(config) | {"photo": config.photo.name}
+        del settings["json"]
         with atomic_write(config.json) as temporary:
             temporary.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
 
