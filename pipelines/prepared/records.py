@@ -144,7 +144,9 @@ def encode_record(sample: FaceSample, config: StoreConfig) -> bytes:
     if np.isfinite(sample.sigma).any():
         scale = box_size(landmark_box(stored)) / box_size(landmark_box(landmarks))
         features["sigma"] = as_bytes((scale * sample.sigma).astype("<f4").tobytes())
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    # The order of the features would otherwise be another one in every process.
+    return example.SerializeToString(deterministic=True)
 
 
 def read_settings(folder: Path) -> dict:

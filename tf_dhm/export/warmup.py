@@ -65,4 +65,4 @@ def write_warmup(version_dir: Path, size: int) -> None:
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for log in warmup_requests(size):
-            writer.write(log.SerializeToString())
+            writer.write(log.SerializeToString(deterministic=True))

@@ -310,6 +310,13 @@ class TestLoad:
             records.load(prepared)
 
 
+def test_the_bytes_of_a_record_do_not_depend_on_the_process() -> None:
+    record = records.encode_record(made_sample(0), SMALL)
+    names = [b"image", b"landmarks", b"name", b"pose", b"visibility"]
+    places = [record.index(bytes([10, len(name)]) + name) for name in names]  # each a field 1 of its length
+    assert places == sorted(places)
+
+
 def test_a_record_without_a_feature_is_damaged() -> None:
     with pytest.raises(InputError, match="here: found a damaged record"):
         records.parse_record(b"", "here")
