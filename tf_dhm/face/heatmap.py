@@ -49,7 +49,7 @@ def diffusion_heatmap(landmarks: ArrayLike, size: int) -> NDArray[np.float32]:
     for (x, y), patch in zip(corners.tolist(), patches, strict=True):
         # `maximum.at` over all pixels at once takes three times as long.
         region = regions[y, x]
-        maximum(region, patch, region)
+        maximum(region, patch, out=region)
     return np.ascontiguousarray(heatmap[MARGIN:-MARGIN, MARGIN:-MARGIN])
 
 
