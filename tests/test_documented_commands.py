@@ -2,7 +2,7 @@
 
 Commands of `align.py` on a photo, folder or video are run, except with a server or a model of the reader's.
 Of every other Python command the options are parsed by its own script, so that an unknown or malformed option
-fails.
+fails. `test_documented_runs.py` runs those of the how-to pages.
 """
 
 from __future__ import annotations
@@ -15,30 +15,18 @@ import os
 import re
 import runpy
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tyro
 
-from tests.fakes import draw_cartoon_face
+from tests.documented import ALL, INSTALLED, PAGES, PYTHON, fenced, is_alignment, lay_out
 from tests.scripts import ROOT, run_script_here
-from tf_dhm.runtime.video_writer import VideoWriter
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PHOTO = ROOT / "tests" / "data" / "astronaut.jpg"
-INSTALLED = {
-    "tf-dhm-align": "align.py",
-    "tf-dhm-align-archive": "align_archive.py",
-    "tf-dhm-demo": "-m tf_dhm.demo",
-    "tf-dhm": "-m tf_dhm.cli",
-}
-RUN_INPUTS = {"photo.jpg", "photos", "clip.mp4"}
-"""Inputs that the test lays out; a command of align.py with one of them is run."""
 RESUMED = {"train.py", "tune.py"}
 """Scripts that read their options from the folder after --resume."""
 OTHERS = {
@@ -59,66 +47,6 @@ OTHERS = {
 KEYWORDS = {"do", "done", "for", "wait", "taskset"}
 PLACEHOLDERS = {"PRESET": "fast_dhm", "SHIFT": "0.1", "SCALE": "0.1"}
 """Words that stand for a value which a script checks while it parses."""
-
-
-def fenced(language: str) -> Iterator[tuple[str, str]]:
-    """Name of the page and text of every fenced block of a language."""
-    for page in PAGES:
-        for block in re.findall(rf"^ *```{language}\n(.*?)^ *```", page.read_text(), re.M | re.S):
-            yield page.name, block
-
-
-def commands() -> Iterator[tuple[str, list[str]]]:
-    """Name of the page and words of every command: of `sh` blocks, and inline code that begins as one."""
-    for name, block in fenced("sh"):
-        yield from ((name, words) for words in split_commands(block))
-    for page in PAGES:
-        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
-        for code in re.findall(r"`((?:python|pip|make|tf-dhm)[ -][^`]*)`", text):
-            for words in split_commands(code.replace("\n", " ")):
-                # A script without options is named, not started.
-                if len(words) > 2 or words[0] == "make":
-                    yield page.name, words
-
-
-def split_commands(text: str) -> Iterator[list[str]]:
-    """The words of each command of a shell, with its variables, and without comments and redirections."""
-    joined = re.sub(r"\s#.*", "", "\n" + text.replace("\\\n", " ")) + "\n"
-    lexer = shlex.shlex(joined, posix=True, punctuation_chars="|&;<>\n")
-    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
-    words: list[str] = []
-    variables: dict[str, str] = {}
-    for word in lexer:
-        if set(word) <= set("|&;\n"):
-            while words and re.fullmatch(r"[A-Z_0-9]+=.*|do|taskset|-c|\d+", words[0], re.S):
-                name, _, value = words.pop(0).partition("=")
-                variables[f"${name}"] = value
-            if words:
-                yield words
-            words = []
-        elif set(word) <= set("<>"):
-            words.append(word)
-        elif words and set(words[-1]) <= set("<>"):
-            words.pop()
-        else:
-            words += variables[word].split() if word in variables else [word]
-
-
-def script_of(words: list[str]) -> tuple[str, list[str]] | None:
-    """The script of ours (or module, after -m) that a command starts, and its arguments."""
-    if words[:2] == ["tf-dhm", "align"]:
-        return "align.py", words[2:]
-    if words[0] in INSTALLED:
-        return INSTALLED[words[0]], words[1:]
-    if words[0] != "python":
-        return None
-    if words[1] == "-m":
-        return f"-m {words[2]}", words[3:]
-    return words[1], words[2:]
-
-
-ALL = list(commands())
-PYTHON = [(page, *found) for page, words in ALL if (found := script_of(words))]
 
 
 class Parsed(Exception):
@@ -195,25 +123,13 @@ def test_an_unknown_option_fails(stop_after_parsing: Callable[[str, list[str]], 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What the documented commands take: photo.jpg, photos/ and clip.mp4."""
-    (tmp_path / "photos").mkdir()
-    shutil.copy(PHOTO, tmp_path / "photo.jpg")
-    shutil.copy(PHOTO, tmp_path / "photos" / "one.jpg")
-    with VideoWriter(tmp_path / "clip.mp4", 25) as writer:
-        for _ in range(3):
-            writer.write(draw_cartoon_face())
+    lay_out(tmp_path)
     return tmp_path
-
-
-def is_run(script: str, arguments: list[str]) -> bool:
-    is_align = script in ("align.py", "-m tf_dhm")
-    is_shipped = "--server" not in arguments and not any(word.startswith("runs/") for word in arguments)
-    return is_align and is_shipped and bool(RUN_INPUTS.intersection(arguments))
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [arguments for _, script, arguments in PYTHON if is_run(script, arguments)],
+    [arguments for _, script, arguments in PYTHON if is_alignment(script, arguments)],
     ids=lambda value: " ".join(value)[:60],
 )
 def test_alignment(arguments: list[str], folder: Path) -> None:
