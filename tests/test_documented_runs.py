@@ -89,6 +89,7 @@ NOT_RUN = {
     ("synthetic.md", "evaluate.py"): "all models; tests/test_evaluate.py runs it with two small ones",
     ("tracking.md", "--camera 0 --show"): "needs a camera and a window",
     ("tracking.md", "tracking_measures"): "a measurement of minutes",
+    ("tracking.md", "result_tables"): "writes docs/; its test compares them",
     ("training.md", "train.py$"): "10 minutes; tests/test_train.py trains on a few rendered faces",
     (
         "training.md",
