@@ -1,7 +1,7 @@
 """Measure throughput and latency of a server, by concurrency and batch.
 
-    python -m tools.studies.serving_load --server.address localhost:8500 --local savedmodels/fast_dhm \\
-        --output-dir runs/load
+    python -m tools.studies.serving_load --server.address localhost:8500 --server.model fast_dhm \\
+        --local savedmodels/fast_dhm --output-dir runs/load
 """
 
 from __future__ import annotations
