@@ -3,9 +3,9 @@
     python adapt.py --dataset csv --data-dir faces.csv --name mine
     python adapt.py --model fast_dhm_m --dataset synthetic --faces 200 --name rendered
 
-It needs 20 faces or more, and takes points of any number and meaning. After a minute or two it prints the
-error on held-out faces before and after, and writes a model folder, runs/NAME, for align.py, evaluate.py and
-TF Serving.
+It needs 20 faces or more, and takes points of any number and meaning. After a minute or two, or ten if it
+renders the faces, it prints the error on held-out faces before and after, and writes a model folder,
+runs/NAME, for align.py, evaluate.py and TF Serving.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tf_dhm.core.cli import run_script
 
@@ -24,7 +24,7 @@ from pipelines.adaptation.views import OutputFeatures
 from pipelines.prepared.catalogue import SYNTHETIC, find_dataset
 from pipelines.runs.options import DataOptions, Options
 from pipelines.runs.run import run
-from tf_dhm.core.command_line import parse_options
+from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.export.description import Description
@@ -47,7 +47,7 @@ class Config:
     """Folder or CSV file of the dataset; optional for synthetic."""
     faces: Count = 1000
     """Largest number of faces to fit to, spread evenly over the dataset; 0 for all."""
-    split: Literal["train", "val", "test"] | None = None
+    split: Annotated[Literal["train", "val", "test"] | None, RARE] = None
     """Split of the dataset to take faces from; by default all of them (of a prepared one: train)."""
     manual: bool = False
     """Fit to the points that people marked, for a dataset that has them beside its landmarks."""
@@ -55,9 +55,9 @@ class Config:
     """What the points become: the 68 landmarks of the model, or an output `points` beside them. By default
     landmarks, if there are 68 points that lie near those of the model."""
     boxes: BoxKind | None = None
-    """Boxes that crops are cut from: labels (the box of the labelled points; default of 68 points), or
-    detected (the face detector's; default of other numbers)."""
-    mirror_map: tuple[Count, ...] = ()
+    """Boxes that crops are cut from: that of the labelled points (labels), or the face detector's (detected).
+    By default labels for 68 landmarks, and detected for other points."""
+    mirror_map: Annotated[tuple[Count, ...], RARE] = ()
     """For other points than the 68 landmarks: the number, from 0, of the mirror image of each point. By
     default it is learned."""
     mirror: bool = True
@@ -65,11 +65,11 @@ class Config:
     finetune: Count = 0
     """Passes of gradient training over the dataset after the fit, starting from the adapted model; the result
     is in <runs-dir>/<name>_finetuned/export. Only for the 68 landmarks."""
-    finetune_rate: Positive = 5e-4
+    finetune_rate: Annotated[Positive, RARE] = 5e-4
     """Learning rate of that training at its start."""
-    runs_dir: Path = Path("runs")
+    runs_dir: Annotated[Path, RARE] = Path("runs")
     """Folder of the result."""
-    cache_dir: Path = Path("data/prepared")
+    cache_dir: Annotated[Path, RARE] = Path("data/prepared")
     """Folder in which the fine-tuning keeps the dataset in prepared form."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from tf_dhm.core.cli import run_script
 
@@ -23,7 +23,7 @@ from pipelines.datasets.samples import FaceSample, Rejection, Split
 from pipelines.prepared import catalogue as datasets
 from pipelines.prepared import records
 from pipelines.synthetic import series as synthetic
-from tf_dhm.core.command_line import parse_options
+from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, detected_boxes, disturbed_boxes
@@ -41,7 +41,7 @@ class Config:
     peers: tuple[str, ...] = ()
     """Systems of others, measured by the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file
     of an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers/adapter.py)."""
-    models_dir: Path = Path("savedmodels")
+    models_dir: Annotated[Path, RARE] = Path("savedmodels")
     """Folder whose models are measured if --models names none."""
     data_dir: Path | None = None
     """Folder of the dataset, as distributed or as prepare.py wrote it; by default synthetic faces are
@@ -53,24 +53,24 @@ class Config:
     lists."""
     faces: AtLeastOne = synthetic.TEST_FACES
     """Number of synthetic faces to render and measure on."""
-    cache_dir: Path = Path("data/prepared")
+    cache_dir: Annotated[Path, RARE] = Path("data/prepared")
     """Folder in which rendered faces are cached."""
-    threads: Count = 0
+    threads: Annotated[Count, RARE] = 0
     """Processes that render; 0 for one per core."""
     labels: tuple[str, ...] = ("original",)
     """Label sets: "original", or a file of other labels of the same images."""
-    split: Split = "test"
+    split: Annotated[Split, RARE] = "test"
     """Split of the dataset to measure on; a dataset that is for testing only is all "test"."""
     passes: tuple[Literal[1, 2, 3], ...] = (1,)
     """Runs of the model on each face: from the second on, on a crop cut by the landmarks so far. Each number
     gives a row for each model."""
-    mirror: bool = False
+    mirror: Annotated[bool, RARE] = False
     """Also measure the mean of what each model finds in a crop and in its mirror image, which takes twice the
     time."""
     boxes: tuple[Literal["true", "detected"], ...] = ("true", "detected")
     """Boxes that crops are cut from: those of the original landmarks, as in published tables, and those that
     the face detector finds in the photo alone. Each kind gives a row for each model."""
-    box_error: tuple[NotNegative, NotNegative] | None = None
+    box_error: Annotated[tuple[NotNegative, NotNegative] | None, RARE] = None
     """Measure also with true boxes shifted and scaled by normal errors: standard deviations in sides of the
     box, and of the logarithm of its size."""
     adapt_folds: Count = 0

@@ -10,6 +10,8 @@ from tests.scripts import ROOT, run_script_here
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 WIDTH = 100
+SCREEN = 40
+"""Lines of a terminal that the short help may fill."""
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -24,9 +26,13 @@ def test_help(script: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert [line for line in lines if len(line) > WIDTH and not commands.match(line)] == []
     assert not re.search(r"ANNOTATED|None|default:", done.stdout)
     options = done.stdout[done.stdout.index("\noptions:") :]
+    rows = re.findall(r"^  -.*(?:\n {10,}.*)*", options, re.M)
+    assert len(rows) >= 3
     if option == "--help":
-        assert len(lines) < 75
+        assert len(lines) <= SCREEN
+        # No text is cut within brackets.
+        assert [row for row in rows if row.count("(") != row.count(")")] == []
     else:
         # Every option has a text that ends as one.
-        for row in re.findall(r"^  -.*(?:\n {10,}.*)*", options, re.M):
+        for row in rows:
             assert re.search(r"(?<=\s)[A-Z\"].* .*([.\]]|\(required\))$", " ".join(row.split())), row

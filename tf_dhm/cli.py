@@ -95,7 +95,7 @@ def usage() -> str:
         [
             *lines,
             "",
-            f"{PROGRAM} COMMAND --help lists the options of a command, --help-all explains each of them.",
+            f"{PROGRAM} COMMAND --help explains the main options of a command, --help-all all of them.",
             f"{PROGRAM} {COMPLETION} bash (or zsh) prints a script that completes them.",
         ]
     )

@@ -13,7 +13,7 @@ import tyro
 from pipelines.prepared import catalogue
 from pipelines.synthetic import series
 from tf_dhm.core import configuration
-from tf_dhm.core.command_line import Group
+from tf_dhm.core.command_line import RARE, Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.renamed import current_name
@@ -37,18 +37,18 @@ class DataOptions:
     data_dir: tuple[Path, ...] = ()
     """Folder of each dataset in the same order, as distributed or as prepare.py wrote it. Not needed for
     synthetic."""
-    dataset_weights: tuple[Positive, ...] = ()
+    dataset_weights: Annotated[tuple[Positive, ...], RARE] = ()
     """Share of each dataset in the faces seen, in any unit, for example 2 1. By default each face of all
     datasets is seen equally often."""
     faces: AtLeastOne = series.SyntheticConfig.count
     """Number of synthetic faces to render; every eleventh is held out for validation."""
-    faces_seed: Count = series.SyntheticConfig.seed
+    faces_seed: Annotated[Count, RARE] = series.SyntheticConfig.seed
     """Series of synthetic faces; another number gives other faces."""
-    test_faces: Count = series.TEST_FACES
+    test_faces: Annotated[Count, RARE] = series.TEST_FACES
     """Number of synthetic faces on which a model trained on synthetic faces is measured; 0 for none."""
-    limit: AtLeastOne | None = None
+    limit: Annotated[AtLeastOne | None, RARE] = None
     """Largest number of faces to use of each dataset."""
-    cache_dir: Path = Path("data/prepared")
+    cache_dir: Annotated[Path, RARE] = Path("data/prepared")
     """Directory in which datasets are kept in prepared form."""
 
     def __post_init__(self) -> None:
@@ -96,31 +96,31 @@ class Options:
 
     preset: str = DEFAULT_MODEL
     """Network and recipe to start from; every option below can be changed."""
-    runs_dir: Path = Path("runs")
+    runs_dir: Annotated[Path, RARE] = Path("runs")
     """Runs are kept in RUNS_DIR/NAME."""
     name: str = "train"
     """Name of the run."""
     init: str | None = None
     """SavedModel whose weights training starts from. With --epochs 0 they are kept, and only visibility and
     confidence are fitted."""
-    teacher: tuple[str, ...] = ()
+    teacher: Annotated[tuple[str, ...], RARE] = ()
     """SavedModels whose landmarks the network learns beside the labels (--teacher-share): the mean of what
     all of them find in each face and in its mirror image."""
     minutes: NotNegative = 0.0
     """Time for the whole run without set-up; 0 for no limit. Rates measured in its first seconds decide the
     number of passes and, without another dataset, of rendered faces; --epochs, --faces and --test-faces are
     then upper limits. By default 10 without --dataset, --epochs and --faces."""
-    quality_crops: Count = 40_000
+    quality_crops: Annotated[Count, RARE] = 40_000
     """Number of crops to which visibility and confidence are fitted after the training, at most 2 per face;
     0 fits neither."""
-    checkpoint_minutes: NotNegative = 5.0
+    checkpoint_minutes: Annotated[NotNegative, RARE] = 5.0
     """Time between checkpoints; one is also written at the end of each epoch."""
-    threads: Count = 0
+    threads: Annotated[Count, RARE] = 0
     """Threads of the computation, and processes that render; 0 for all cores."""
-    distribute: Distribution = "none"
+    distribute: Annotated[Distribution, RARE] = "none"
     """Train on one device, on all GPUs of this machine (mirrored), or on those of the machines that
     TF_CONFIG names (multi_worker); see docs/distributed.md."""
-    data_service: tuple[str, ...] = ()
+    data_service: Annotated[tuple[str, ...], RARE] = ()
     """Services of pipelines.input.data_service that make the batches, as grpc://HOST:PORT; needs --image-ops
     graph and --map-source layer."""
     data: Annotated[DataOptions, tyro.conf.arg(name=""), Group("data", brief=False)] = field(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pipelines.runs.options import DataOptions, Options
 from pipelines.search.trials import SPACE
 from tf_dhm.core import configuration
+from tf_dhm.core.command_line import RARE
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.renamed import current_name
@@ -38,41 +39,41 @@ class TuneConfig:
     """Network and recipe from which the trials differ."""
     output_dir: Path = Path("runs/tune")
     """Folder of the search; an unfinished search in it is resumed."""
-    cache_dir: Path = DataOptions.cache_dir
+    cache_dir: Annotated[Path, RARE] = DataOptions.cache_dir
     """Folder in which the dataset is kept in prepared form, unless it is prepared already."""
-    tuner: Literal["bayesian", "hyperband", "random"] = "bayesian"
+    tuner: Annotated[Literal["bayesian", "hyperband", "random"], RARE] = "bayesian"
     """Method that proposes trials. Hyperband trains most of them on a part of the images, and sets the number
     of trials itself."""
     trials: AtLeastOne = 40
     """Total number of trials."""
-    images: AtLeastOne = 100_000
+    images: Annotated[AtLeastOne, RARE] = 100_000
     """Training images of a trial, rounded up to whole passes over the faces."""
     minutes: NotNegative | None = None
     """Time in minutes after which no further trial is started; by default there is no limit."""
-    max_bytes: AtLeastOne | None = None
+    max_bytes: Annotated[AtLeastOne | None, RARE] = None
     """Largest network, in bytes of its float32 weights; a larger one is not trained."""
     latency_weight: NotNegative = 1.0
     """Weight of the latency in the objective: NME (%) + weight x (time / MediaPipe's time)."""
-    cnn_multiplier: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+    cnn_multiplier: Annotated[tuple[Positive, ...], RARE] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
     """Multipliers of the channels of the CNN to try."""
-    rnn_multiplier: tuple[Positive, ...] = (0.5, 1.0, 2.0)
+    rnn_multiplier: Annotated[tuple[Positive, ...], RARE] = (0.5, 1.0, 2.0)
     """Multipliers of the channels of the recurrent module to try."""
-    recurrent_steps: tuple[Count, ...] = (1, 2, 3, 4)
+    recurrent_steps: Annotated[tuple[Count, ...], RARE] = (1, 2, 3, 4)
     """Numbers of steps of the recurrent module to try; 0 leaves it out."""
-    input_size: tuple[AtLeastOne, ...] = (64, 80, 96, 112)
+    input_size: Annotated[tuple[AtLeastOne, ...], RARE] = (64, 80, 96, 112)
     """Sides of the square crop to try, in pixels."""
-    last_channels: tuple[AtLeastOne, ...] = (96, 128, 160)
+    last_channels: Annotated[tuple[AtLeastOne, ...], RARE] = (96, 128, 160)
     """Channels of the last stage of the CNN to try, before the multiplier."""
-    hidden_units: tuple[Count, ...] = (0, 136, 272, 408)
+    hidden_units: Annotated[tuple[Count, ...], RARE] = (0, 136, 272, 408)
     """Units of the hidden layer to try; 0 leaves it out."""
-    limit: AtLeastOne | None = None
+    limit: Annotated[AtLeastOne | None, RARE] = None
     """Largest number of faces of the dataset to use."""
-    seed: Seed = 0
+    seed: Annotated[Seed, RARE] = 0
     """Seed of the tuner and of every training."""
     time_again: bool = False
     """When the search is over, time all networks again, so that the times of all trials are measured under
     the same conditions; nothing else should run."""
-    mark: tuple[str, ...] = ("fast_dhm", "fast_dhm_s", "fast_dhm_m", "fast_dhm_x2")
+    mark: Annotated[tuple[str, ...], RARE] = ("fast_dhm", "fast_dhm_s", "fast_dhm_m", "fast_dhm_x2")
     """Models to mark in the figure, if they were validated on the same dataset."""
     export: Literal["none", "best", "pareto"] = "none"
     """Train these from scratch, for all epochs of the preset, and export them to
@@ -80,7 +81,7 @@ class TuneConfig:
     objective, see --latency-weight; pareto: those that no other beats in both NME and time."""
     epochs: AtLeastOne | None = None
     """Epochs of that training; by default those of the preset."""
-    threads: Count = 0
+    threads: Annotated[Count, RARE] = 0
     """Threads of the computation; 0 for all cores."""
 
     def __post_init__(self) -> None:

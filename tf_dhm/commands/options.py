@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 import tyro
 from msgspec import Meta
 
+from tf_dhm.core.command_line import RARE
 from tf_dhm.core.configuration import AtLeastOne, Count, Share, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import STDOUT
@@ -49,52 +50,52 @@ class AlignConfig:
     """CSV file: a row for each face; - for standard output. Training takes it as the dataset "csv"."""
     crops: Path | None = None
     """Folder for a picture of each face, turned upright and cut out."""
-    crop_size: Annotated[int, Meta(ge=8, le=4096)] = 256
+    crop_size: Annotated[int, Meta(ge=8, le=4096), RARE] = 256
     """Side of the pictures of --crops in pixels."""
     mesh: Path | None = None
     """Folder for whole faces: a coloured head (.obj and .glb) for each face of a photo, a depth map and a map
     of positions on the face (PNCC) for each photo, and a .glb for each face of a video frame. The records
     then have the parameters p, the pose matrix and the expression of each face, and "mesh" in --draw draws
     it."""
-    osc: str | None = None
+    osc: Annotated[str | None, RARE] = None
     """HOST:PORT that receives pose, matrix and expression of the faces as OSC messages over UDP."""
-    field_of_view: float | None = None
+    field_of_view: Annotated[float | None, RARE] = None
     """Horizontal field of view of the camera in degrees, which makes the pose right for faces off the centre
     of the photo. By default the projection is taken to be parallel."""
     show: bool = False
     """Show the frames of videos and of the camera in a window; q stops."""
     resume: bool = False
     """Resume an earlier run: skip files that it finished, and keep its lines."""
-    frames: Annotated[AtLeastOne | None, NUMBER] = None
+    frames: Annotated[AtLeastOne | None, NUMBER, RARE] = None
     """Stop a video or the camera after this number of frames."""
-    min_confidence: Share = MIN_CONFIDENCE
+    min_confidence: Annotated[Share, RARE] = MIN_CONFIDENCE
     """Faces below this confidence are not drawn, cut out or counted; JSON and CSV keep them, marked as
     "below_limit"."""
-    min_score: Share = 0.0
+    min_score: Annotated[Share, RARE] = 0.0
     """Faces below this score of the detector (0.5 to 1) are not drawn, cut out or counted either."""
-    tiles: Literal["auto", "on", "off"] = "auto"
+    tiles: Annotated[Literal["auto", "on", "off"], RARE] = "auto"
     """Also search overlapping tiles, which finds faces down to 1/50 of the longer side and takes several
     times as long. auto: in photos above 2,000 pixels, and not in videos."""
-    quiet: bool = False
+    quiet: Annotated[bool, RARE] = False
     """Print nothing but errors."""
     model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
-    backend: Backend = "tflite"
+    backend: Annotated[Backend, RARE] = "tflite"
     """Format of the model to run: its TFLite file, or its SavedModel (slower to start)."""
-    threads: AtLeastOne = 1
+    threads: Annotated[AtLeastOne, RARE] = 1
     """Threads of TFLite."""
     server: str | None = None
     """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving that runs the model instead."""
-    mirror: bool = False
+    mirror: Annotated[bool, RARE] = False
     """Run the model on each face and on its mirror image and average the results: slightly more accurate, in
     twice the time."""
-    passes: Annotated[Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None, NUMBER] = None
+    passes: Annotated[Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None, NUMBER, RARE] = None
     """Runs of the model on each face: from the second on, on a crop normalised by the landmarks so far, which
     corrects inexact boxes. By default 2 for photos, and 1 in videos, in which the box is that of the last
     landmarks."""
-    faces: Annotated[AtLeastOne | None, NUMBER] = None
+    faces: Annotated[AtLeastOne | None, NUMBER, RARE] = None
     """Keep at most this many faces of a photo or frame, the most confident ones; by default all."""
-    detector: Choice = "auto"
+    detector: Annotated[Choice, RARE] = "auto"
     """Size of the faces to search for: down to 1/20 of the longer side of the photo (full), or down to 1/5 in
     a fifth of the time (short). auto: full, or with --faces 1 first short."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")

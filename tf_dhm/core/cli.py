@@ -91,7 +91,8 @@ def require_options(example: str) -> None:
         program = os.path.basename(sys.argv[0])
         started = f"python {program}" if program.endswith(".py") else program
         raise InputError(
-            f"options: found none, expected some, for example: {started} {example} (--help lists all of them)"
+            f"options: found none, expected some, for example: {started} {example} "
+            "(--help explains the main ones)"
         )
 
 

@@ -33,6 +33,8 @@ HELP, HELP_ALL = ("-h", "--help"), "--help-all"
 WIDEST = 110
 """Characters of a line of the help, if the terminal is wider."""
 TEXT_COLUMN = 28
+RARE = object()
+"""Marks an option, as `Annotated[int, RARE]`, that the short help only names."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Group:
 
     Attributes:
         title: of its options.
-        brief: whether the short help only names its options.
+        brief: whether the short help only names the first of its options.
     """
 
     title: str
@@ -111,8 +113,8 @@ def help_text(kind: type[Any], default: Any = None, description: str = "", whole
     Args:
         kind, default: as those of `parse_options`.
         description: at the top.
-        whole: all texts of all options; otherwise the first statement of each, and of a nested configuration
-            only the names of its options.
+        whole: all texts of all options; otherwise the first statement of each, and only the names of those
+            that are `RARE` or of a brief group.
     """
     parser = get_parser(kind) if default is None else get_parser(kind, default=default)
     width = min(shutil.get_terminal_size().columns, WIDEST)
@@ -123,18 +125,22 @@ def help_text(kind: type[Any], default: Any = None, description: str = "", whole
     members: dict[tuple[str, ...], list[Action]] = {}
     for action in actions:
         members.setdefault(tuple(_names(action)[:-1]), []).append(action)
+    more: list[str] = []
     for path, group in members.items():
         mark, nested = _group(kind, path)
         about = _sentences(inspect.getdoc(nested) or "")[0] if path else ""
         title = f"{mark.title} options" if path else "options"
-        named_only = mark.brief and not whole and bool(path)
-        title += f" ({HELP_ALL} explains them)" if named_only else ""
         heading = f"{title}: {about}" if about else f"{title}:"
-        if named_only:
-            flags = " ".join(action.option_strings[0] for action in group)
-            blocks.append(_wrap(heading, width) + "\n" + _wrap(flags, width, "  ").replace("\n    ", "\n  "))
+        brief = mark.brief and bool(path)
+        rare = [action for action in group if not whole and (brief or _is_rare(kind, action))]
+        flags = " ".join(action.option_strings[0] for action in rare)
+        if brief and rare:
+            first = textwrap.shorten(flags, width - TEXT_COLUMN, placeholder=" …", break_on_hyphens=False)
+            more.append(_row(mark.title, first, width))
         else:
-            lines = [_entry(kind, action, width, whole) for action in group]
+            lines = [_entry(kind, action, width, whole) for action in group if action not in rare]
+            if rare:
+                more.insert(0, _wrap(flags, width, "  ").replace("\n    ", "\n  "))
             if not path:
                 lines += [
                     _row("-h, --help", "Print this help.", width),
@@ -142,6 +148,8 @@ def help_text(kind: type[Any], default: Any = None, description: str = "", whole
                     _row("--version", "Print the version.", width),
                 ]
             blocks.append("\n".join([_wrap(heading, width), *lines]))
+    if more:
+        blocks.append("\n".join([f"more options, which {HELP_ALL} explains:", *more]))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -163,6 +171,16 @@ def _group(kind: type[Any], path: tuple[str, ...]) -> tuple[Group, type[Any]]:
     return mark, kind
 
 
+def _is_rare(kind: type[Any], action: Action) -> bool:
+    return any(mark is RARE for mark in getattr(_hint(kind, action), "__metadata__", ()))
+
+
+def _hint(kind: type[Any], action: Action) -> Any:
+    """The type of an option as its configuration states it."""
+    *path, name = _names(action)
+    return typing.get_type_hints(_group(kind, tuple(path))[1], include_extras=True)[name]
+
+
 def _entry(kind: type[Any], action: Action, width: int, whole: bool) -> str:
     """An option with its type, its text and its default."""
     text = " ".join((action.help or "").replace("%%", "%").split())
@@ -172,8 +190,9 @@ def _entry(kind: type[Any], action: Action, width: int, whole: bool) -> str:
     text = text[:1].upper() + text[1:]
     sentences = _sentences(text)
     if not whole:
-        statement, rest, _ = sentences[0].partition("; ")
-        text = f"{statement}." if rest else statement
+        statement, rest, explanation = sentences[0].partition("; ")
+        # What follows is left out, unless it says what the default means: "0 for one per core".
+        text = f"{statement}." if rest and not explanation.startswith(f"{value} ") else sentences[0]
     if value not in ("", "None"):
         value = {"True": "yes", "False": "no"}.get(value, value) if action.nargs == 0 else value
         text = f"{text} [{value}]".strip()
@@ -187,8 +206,7 @@ def _metavar(kind: type[Any], action: Action) -> str:
         return ""
     text = str(action.metavar or "").replace("{None}|", "").replace("{None,", "{")
     if "ANNOTATED" in text:
-        *path, name = _names(action)
-        hint = typing.get_type_hints(_group(kind, tuple(path))[1], include_extras=True)[name]
+        hint = _hint(kind, action)
         items = [item for part in parts_of(hint) for item in (typing.get_args(part) or (part,))]
         types = [part.__name__ for item in items for part in parts_of(item) if isinstance(part, type)]
         text = text.replace("ANNOTATED", next(n for n in types if n != "NoneType").upper())

@@ -13,7 +13,7 @@ import pytest
 import tyro
 
 from tf_dhm.core import command_line
-from tf_dhm.core.command_line import Group, help_text, parse_options, without_help
+from tf_dhm.core.command_line import RARE, Group, help_text, parse_options, without_help
 from tf_dhm.core.configuration import AtLeastOne, Count
 from tf_dhm.core.errors import InputError
 
@@ -51,6 +51,10 @@ class Config:
     """Parts to count; several are added up."""
     again: Count | None = None
     """Number of repetitions."""
+    threads: Count = 0
+    """Number of threads; 0 for all."""
+    seed: Annotated[Count, RARE] = 0
+    """Seed of the random numbers."""
     net: Annotated[Net, tyro.conf.arg(name=""), Group("network")] = field(default_factory=Net)
     data: Annotated[Data, tyro.conf.arg(name=""), Group("data", brief=False)] = field(default_factory=Data)
 
@@ -87,9 +91,11 @@ def test_the_short_help() -> None:
     assert found["--kind"] == "{a,b} How to search. [a]"
     assert found["--parts"] == "{x,y} ... Parts to count."
     assert found["--again"] == "INT Number of repetitions."
+    assert found["--threads"] == "INT Number of threads; 0 for all. [0]"
     assert found["--limit"] == "INT Largest number of faces, e.g. 100%."
-    assert found["network"] == "options (--help-all explains them): Layers of a network."
-    assert found["--widths"] == "--fast"
+    assert found["more"] == "options, which --help-all explains:"
+    assert found["--seed"] == ""
+    assert found["network"] == "--widths --fast"
     assert found["data"] == "options: Where faces come from."
     assert {"-h,", "--help-all", "--version"} <= set(found)
     assert max(map(len, text.splitlines())) <= 80
@@ -100,6 +106,7 @@ def test_the_whole_help() -> None:
     found = rows(text)
     assert "who want all. [a]" in " ".join(text.split())
     assert found["--widths"].startswith("INT ... Channels of the stages. None of them may be")
+    assert found["--seed"] == "INT Seed of the random numbers. [0]"
     assert found["--fast,"] == "--no-fast Leave out what is slow. [yes]"
     assert "By default all." in text
 
