@@ -120,7 +120,7 @@ def help_text(kind: type[Any], default: Any = None, description: str = "", whole
     width = min(shutil.get_terminal_size().columns, WIDEST)
     actions = [action for action in parser._actions if action.dest != "help" and action.help is not SUPPRESS]
     positional = " ".join(_metavar(kind, action) for action in actions if not action.option_strings)
-    usage = f"usage: {Path(sys.argv[0]).name} {positional} [OPTIONS]".replace("  ", " ")
+    usage = f"usage: {_program()} {positional} [OPTIONS]".replace("  ", " ")
     blocks = [usage, *(_paragraph(text, width) for text in description.strip().split("\n\n"))]
     members: dict[tuple[str, ...], list[Action]] = {}
     for action in actions:
@@ -151,6 +151,14 @@ def help_text(kind: type[Any], default: Any = None, description: str = "", whole
     if more:
         blocks.append("\n".join([f"more options, which {HELP_ALL} explains:", *more]))
     return "\n\n".join(block for block in blocks if block)
+
+
+def _program() -> str:
+    """The script as it was started: `train.py`, or `python -m PACKAGE.MODULE`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None and spec.origin == sys.argv[0]:
+        return f"python -m {spec.name.removesuffix('.__main__')}"
+    return Path(sys.argv[0]).name
 
 
 def _names(action: Action) -> list[str]:

@@ -6,7 +6,9 @@ import doctest
 import inspect
 import sys
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal
 
 import pytest
@@ -99,6 +101,16 @@ def test_the_short_help() -> None:
     assert found["data"] == "options: Where faces come from."
     assert {"-h,", "--help-all", "--version"} <= set(found)
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("module", ["package.count", "package.count.__main__"])
+def test_the_usage_of_a_module(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = ModuleType("__main__")
+    started.__spec__ = ModuleSpec(module, None, origin=sys.argv[0])
+    monkeypatch.setitem(sys.modules, "__main__", started)
+    assert help_text(Config).startswith("usage: python -m package.count PATH [OPTIONS]\n")
+    monkeypatch.setattr(sys, "argv", ["tf-dhm count"])  # as an entry point of the package names it
+    assert help_text(Config).startswith("usage: tf-dhm count PATH [OPTIONS]\n")
 
 
 def test_the_whole_help() -> None:
