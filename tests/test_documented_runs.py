@@ -91,10 +91,7 @@ NOT_RUN = {
     ("tracking.md", "tracking_measures"): "a measurement of minutes",
     ("tracking.md", "result_tables"): "writes docs/; its test compares them",
     ("training.md", "train.py$"): "10 minutes; tests/test_train.py trains on a few rendered faces",
-    (
-        "training.md",
-        "train.py --preset fast_dhm_paper",
-    ): "days; that of fast_dhm_m is run, smaller",
+    ("training.md", "train.py --preset fast_dhm_paper"): "days; that of fast_dhm_m is run, smaller",
     ("training.md", "studies.rate"): "a measurement; tests/tools/studies/test_rate.py runs it",
     ("tuning.md", "tune.py"): "hours; tests/test_tune.py and tests of pipelines/search run a small search",
     ("tuning.md", "train.py"): "an hour; training.md's commands are run",
@@ -249,6 +246,7 @@ def server(folder: Path) -> Iterator[ServingDouble]:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page uses curl")
 @documented("serving.md", "--server localhost:8500", "printf", "curl")
 def test_serving(
     commands: list[list[str]],
