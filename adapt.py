@@ -129,8 +129,8 @@ def main() -> None:
     faces, rejected = read_annotations(
         config.dataset, config.data_dir, config.faces, split=config.split, manual=config.manual
     )
-    default: BoxKind = "labels" if len(faces[0].points) == NUM_LANDMARKS else "detected"
-    seen = look_at(model, faces, config.boxes or default)
+    boxes = config.boxes or ("labels" if len(faces[0].points) == NUM_LANDMARKS else "detected")
+    seen = look_at(model, faces, boxes)
     rejected_rows = [(item.name, item.reason) for item in rejected] + seen.rejected
     if rejected_rows:
         name, reason = rejected_rows[0]
@@ -143,6 +143,8 @@ def main() -> None:
         raise InputError("finetune: found other points than the 68 landmarks, expected those")
     source = find_savedmodel(config.model)
     note = find_dataset(config.dataset).note
+    if boxes == "detected":
+        note = f"{note.rstrip('.')}. Crops for the fit: from the boxes of the face detector."
     version_dir = export(model, source, adapted, config.dataset, note, config.runs_dir / config.name, command)
     print(
         f"adapted model: {version_dir.parent} (card: README.md); "

@@ -91,6 +91,9 @@ def main() -> None:
 
     target = promote(config.model, config.savedmodels_dir / name, rows, add_files, config.renew)
     print(f"promoted to {target}")
+    served = config.savedmodels_dir / "models.config"
+    if served.is_file() and f'name: "{name}"' not in served.read_text(encoding="utf-8"):
+        print(f"TF Serving loads it once {served} names it; see docs/serving.md")
 
 
 if __name__ == "__main__":

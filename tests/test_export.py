@@ -45,6 +45,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_promotion_says_what_a_server_still_needs(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "savedmodels").mkdir()
+    listed = tmp_path / "savedmodels" / "models.config"
+    for content, told in [('name: "other"', True), ('name: "served"', False)]:
+        listed.write_text(content)
+        done = run_script_here("export.py", "--model", exported, "--promote", "served", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert ("models.config" in done.stdout) == told
+
+
 def test_promotion(exported: Path, tmp_path: Path) -> None:
     two_labels = {"original": results(3.456), "reannotated": results(2.25)}
     (tmp_path / "half.json").write_text(json.dumps({"other": {}, "tiny": two_labels}))

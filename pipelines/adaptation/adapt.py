@@ -183,8 +183,8 @@ def adapt(
     groups = np.array([face.group for face in seen.faces])
     if len(names) < FEWEST_FACES or len(np.unique(groups)) < FOLDS:
         raise InputError(
-            f"faces: found {len(names)} usable faces of {len(np.unique(groups))} photos or persons, expected "
-            f"at least {FEWEST_FACES} of {FOLDS}"
+            f"faces: found {len(names)} usable faces, of {len(np.unique(groups))} photos or persons, "
+            f"expected at least {FEWEST_FACES} faces, of at least {FOLDS} photos or persons"
         )
     count = seen.points.shape[2]
     old = model.layer(seen.views.features[:, 0])

@@ -54,9 +54,12 @@ def find_savedmodel(path: str | Path) -> Path:
     if not versions:
         names = sorted(p.name for p in folder.iterdir())
         found = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "an empty folder"
-        raise InputError(
+        message = (
             f"model {folder}: found {found}, expected saved_model.pb or a version folder (1, 2) holding it"
         )
+        if exported := sorted(folder.glob("export/*/*/saved_model.pb")):
+            message += f"; the model of this run is {exported[-1].parents[1]}"
+        raise InputError(message)
     return max(versions, key=lambda p: int(p.name))
 
 

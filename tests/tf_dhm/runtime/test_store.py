@@ -50,6 +50,12 @@ class TestFindSavedmodel:
             with pytest.warns(FutureWarning, match=f"{old} is called {new} now"):
                 assert find_savedmodel(old) == find_savedmodel(new)
 
+    def test_the_folder_of_a_run_leads_to_its_model(self, tmp_path: Path) -> None:
+        fake_version(tmp_path / "export" / "fast_dhm_m" / "1")
+        with pytest.raises(InputError) as error:
+            find_savedmodel(tmp_path)
+        assert str(error.value).endswith(f"the model of this run is {tmp_path / 'export' / 'fast_dhm_m'}")
+
     def test_errors(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("x")
         (tmp_path / "empty").mkdir()
