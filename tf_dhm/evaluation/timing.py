@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tf_dhm.core.progress import Progress
+from tf_dhm.runtime.settings import TrackingConfig
 
 Stage = Literal["model", "cut", "crop", "photo", "photo_one_face", "video_frame"]
 Device = Literal["cpu", "gpu"]
@@ -23,7 +24,7 @@ Seconds = NDArray[np.float64]
 Timer = Callable[[int], Seconds]
 """A number of calls -> the seconds of each."""
 
-VIDEO_FRAMES = 30
+VIDEO_FRAMES = TrackingConfig().detect_every * (TrackingConfig().glances + 1)
 """Frames in one call of the stage video_frame: from one full detection of the tracker to the next."""
 INSIDE: dict[Stage, str] = {
     "model": "input copied in, network, landmarks copied out",
@@ -32,7 +33,7 @@ INSIDE: dict[Stage, str] = {
     "photo": "all faces of a decoded photo: detection, crops, both passes, pose (`Aligner.align`)",
     "photo_one_face": "the same for the surest face alone (`Aligner(max_faces=1).align`)",
     "video_frame": f"a frame of a video with one moving face, the mean of {VIDEO_FRAMES} frames of which one "
-    "is searched for all faces and two for large ones (`Tracker.update`)",
+    f"is searched for all faces and {TrackingConfig().glances} for large ones (`Tracker.update`)",
 }
 WARM_UP_CALLS = 3
 MIN_CALLS, MAX_CALLS = 3, 1000
