@@ -19,9 +19,9 @@ from typing import Annotated, Literal
 from tf_dhm.core.cli import run_script
 
 from pipelines.adaptation.adapt import BoxKind, Kind, adapt, export, look_at, summary
-from pipelines.adaptation.annotations import read_annotations
+from pipelines.adaptation.annotations import annotation_note, read_annotations
 from pipelines.adaptation.views import OutputFeatures
-from pipelines.prepared.catalogue import SYNTHETIC, find_dataset
+from pipelines.prepared.catalogue import SYNTHETIC
 from pipelines.runs.options import DataOptions, Options
 from pipelines.runs.run import run
 from tf_dhm.core.command_line import RARE, parse_options
@@ -142,9 +142,7 @@ def main() -> None:
     if config.finetune and adapted.kind != "landmarks":
         raise InputError("finetune: found other points than the 68 landmarks, expected those")
     source = find_savedmodel(config.model)
-    note = find_dataset(config.dataset).note
-    if boxes == "detected":
-        note = f"{note.rstrip('.')}. Crops for the fit: from the boxes of the face detector."
+    note = annotation_note(config.dataset, boxes == "detected")
     version_dir = export(model, source, adapted, config.dataset, note, config.runs_dir / config.name, command)
     print(
         f"adapted model: {version_dir.parent} (card: README.md); "

@@ -39,6 +39,17 @@ class AnnotatedFace:
     photo: tuple[int, int, int, int] | None = None
 
 
+def annotation_note(dataset: str, detected: bool) -> str:
+    """What a card says of a dataset to which a model was adapted.
+
+    Args:
+        dataset: a name of the catalogue, whose note speaks of the boxes of training.
+        detected: whether the boxes were those of the face detector.
+    """
+    note = find_dataset(dataset).note
+    return note.replace("boxes from these landmarks", "boxes of the face detector") if detected else note
+
+
 def read_annotations(
     dataset: str, data_dir: Path | None, count: int, *, split: str | None = None, manual: bool = False
 ) -> tuple[list[AnnotatedFace], list[Rejection]]:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.adaptation.annotations import read_annotations
+from pipelines.adaptation.annotations import annotation_note, read_annotations
+from pipelines.prepared.catalogue import DATASETS
 from tests.made_faces import encode
 from tests.pipelines.datasets.test_pts import write_pts
 from tf_dhm.commands.face_records import FaceRecords
@@ -80,3 +81,11 @@ def test_a_table_without_its_columns(tmp_path: Path, header: str) -> None:
     (tmp_path / "faces.csv").write_text(header + "\n")
     with pytest.raises(InputError, match="found no column"):
         read_annotations("csv", tmp_path, 0)
+
+
+@pytest.mark.parametrize("dataset", sorted(set(DATASETS) - {"aflw2000_3d"}))  # whose note names no boxes
+def test_the_note_of_a_card_names_the_boxes_that_were_used(dataset: str) -> None:
+    assert "boxes from these landmarks" in annotation_note(dataset, detected=False)
+    note = annotation_note(dataset, detected=True)
+    assert "boxes of the face detector" in note
+    assert "boxes from" not in note
