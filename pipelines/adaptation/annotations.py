@@ -145,10 +145,12 @@ def _find_table(path: Path) -> tuple[Path, pd.DataFrame, int] | None:
     count = sum(column[:1] == "x" and column[1:].isdecimal() for column in table.columns)
     if count == NUM_LANDMARKS or csv_landmarks.ALIGNED.issubset(table.columns):
         return None
-    missing = [f"{axis}{i}" for axis in "xy" for i in range(count) if f"{axis}{i}" not in table]
-    if not count or missing or "image" not in table:
-        found = ", ".join(missing[:5]) or "image, x0, y0"
-        raise InputError(f"{files[0]}: found no column {found}, expected image, x0, y0, x1, y1, ...")
+    needed = ["image", *(f"{axis}{point}" for point in range(max(count, 1)) for axis in "xy")]
+    if missing := [column for column in needed if column not in table]:
+        raise InputError(
+            f"{files[0]}: found no column {csv_landmarks.listed(missing)}, "
+            "expected image, x0, y0, x1, y1 and so on for each point"
+        )
     return files[0], table, count
 
 

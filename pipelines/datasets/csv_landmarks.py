@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast, get_args
@@ -173,15 +173,25 @@ def _read_table(path: Path) -> pd.DataFrame:
     if table.attrs["is_aligned"]:
         table = _from_aligned(table, path.parent)
     present = set(table.columns)
-    needed = [REQUIRED, *(block for block in OPTIONAL_BLOCKS if present.intersection(block))]
-    missing = [column for block in needed for column in block if column not in present]
-    if missing:
-        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        raise InputError(f"{path}: found no column {shown}, expected image, x0 ... x67, y0 ... y67")
+    if missing := [column for column in REQUIRED if column not in present]:
+        raise InputError(
+            f"{path}: found no column {listed(missing)}, expected image, x0 ... x67 and y0 ... y67"
+        )
+    for block in OPTIONAL_BLOCKS:
+        if present.intersection(block) and (missing := [column for column in block if column not in present]):
+            raise InputError(
+                f"{path}: found no column {listed(missing)}, "
+                f"expected all {len(block)} columns {block[0]} ... {block[-1]} or none of them"
+            )
     table = table.dropna(how="all")
     if table.empty:
         raise InputError(f"{path}: found a header and no row, expected one row a face")
     return table
+
+
+def listed(columns: Sequence[str]) -> str:
+    """The first five columns, and how many more there are."""
+    return ", ".join(columns[:5]) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
 
 
 def _check_header(path: Path) -> None:

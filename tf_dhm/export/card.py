@@ -128,6 +128,13 @@ def changes_of_network(description: Description) -> str:
     return " with " + ", ".join(f"{name} {own[name]}" for name in own if own[name] != usual[name])
 
 
+def _duration(hours: float) -> str:
+    """A time as people say it: seconds below two minutes, minutes below two hours."""
+    if hours < 2 / 60:
+        return f"{hours * 3600:.0f} seconds"
+    return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+
+
 def training_lines(description: Description, head: QualityHead | None) -> list[str]:
     """Lines of a card on the runs that a model comes from, the last one first."""
     runs = [asdict(description)]
@@ -136,7 +143,7 @@ def training_lines(description: Description, head: QualityHead | None) -> list[s
     trained = [run for run in runs[1:] if run["faces_seen"]]
 
     def amount(run: dict[str, Any]) -> str:
-        return f"{run['faces_seen']:,} faces in {run['hours']:.2f} hours"
+        return f"{run['faces_seen']:,} faces in {_duration(run['hours'])}"
 
     lines = []
     if description.adapted:
@@ -151,7 +158,7 @@ def training_lines(description: Description, head: QualityHead | None) -> list[s
             lines.append(f"- The head for {head.measures} alone was fitted again: `{description.command}`")
     else:
         lines.append(
-            f"- Training: {description.faces_seen:,} faces seen in {description.hours:.2f} hours "
+            f"- Training: {description.faces_seen:,} faces seen in {_duration(description.hours)} "
             f"({description.machine})."
         )
         lines.append(f"- Command: `{description.command}`")

@@ -76,10 +76,12 @@ def test_rendered_faces_need_no_folder() -> None:
         read_annotations("wild68", None, 2)
 
 
-@pytest.mark.parametrize("header", ["image,x0,y0,x1", "x0,y0", "image,a"])
-def test_a_table_without_its_columns(tmp_path: Path, header: str) -> None:
+@pytest.mark.parametrize(
+    ("header", "missing"), [("image,x0,y0,x1", "y1"), ("x0,y0", "image"), ("image,a", "x0, y0")]
+)
+def test_a_table_without_its_columns(tmp_path: Path, header: str, missing: str) -> None:
     (tmp_path / "faces.csv").write_text(header + "\n")
-    with pytest.raises(InputError, match="found no column"):
+    with pytest.raises(InputError, match=f"found no column {missing}, expected"):
         read_annotations("csv", tmp_path, 0)
 
 

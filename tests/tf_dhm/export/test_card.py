@@ -33,7 +33,7 @@ def test_the_card_of_a_network_that_was_kept(with_quality: Path) -> None:
     again = describe(faces_seen=0, hours=0.0, command="python b", initialized_from=dataclasses.asdict(kept))
     for description in (kept, again):
         card = model_card("name", with_quality / "1", description, {}, "1")
-        assert "- Network: that of an earlier run of preset `tiny`, unchanged: 12,345 faces in 1.50" in card
+        assert "- Network: that of an earlier run of preset `tiny`, unchanged: 12,345 faces in 90 minutes" in card
         assert "(a processor, 2 threads), `python train.py --name a`." in card
         assert f"head for visibility and confidence alone was fitted again: `{description.command}`" in card
         assert " 0 faces" not in card
@@ -57,13 +57,22 @@ def test_the_card_names_every_run_that_trained(exported: Path) -> None:
     card = model_card("name", exported / "1", describe(initialized_from=dataclasses.asdict(kept)), {}, "1")
     runs = [line for line in card.splitlines() if line.startswith("- Began with the weights")]
     assert [line.split(": ", 1)[1] for line in runs] == [
-        "7 faces in 1.50 hours, `python b`.",
-        "12,345 faces in 1.50 hours, `python train.py --name a`.",
+        "7 faces in 90 minutes, `python b`.",
+        "12,345 faces in 90 minutes, `python train.py --name a`.",
     ]
     assert "- Training: 12,345 faces" in card
     card = model_card("name", exported / "1", kept, {}, "1")
     assert "- Network: that of an earlier run of preset `tiny`, unchanged: 7 faces" in card
-    assert "12,345 faces in 1.50 hours, `python train.py --name a`." in card
+    assert "12,345 faces in 90 minutes, `python train.py --name a`." in card
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [(0.01, "36 seconds"), (0.09, "5 minutes"), (1.5, "90 minutes"), (2.25, "2.2 hours"), (30.0, "30.0 hours")],
+)
+def test_the_card_gives_the_time_of_training_in_a_fitting_unit(exported: Path, hours: float, said: str) -> None:
+    card = model_card("name", exported / "1", describe(hours=hours), {}, "1")
+    assert f"12,345 faces seen in {said} (" in card
 
 
 def test_the_card_names_in_what_a_network_differs_from_its_preset() -> None:
@@ -83,9 +92,9 @@ def test_the_card_holds_what_was_measured(network: tf.keras.Model, exported: Pat
     count = network.count_params()
     assert f"{count:,} float32, {4 * count:,} bytes" in card
     assert f"SavedModel {folder_bytes(exported / '1'):,} bytes with its graph" in card
-    assert "12,345 faces seen in 1.50 hours (a processor, 2 threads)" in card
+    assert "12,345 faces seen in 90 minutes (a processor, 2 threads)" in card
     assert "- Command: `python train.py --preset tiny`" in card
-    assert "preset `earlier`: 12,345 faces in 2.25 hours, `python train.py --name a`" in card
+    assert "preset `earlier`: 12,345 faces in 2.2 hours, `python train.py --name a`" in card
     assert "- **made_up**: faces of dots; no licence limits." in card
     assert "| val | 2.52 | 3.50 | - | - | 3.25 | 0.457 | 1.2 % | 321 |" in card
     assert "| AFLW2000-3D half, labels original | 2.52 | 3.50 | 5.88 | 3.80 | 3.25 |" in card
