@@ -49,6 +49,17 @@ PLACEHOLDERS = {"PRESET": "fast_dhm", "SHIFT": "0.1", "SCALE": "0.1"}
 """Words that stand for a value which a script checks while it parses."""
 
 
+def written_pages() -> list[Path]:
+    """All pages that people read: documents, cards, notices."""
+    return sorted({*PAGES, *ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("savedmodels/*/*.md")})
+
+
+@pytest.mark.parametrize("page", written_pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_holds_no_mark_of_an_unfinished_merge(page: Path) -> None:
+    marks = re.findall(r"^(?:<{7}|={7}$|>{7}).*", page.read_text(), re.M)
+    assert marks == []
+
+
 class Parsed(Exception):
     """The options of a script were understood."""
 

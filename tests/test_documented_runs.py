@@ -268,17 +268,20 @@ def test_serving(
     (record,) = map(json.loads, (folder / "faces.jsonl").read_text().splitlines())
     assert np.shape(record["faces"][0]["landmarks"]) == (68, 3)
 
-    (block,) = [block for page, block in fenced("sh") if page == "serving.md" and "curl" in block]
-    done = subprocess.run(["sh", "-ec", moved(block)], cwd=folder, capture_output=True, text=True, check=True)
-    answer = json.loads(done.stdout)["outputs"]
+    status, predict = [block for page, block in fenced("sh") if page == "serving.md" and "curl" in block]
+    said, found = (
+        subprocess.run(["sh", "-ec", moved(block)], cwd=folder, capture_output=True, text=True, check=True)
+        for block in (status, predict)
+    )
+    assert json.loads(said.stdout)["model_version_status"][0]["state"] == "AVAILABLE"
+    answer = json.loads(found.stdout)["outputs"]
     assert np.shape(answer["landmarks"]) == (1, 68, 3)
 
     monkeypatch.chdir(folder)
     for example in [block for page, block in fenced("python") if page == "serving.md"]:
         names: dict[str, Any] = {}
         run_block(moved(example), names)
-    printed = capsys.readouterr().out
-    assert printed.startswith("(1, 68, 3) [")
+    assert capsys.readouterr().out.startswith("(1, 68, 3) [")
     np.testing.assert_allclose(names["found"]["landmarks"], answer["landmarks"], atol=1e-2)
 
 
