@@ -83,6 +83,7 @@ NOT_RUN = {
     ("serving.md", "--model runs/NAME/export/PRESET"): "the same command of training.md is run",
     ("serving.md", "--promote mine"): "the same command of training.md is run",
     ("serving.md", "serving_load"): "tests/tools/studies/test_serving_load.py runs it",
+    ("serving.md", "result_tables"): "writes docs/; its test compares them",
     ("photos.md", "--tyro-print-completion"): "tests/tf_dhm/test_cli.py runs it and uses the completions",
     ("synthetic.md", "draw_gallery"): "tests/tools/test_draw_gallery.py runs it",
     ("synthetic.md", "rendering_rate"): "a measurement",
@@ -249,7 +250,7 @@ def server(folder: Path) -> Iterator[ServingDouble]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the page uses curl")
-@documented("serving.md", "--server localhost:8500", "printf", "curl")
+@documented("serving.md", "--server localhost:8500", "printf", "curl .*:predict", "curl .*/fast_dhm_m$")
 def test_serving(
     commands: list[list[str]],
     folder: Path,

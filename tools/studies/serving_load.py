@@ -1,7 +1,7 @@
 """Measure throughput and latency of a server, by concurrency and batch.
 
-    python -m tools.studies.serving_load --server.address localhost:8500 --server.model fast_dhm \\
-        --local savedmodels/fast_dhm --output-dir runs/load
+    python -m tools.studies.serving_load --server.address localhost:8500 --local savedmodels/fast_dhm_m \\
+        --output-dir docs/tables
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Positive, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
-from tf_dhm.core.markdown import markdown_table
+from tf_dhm.core.markdown import format_cell, markdown_table
 from tf_dhm.core.progress import Progress
 from tf_dhm.runtime.crops import cut_crops
 from tf_dhm.runtime.images import read_photo
@@ -44,7 +44,7 @@ class LoadConfig:
     server: ServerConfig
     """Server of the model."""
     output_dir: Path
-    """Folder for load.csv and load.md."""
+    """Folder for serving_load.csv and, with --local, serving_parts.csv."""
     photo: Path = PHOTO
     """JPEG or PNG that is sent."""
     box: tuple[float, float, float, float] = (180.0, 70.0, 270.0, 180.0)
@@ -169,15 +169,15 @@ def split(
 
 
 def measure_load(config: LoadConfig) -> None:
-    """Measure, write load.csv and load.md to the output folder, and print them."""
+    """Measure, write the tables to the output folder, and print them."""
     load, parts = measure(config)
-    tables = [load] if parts is None else [load, parts]
-    with atomic_write(config.output_dir / "load.csv") as path:
-        load.to_csv(path, index=False)
-    report = "\n".join(markdown_table(table.to_dict("records")) for table in tables)
-    with atomic_write(config.output_dir / "load.md") as path:
-        path.write_text(report)
-    print(report)
+    for name, table in (("serving_load", load), ("serving_parts", parts)):
+        if table is not None:
+            rows = table.to_dict("records")
+            cells = [{str(column): format_cell(value) for column, value in row.items()} for row in rows]
+            with atomic_write(config.output_dir / f"{name}.csv") as path:
+                pd.DataFrame(cells).to_csv(path, index=False)
+            print(markdown_table(cells))
 
 
 def main() -> None:
