@@ -33,7 +33,10 @@ def test_the_card_of_a_network_that_was_kept(with_quality: Path) -> None:
     again = describe(faces_seen=0, hours=0.0, command="python b", initialized_from=dataclasses.asdict(kept))
     for description in (kept, again):
         card = model_card("name", with_quality / "1", description, {}, "1")
-        assert "- Network: that of an earlier run of preset `tiny`, unchanged: 12,345 faces in 90 minutes" in card
+        assert (
+            "- Network: that of an earlier run of preset `tiny`, unchanged: 12,345 faces in 90 minutes"
+            in card
+        )
         assert "(a processor, 2 threads), `python train.py --name a`." in card
         assert f"head for visibility and confidence alone was fitted again: `{description.command}`" in card
         assert " 0 faces" not in card
@@ -68,9 +71,17 @@ def test_the_card_names_every_run_that_trained(exported: Path) -> None:
 
 @pytest.mark.parametrize(
     ("hours", "said"),
-    [(0.01, "36 seconds"), (0.09, "5 minutes"), (1.5, "90 minutes"), (2.25, "2.2 hours"), (30.0, "30.0 hours")],
+    [
+        (0.01, "36 seconds"),
+        (0.09, "5 minutes"),
+        (1.5, "90 minutes"),
+        (2.25, "2.2 hours"),
+        (30.0, "30.0 hours"),
+    ],
 )
-def test_the_card_gives_the_time_of_training_in_a_fitting_unit(exported: Path, hours: float, said: str) -> None:
+def test_the_card_gives_the_time_of_training_in_a_fitting_unit(
+    exported: Path, hours: float, said: str
+) -> None:
     card = model_card("name", exported / "1", describe(hours=hours), {}, "1")
     assert f"12,345 faces seen in {said} (" in card
 
