@@ -17,7 +17,7 @@ if that finds none beyond doubt; else "full", and in videos both in turn (`Track
 Part = Literal["points", "contours", "axes", "ids", "mesh"]
 """What can be drawn of a face."""
 MIN_CONFIDENCE = 0.5
-"""Confidence from which a face is convincing: 99.6 % of the faces of AFLW2000-3D have it, and 0.1 % of places
+"""Confidence from which a face is convincing: 99.7 % of the faces of AFLW2000-3D have it, and 0.1 % of places
 without a face in the same photos (the ROC in docs/runtime.md)."""
 MAX_PASSES = 3
 """Most passes of a model over a face: those after the second change little."""
