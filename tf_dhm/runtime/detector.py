@@ -185,8 +185,8 @@ class FaceDetector:
     def detect_in_tiles(self, image: Source | Photo) -> list[Detection]:
         """Find small faces: search the overlapping tiles of a photo, each as if it were a photo.
 
-        Faces of up to 0.3 of a tile are found, down to 1/50 of the longer side of the photo. It takes seven to
-        twelve times as long as one look at the whole photo.
+        Faces of up to 0.3 of a tile are found, down to 1/50 of the longer side of the photo. It takes seven
+        to twelve times as long as one look at the whole photo.
 
         Args:
             image: as that of `detect`.
