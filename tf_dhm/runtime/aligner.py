@@ -84,9 +84,6 @@ class Aligner:
         if field_of_view is not None:
             Camera.of_view(field_of_view, 1, 1)  # checks it
         self.mesh, self.field_of_view = mesh, field_of_view
-        self.pose = (
-            True  # a tracker, which takes the pose of smoothed landmarks, turns it off for given boxes
-        )
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence: found {min_confidence}, expected 0 to 1")
         self.min_confidence, self.tiles = min_confidence, tiles
@@ -166,7 +163,7 @@ class Aligner:
         pixels = [photo.pixels for photo, _ in photos]
         predictions = predict_photos(self.predictor, pixels, boxes, self.passes_given)
         return [
-            make_faces(photo, array, [None] * len(array), found, self.pose)
+            make_faces(photo, array, [None] * len(array), found)
             for (photo, _), array, found in zip(photos, boxes, predictions, strict=True)
         ]
 

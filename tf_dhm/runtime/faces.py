@@ -164,14 +164,16 @@ def make_faces(
     photo: Photo, boxes: Array, scores: Sequence[float | None], found: Prediction, pose: bool = True
 ) -> list[Face]:
     """The faces of a photo from boxes and a prediction in its decoded pixels; without `pose` it is NaN."""
-    landmarks = photo.to_original(found.landmarks).astype(np.float32)
-    # A box is two points.
-    boxes = photo.to_original(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+    landmarks, other = found.landmarks, found.points
+    if photo.reduction > 1:
+        landmarks = photo.to_original(landmarks).astype(np.float32)
+        # A box is two points.
+        boxes = photo.to_original(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+        other = None if other is None else photo.to_original(other).astype(np.float32)
     if pose:
         poses = np.degrees(pose_from_mean_face(landmarks)).astype(np.float32)
     else:
         poses = np.full((len(landmarks), 3), np.nan, np.float32)
-    other = None if found.points is None else photo.to_original(found.points).astype(np.float32)
     return [
         Face(
             points,

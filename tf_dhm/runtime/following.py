@@ -15,22 +15,22 @@ FAST = 2.0
 """A face that moved by more than this many times the slack is searched at the place where it will be next."""
 
 
-def ahead(box: Array, motion: Array, slack: float) -> Array:
+def ahead(box: Array, motion: tuple[float, float], slack: float) -> Array:
     """The box of a face in the next frame, if it keeps its motion.
 
     Args:
         box: (4,) of its landmarks.
-        motion: (2,) of its centre since the last frame; too little of it counts as none, so that the
+        motion: x and y of its centre since the last frame; too little of it counts as none, so that the
             noise of a still face is not doubled.
         slack: see `follow_box`.
 
-    >>> ahead(np.array([0.0, 0, 100, 80]), np.array([8.0, 3.0]), 0.02).tolist()
+    >>> ahead(np.array([0.0, 0, 100, 80]), (8.0, 3.0), 0.02).tolist()
     [8.0, 3.0, 108.0, 83.0]
-    >>> ahead(np.array([0.0, 0, 100, 80]), np.array([3.0, 1.0]), 0.02).tolist()
+    >>> ahead(np.array([0.0, 0, 100, 80]), (3.0, 1.0), 0.02).tolist()
     [0.0, 0.0, 100.0, 80.0]
     """
     x0, y0, x1, y1 = box.tolist()
-    x, y = motion.tolist()
+    x, y = motion
     fast = math.hypot(x, y) > FAST * slack * max(x1 - x0, y1 - y0)
     return np.array([x0 + x, y0 + y, x1 + x, y1 + y]) if fast else box
 

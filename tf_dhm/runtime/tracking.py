@@ -8,8 +8,7 @@ the ones that are followed. docs/tracking.md describes the rules and how they we
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 
@@ -23,9 +22,10 @@ from tf_dhm.face.geometry import overlaps
 from tf_dhm.face.mean_face import pose_from_mean_face
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import Detection
-from tf_dhm.runtime.faces import Face, with_meshes
+from tf_dhm.runtime.faces import Face, make_faces, with_meshes
 from tf_dhm.runtime.following import ahead, distances, follow_box, iou, match, shape_residual, share_inside
 from tf_dhm.runtime.images import Photo, Source, frame_pixels
+from tf_dhm.runtime.predictor import LandmarkModel, predict_photos
 from tf_dhm.runtime.settings import TrackingConfig
 from tf_dhm.runtime.smoothing import OneEuroFilter
 from tf_dhm.runtime.turning import face_back, turn_round
@@ -95,11 +95,20 @@ class Track:
     doubtful: bool
     agreement: float
     smooth: OneEuroFilter
-    motion: Array = field(default_factory=lambda: np.zeros(2))  # pixels since the last frame, x and y
+    motion: tuple[float, float] = (0.0, 0.0)  # pixels since the last frame, x and y
     alarm: bool = False  # sure for a while, and doubtful in this frame
     sure_for: int = 0  # frames
     misses: int = 0
     lost_at: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """The detections in a frame, matched to the faces that are followed."""
+
+    detections: list[Detection]
+    overlaps: Array  # (N, M) IoU of each face and each detection
+    seen: dict[int, int]  # number of a face -> number of its detection
 
 
 class Tracker:
@@ -158,13 +167,11 @@ class Tracker:
         Frames are searched in tiles only if `aligner.tiles` is True, of whatever size they are: the detector
         then takes several times as long, which a video at its own pace may not have.
         """
-        landmarks = copy(aligner)
-        landmarks.mesh = False  # the faces are fitted and posed once they are smoothed
-        landmarks.pose = not (config or TrackingConfig()).smooth
         finder, tiles = aligner.detector, aligner.tiles is True
+        pose = not (config or TrackingConfig()).smooth  # else the faces are posed once they are smoothed
         return cls(
             partial(finder.detect, tiles=tiles),
-            landmarks.align,
+            partial(align_frame, aligner.predictor, aligner.passes_given, pose),
             config,
             aligner.mesh,
             aligner.field_of_view,
@@ -219,27 +226,26 @@ class Tracker:
 
     def _follow(self, image: Image) -> None:
         """Find the landmarks again, each face at its place in the last frame."""
-        boxes = [
-            follow_box(track.face.box, ahead(track.box, track.motion, self.config.slack), self.config.slack)
-            for track in self._tracks
-        ]
-        gone = [
-            track for track, box in zip(self._tracks, boxes, strict=True) if self._is_gone(box, image.shape)
-        ]
-        boxes = [box for track, box in zip(self._tracks, boxes, strict=True) if track not in gone]
+        slack, boxes, gone = self.config.slack, [], []
+        for track in self._tracks:
+            box = follow_box(track.face.box, ahead(track.box, track.motion, slack), slack)
+            if self._is_gone(box, image.shape):
+                gone.append(track)
+            else:
+                boxes.append(box)
         self._drop(gone)
         if not boxes:
             return
         for track, face in zip(self._tracks, self._align(image, np.array(boxes)), strict=True):
             before = track.box
             self._renew(track, face)
-            change = track.box - before
-            track.motion = (change[:2] + change[2:]) / 2
+            x0, y0, x1, y1 = (track.box - before).tolist()
+            track.motion = (x0 + x1) / 2, (y0 + y1) / 2
 
     def _renew(self, track: Track, face: Face) -> None:
         box = geometry.landmark_box(face.landmarks)
         evidence = Evidence.of(face, box)
-        track.motion = np.zeros(2)
+        track.motion = 0.0, 0.0
         track.face, track.box, track.agreement = face, box, evidence.agreement
         track.doubtful = is_doubtful(evidence, self.config, track.doubtful)
         # Doubt after a sure period triggers a detection at once; doubt that comes and goes does not.
@@ -271,8 +277,8 @@ class Tracker:
     def _confirm(self, image: Image) -> None:
         """Run the detector: confirm faces, lose those it misses, re-detect doubtful ones, find new ones."""
         self._detected_at = self._frame
-        detections = self._search(image)
-        boxes, overlap, seen = self._compare(detections)
+        matched = self._search(image)
+        detections, seen = matched.detections, matched.seen
         lost = []
         for number, track in enumerate(self._tracks):
             track.misses = 0 if number in seen else track.misses + 1
@@ -282,30 +288,31 @@ class Tracker:
         redetected = [
             (track, seen[number])
             for number, track in enumerate(self._tracks)
-            if number in seen and (track.doubtful or overlap[number, seen[number]] < DRIFT_OVERLAP)
+            if number in seen and (track.doubtful or matched.overlaps[number, seen[number]] < DRIFT_OVERLAP)
         ]
         new = [number for number in range(len(detections)) if number not in seen.values()]
         searched = [number for _, number in redetected] + new
         self._drop(lost)
         if not searched:
             return
+        found = self._align(image, np.array([detections[number].box for number in searched]))
         faces = [
             replace(face, score=detections[number].score)
-            for face, number in zip(self._align(image, boxes[searched]), searched, strict=True)
+            for face, number in zip(found, searched, strict=True)
         ]
         for (track, _), face in zip(redetected, faces, strict=False):
             self._renew(track, face)
         self._begin(faces[len(redetected) :])
 
-    def _search(self, image: Image) -> list[Detection]:
+    def _search(self, image: Image) -> Matched:
         """Glance at the frame, if that will do, or else search it for faces of all sizes."""
         if self._glance is not None and self._may_glance(image):
-            found = self._inside(self._glance(image), image)
-            if len(self._compare(found)[2]) == len(self._tracks):
+            matched = self._match(self._glance(image), image)
+            if len(matched.seen) == len(self._tracks):
                 self._glances += 1
-                return found
+                return matched
         self._glances = 0
-        return self._inside(self._detect(image), image)
+        return self._match(self._detect(image), image)
 
     def _may_glance(self, image: Image) -> bool:
         """Whether only new faces are looked for, as the known ones are sure, and large enough to be seen."""
@@ -318,14 +325,12 @@ class Tracker:
             and all(max(track.box[2:] - track.box[:2]) >= least for track in self._tracks)
         )
 
-    def _inside(self, detections: Sequence[Detection], image: Image) -> list[Detection]:
-        return [found for found in detections if not self._is_gone(found.box, image.shape)]
-
-    def _compare(self, detections: Sequence[Detection]) -> tuple[Array, Array, dict[int, int]]:
-        """Boxes of detections (M, 4), their overlap with the faces (N, M), and of which face each is."""
-        boxes = np.array([found.box for found in detections]).reshape(-1, 4)
-        overlap = overlaps(np.array([track.box for track in self._tracks]).reshape(-1, 4), boxes)
-        return boxes, overlap, match(1 - overlap, 1 - MATCH_OVERLAP)
+    def _match(self, detections: Sequence[Detection], image: Image) -> Matched:
+        """Tell of which faces the detections are that are in the frame and large enough."""
+        inside = [found for found in detections if not self._is_gone(found.box, image.shape)]
+        boxes = np.array([found.box for found in inside]).reshape(-1, 4)
+        shares = overlaps(np.array([track.box for track in self._tracks]).reshape(-1, 4), boxes)
+        return Matched(inside, shares, match(1 - shares, 1 - MATCH_OVERLAP))
 
     def _try_other_way_up(self, image: Image) -> None:
         """Search the frame the other way up, and continue that way if a face is found."""
@@ -374,6 +379,13 @@ class Tracker:
         return replace(
             track.face, id=track.id, landmarks=landmarks.astype(np.float32), pose=pose.astype(np.float32)
         )
+
+
+def align_frame(predictor: LandmarkModel, passes: int, pose: bool, image: Image, boxes: Array) -> list[Face]:
+    """The faces in boxes (N, 4) of a frame; without `pose` it is NaN."""
+    (found,) = predict_photos(predictor, [image], [boxes], passes)
+    height, width = image.shape[:2]
+    return make_faces(Photo(image, width, height), boxes, [None] * len(boxes), found, pose)
 
 
 def later_time(time: float, last: float) -> float:
