@@ -41,26 +41,25 @@ def cut_crops(image: Image, boxes: ArrayLike, size: int, roll: ArrayLike = 0.0) 
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise InputError(f"image: found {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB")
     checked = geometry.check_box(np.asarray(boxes, np.float64).reshape(-1, 4))
-    squares = geometry.crop_square(checked)  # (N, 3)
-    shrink = [side / size for side in squares[:, 2].tolist()]
-    factors = [1 if value <= MAX_SHRINK else min(math.ceil(value), MAX_SUPERSAMPLING) for value in shrink]
-    matrices = fine = geometry.crop_to_image(squares, size, roll)
-    if max(factors, default=1) > 1:
-        fine = geometry.crop_to_image(squares, size * np.array(factors), roll)
-    crops = np.empty((len(squares), size, size, 3), np.uint8)
-    for crop, matrix, factor in zip(crops, fine, factors, strict=True):
+    squares = geometry.crop_square(checked).tolist()
+    angles = np.full(len(squares), roll, np.float64).tolist()
+    crops, matrices = np.empty((len(squares), size, size, 3), np.uint8), np.empty((len(squares), 2, 3))
+    for number, (square, angle) in enumerate(zip(squares, angles, strict=True)):
+        matrices[number] = matrix = geometry.crop_to_image(square, size, angle)
+        shrink = square[2] / size
+        factor = 1 if shrink <= MAX_SHRINK else min(math.ceil(shrink), MAX_SUPERSAMPLING)
         side = size * factor
         sampled = cv2.warpAffine(
             image,
-            matrix,
+            matrix if factor == 1 else geometry.crop_to_image(square, side, angle),
             (side, side),
-            dst=crop if factor == 1 else None,
+            dst=crops[number] if factor == 1 else None,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(0, 0, 0),
         )
         if factor > 1:
-            cv2.resize(sampled, (size, size), dst=crop, interpolation=cv2.INTER_AREA)
+            cv2.resize(sampled, (size, size), dst=crops[number], interpolation=cv2.INTER_AREA)
     return crops, matrices
 
 

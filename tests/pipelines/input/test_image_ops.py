@@ -21,9 +21,13 @@ def images() -> tf.Tensor:
     return tf.constant(np.stack([smooth_image(i, 40, 40) for i in range(3)]), tf.float32)
 
 
-MAPS = tf.constant(
-    geometry.crop_to_image([[20, 19, 30], [18, 22, 36], [5, 5, 50]], 24, [0.0, 0.5, -1.0]), tf.float32
-)
+def crop_maps(squares: list[list[float]], size: int, rolls: list[float]) -> tf.Tensor:
+    """The maps (B, 2, 3) of crops."""
+    pairs = zip(squares, rolls, strict=True)
+    return tf.constant([geometry.crop_to_image(square, size, roll) for square, roll in pairs], tf.float32)
+
+
+MAPS = crop_maps([[20, 19, 30], [18, 22, 36], [5, 5, 50]], 24, [0.0, 0.5, -1.0])
 
 
 def test_rotations_by_hand() -> None:
@@ -84,14 +88,14 @@ def test_smooth_crop_averages_a_larger_face() -> None:
     # Stripes one pixel wide: every second pixel would be one colour, a smooth crop is their mean.
     stripes = np.zeros((2, 40, 40, 1), np.float32)
     stripes[:, :, ::2] = 200.0
-    maps = tf.constant(geometry.crop_to_image([[19.5, 19.5, 32], [19.5, 19.5, 16]], 16), tf.float32)
+    maps = crop_maps([[19.5, 19.5, 32], [19.5, 19.5, 16]], 16, [0.0, 0.0])
     crops = image_ops.smooth_crop(tf.constant(stripes), maps, 16).numpy()
     assert crops[0] == pytest.approx(np.full((16, 16, 1), 100.0), abs=1e-3)
     assert np.array_equal(crops[1], stripes[1, 12:28, 12:28])
 
 
 def test_smooth_crop_leaves_small_shrinking_alone(images: tf.Tensor) -> None:
-    maps = tf.constant(geometry.crop_to_image([[20, 20, 34]] * 3, 24), tf.float32)
+    maps = crop_maps([[20, 20, 34]] * 3, 24, [0.0] * 3)
     crops = image_ops.smooth_crop(images, maps, 24)
     assert np.array_equal(crops, image_ops.affine_crop(images, maps, 24))
 

@@ -20,7 +20,8 @@ IMAGES = np.stack([smooth_image(number, CANVAS, CANVAS) for number in range(3)])
 
 def test_crops_are_those_of_the_pipeline() -> None:
     # The middle, turned, far beyond the border.
-    matrix = geometry.crop_to_image([[20, 19, 30], [18, 22, 36], [-30, 60, 50]], SIZE, [0.0, 0.5, -1.0])
+    squares = ([20, 19, 30], 0.0), ([18, 22, 36], 0.5), ([-30, 60, 50], -1.0)
+    matrix = np.stack([geometry.crop_to_image(square, SIZE, roll) for square, roll in squares])
     matrix[1, :, 0] *= -1.0  # mirrored
     index = np.array([2, 0, 1])
     stored, maps = jnp.asarray(packed(IMAGES)), jnp.asarray(matrix, jnp.float32)
