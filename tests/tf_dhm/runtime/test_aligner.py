@@ -24,7 +24,7 @@ from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.settings import TrackingConfig
 from tf_dhm.runtime.tflite import TFLitePredictor
-from tf_dhm.runtime.tracking import Tracker
+from tf_dhm.runtime.tracking import Tracker, align_frame
 
 
 @pytest.fixture(scope="module")
@@ -358,3 +358,21 @@ def test_a_tracker_gives_the_pose_of_its_landmarks(aligner: Aligner, smooth: boo
         pose = np.degrees(geometry.pose_from_landmarks(face.landmarks, mean_shape()))
         np.testing.assert_allclose(face.pose, pose, atol=1e-3)
     assert np.isfinite(aligner.align(draw_cartoon_face(), [face.box])[0].pose).all()
+
+
+def test_faces_of_a_frame_are_those_of_a_photo(aligner: Aligner) -> None:
+    boxes = np.array([[10.0, 20.0, 60.0, 50.0], [-5.0, 5.0, 20.0, 40.0]])
+    faces = align_frame(aligner.predictor, 1, True, PIXELS, boxes)
+    for face, expected in zip(faces, aligner.align(PIXELS, boxes), strict=True):
+        assert face.as_dict() == expected.as_dict()
+    (face,) = align_frame(aligner.predictor, 1, False, PIXELS, boxes[:1])
+    assert np.isnan(face.pose).all()
+
+
+def test_a_box_beyond_a_frame_ends_no_video(aligner: Aligner) -> None:
+    """A tracker with min_inside=0 searches it, and finds black."""
+    beyond = np.array([[-300.0, -300.0, -200.0, -200.0]])
+    with pytest.raises(InputError, match="expected a part of it inside the photo"):
+        aligner.align(PIXELS, beyond)
+    (face,) = align_frame(aligner.predictor, 1, True, PIXELS, beyond)
+    assert np.isfinite(face.landmarks).all()
