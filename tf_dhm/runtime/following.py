@@ -122,7 +122,9 @@ def shape_residual(landmarks: ArrayLike) -> float:
     points = points - points.sum(0) / len(points)
     covariance = points.T @ shape
     first, second, third = np.linalg.svd(covariance, compute_uv=False).tolist()
-    if np.linalg.det(covariance) > 0:  # y of the mean face is up, of the landmarks down
+    (a, b, c), (d, e, f), (g, h, i) = covariance.tolist()
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    if determinant > 0:  # y of the mean face is up, of the landmarks down
         third = -third  # a rotation, not a mirror
     cosine = (first + second + third) / math.sqrt(np.vdot(points, points) * np.vdot(shape, shape))
     return math.sqrt(max(0.0, 1.0 - cosine**2))

@@ -9,6 +9,9 @@ faces of any size.
 
 from __future__ import annotations
 
+import math
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -16,15 +19,17 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.runtime.settings import SmoothingConfig
 
+Numbers = TypeVar("Numbers", float, Array)
 
-def smoothing_factor(cutoff: ArrayLike, interval: float) -> Array:
+
+def smoothing_factor(cutoff: Numbers, interval: float) -> Numbers:
     """alpha = 1 / (1 + tau / Te), tau = 1 / (2 pi cutoff): the weight of the newest value.
 
     >>> float(smoothing_factor(1 / (2 * np.pi), 1.0))
     0.5
     """
-    tau = 1.0 / (2.0 * np.pi * np.asarray(cutoff, np.float64))
-    return 1.0 / (1.0 + tau / interval)
+    ratio = 2.0 * math.pi * interval * cutoff  # Te / tau
+    return ratio / (1.0 + ratio)
 
 
 class OneEuroFilter:
@@ -66,12 +71,12 @@ class OneEuroFilter:
                     f"time: found {time} s, expected more than that of the last frame, {self._time}"
                 )
             # Algorithm 1 of the paper: the speed is taken from the last smoothed value.
-            velocity = (points - self._landmarks) / interval
+            step = points - self._landmarks
             weight = smoothing_factor(self.config.speed_cutoff, interval)
-            self._velocity = self._velocity + weight * (velocity - self._velocity)
+            self._velocity = self._velocity + weight * (step / interval - self._velocity)
             # One speed for the x, y and z of a landmark, so that turning the picture changes nothing.
             speed = np.sqrt(np.square(self._velocity).sum(-1, keepdims=True)) / size  # (N, 1)
             weight = smoothing_factor(self.config.min_cutoff + self.config.beta * speed, interval)
-            smoothed = self._landmarks + weight * (points - self._landmarks)
+            smoothed = self._landmarks + weight * step
         self._time, self._landmarks = time, smoothed
         return smoothed.copy()
