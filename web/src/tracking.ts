@@ -29,6 +29,15 @@ export type Detect = (pixels: Pixels) => Promise<Detections>;
 /** Finds the face in each box of a frame. */
 export type Align = (pixels: Pixels, boxes: readonly Box[]) => Promise<readonly Face[]>;
 
+/** The detections in a frame, matched to the faces that are followed. */
+interface Matched {
+  detections: Detections;
+  /** IoU of each face with each detection. */
+  overlaps: number[][];
+  /** Number of a face -> number of its detection. */
+  seen: Map<number, number>;
+}
+
 const { matchOverlap, driftOverlap, glanceSide, twinOverlap, returnReach, fast, ...DEFAULTS } =
   CONSTANTS.tracking;
 
@@ -237,8 +246,7 @@ export class FaceTracker {
   /** Runs the detector: confirms faces, drops those it misses, searches doubtful ones again, finds new ones. */
   private async confirm(pixels: Pixels): Promise<void> {
     this.detectedAt = this.frame;
-    const detections = await this.search(pixels);
-    const { overlaps, seen } = this.compare(detections);
+    const { detections, overlaps, seen } = await this.search(pixels);
     const lost: Track[] = [];
     const redetected: [Track, number][] = [];
     this.tracks.forEach((track, number) => {
@@ -265,17 +273,16 @@ export class FaceTracker {
   }
 
   /** Glances at the frame, if that will do, or else searches it for faces of all sizes. */
-  private async search(pixels: Pixels): Promise<Detections> {
-    const inside = (found: Detections) => found.filter(({ box }) => !this.isGone(box));
+  private async search(pixels: Pixels): Promise<Matched> {
     if (this.glance && this.mayGlance(pixels)) {
-      const found = inside(await this.glance(pixels));
-      if (this.compare(found).seen.size === this.tracks.length) {
+      const matched = this.match(await this.glance(pixels));
+      if (matched.seen.size === this.tracks.length) {
         this.glances++;
-        return found;
+        return matched;
       }
     }
     this.glances = 0;
-    return inside(await this.detect(pixels));
+    return this.match(await this.detect(pixels));
   }
 
   /** Whether only new faces are looked for, as the known ones are sure, and large enough to be seen. */
@@ -289,11 +296,12 @@ export class FaceTracker {
     );
   }
 
-  /** The overlap of each face with each detection, and which detection is of which face. */
-  private compare(detections: Detections): { overlaps: number[][]; seen: Map<number, number> } {
+  /** Tells of which faces the detections are that are in the frame and large enough. */
+  private match(found: Detections): Matched {
+    const detections = found.filter(({ box }) => !this.isGone(box));
     const overlaps = this.tracks.map((track) => detections.map(({ box }) => overlap(track.box, box)));
     const costs = overlaps.map((row) => row.map((value) => 1 - value));
-    return { overlaps, seen: match(costs, 1 - matchOverlap) };
+    return { detections, overlaps, seen: match(costs, 1 - matchOverlap) };
   }
 
   /** Starts to follow detected faces, unless they are doubtful or followed already. */
