@@ -28,6 +28,7 @@ from tf_dhm.runtime import (
     finding,
     following,
     mesh_pictures,
+    predictor,
     settings,
     store,
     tracking,
@@ -53,6 +54,7 @@ def constants() -> dict[str, Any]:
         "version": tf_dhm.__version__,
         "defaultModel": store.DEFAULT_MODEL,
         "maxPasses": settings.MAX_PASSES,
+        "unsettled": predictor.UNSETTLED,
         "minConfidence": settings.MIN_CONFIDENCE,
         "cropScale": geometry.CROP_SCALE,
         "sampling": {

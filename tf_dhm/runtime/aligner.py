@@ -40,8 +40,9 @@ class Aligner:
     Args:
         model: a model's name, its folder or version folder, a `.tflite` file, or a loaded model.
         passes: 2 runs the model once more on a crop normalised by the first landmarks. None: 2 for
-            faces that are detected here, whose boxes are inexact, and 1 where boxes are given; always
-            1 if the model cannot run more.
+            faces that are detected here, whose boxes are inexact, and a third one if these two differ by
+            more than 4 % of the size of the face; 1 where boxes are given; always 1 if the model cannot
+            run more.
         backend: what runs it; not for a loaded model.
         threads: of TFLite; TensorFlow takes its own.
         mesh: whether the whole face is fitted, too: `Face.mesh`. The pose is then that of the fit.
@@ -101,6 +102,7 @@ class Aligner:
         self.detector = FaceFinder(detector, max_faces, threads)
         detected = 2 if self.predictor.can_refine else 1
         self.passes_given, self.passes_detected = (1, detected) if passes is None else (passes, passes)
+        self.settles = passes is None and detected > 1
 
     def align(self, image: Source | Photo, boxes: ArrayLike | None = None) -> Alignment:
         """Find the landmarks of the faces of a photo.
@@ -203,7 +205,7 @@ class Aligner:
         return found
 
     def _predict_detected(self, images: Sequence[Image], boxes: Sequence[Array]) -> list[Prediction]:
-        return predict_photos(self.predictor, images, boxes, self.passes_detected)
+        return predict_photos(self.predictor, images, boxes, self.passes_detected, self.settles)
 
     def _uses_tiles(self, pixels: Image) -> bool:
         return max(pixels.shape[:2]) > TILES_ABOVE if self.tiles is None else self.tiles

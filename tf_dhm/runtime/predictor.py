@@ -18,6 +18,9 @@ from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
 
 LARGEST_BATCH = 32
 """Most crops that a model is given at once; bounds its memory."""
+UNSETTLED = 0.04
+"""Mean distance of the landmarks of two passes, in sizes of the face, above which a third one is worth its
+time: 3 to 4 % of detected faces (docs/recipe.md, the first pass)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +111,11 @@ def empty_prediction(outputs: Collection[str]) -> Prediction:
 
 
 def predict_photos(
-    predictor: LandmarkModel, images: Sequence[Image], boxes: Sequence[ArrayLike], passes: int = 1
+    predictor: LandmarkModel,
+    images: Sequence[Image],
+    boxes: Sequence[ArrayLike],
+    passes: int = 1,
+    settle: bool = False,
 ) -> list[Prediction]:
     """Find the faces in the boxes of photos, all at once.
 
@@ -120,6 +127,7 @@ def predict_photos(
         images: photos (H, W, 3) uint8 RGB.
         boxes: of each photo (N, 4) landmark boxes in its pixels; N may be 0.
         passes: 1 or more.
+        settle: whether faces whose last two passes differ by more than UNSETTLED get one pass more.
 
     Returns:
         for each photo its N faces in its pixels.
@@ -133,18 +141,73 @@ def predict_photos(
         return []
     cut = [cut_crops(image, box, predictor.input_size) for image, box in zip(images, boxes, strict=True)]
     found, landmarks = predict_crops(predictor, cut)
+    before = landmarks
     for _ in range(passes - 1):
-        cut = []
-        for image, points in zip(images, landmarks, strict=True):
-            roll = upright_roll(points)
-            cut.append(cut_crops(image, upright_boxes(points, roll), predictor.input_size, roll))
-        found, landmarks = predict_crops(predictor, cut, landmarks)
+        before = landmarks
+        found, landmarks = predict_again(predictor, images, landmarks)
+    if settle:
+        rows = [differ(one, other) for one, other in zip(before, landmarks, strict=True)]
+        found, landmarks = predict_rows_again(predictor, images, found, landmarks, rows)
     rest_of = (
         [None] * len(images) if values is None else split_rows(values, landmarks)
         for values in (found.visibility, found.confidence, found.points)
     )
     parts = zip(landmarks, *rest_of, strict=True)
     return [Prediction(points.astype(np.float32), *rest) for points, *rest in parts]
+
+
+def predict_again(
+    predictor: LandmarkModel, images: Sequence[Image], landmarks: Sequence[Array]
+) -> tuple[Prediction, list[Array]]:
+    """A pass that starts from the landmarks (N, 68, 3) found in each photo; returns as `predict_crops`."""
+    cut = []
+    for image, points in zip(images, landmarks, strict=True):
+        roll = upright_roll(points)
+        cut.append(cut_crops(image, upright_boxes(points, roll), predictor.input_size, roll))
+    return predict_crops(predictor, cut, landmarks)
+
+
+def differ(before: Array, after: Array) -> NDArray[np.bool_]:
+    """Whether the landmarks (N, 68, 3) of two passes differ by more than UNSETTLED: (N,)."""
+    distance = np.linalg.norm((after - before)[..., :2], axis=-1).mean(-1)
+    return np.asarray(distance > UNSETTLED * geometry.box_size(geometry.landmark_box(after)))
+
+
+def predict_rows_again(
+    predictor: LandmarkModel,
+    images: Sequence[Image],
+    found: Prediction,
+    landmarks: Sequence[Array],
+    rows: Sequence[NDArray[np.bool_]],
+) -> tuple[Prediction, list[Array]]:
+    """Another pass for some of the faces.
+
+    Args:
+        predictor: the model.
+        images: photos.
+        found, landmarks: of all faces, as `predict_crops` returns them.
+        rows: of each photo (N,) which of its faces get the pass.
+
+    Returns:
+        as `predict_crops`, of all faces.
+    """
+    chosen = np.concatenate(rows)
+    if not chosen.any():
+        return found, list(landmarks)
+    starts = [points[row] for points, row in zip(landmarks, rows, strict=True)]
+    again, new = predict_again(predictor, images, starts)
+    changed: dict[str, Any] = {}
+    for name in (field.name for field in fields(Prediction)):
+        old = getattr(found, name)
+        changed[name] = None if old is None else with_rows(old, chosen, getattr(again, name))
+    return Prediction(**changed), [with_rows(*part) for part in zip(landmarks, rows, new, strict=True)]
+
+
+def with_rows(values: Array, rows: NDArray[np.bool_], new: Array) -> Array:
+    """A copy of values (N, ...) with new ones in some rows (N,)."""
+    changed = values.copy()
+    changed[rows] = new
+    return changed
 
 
 def split_rows(values: Array, parts: Sequence[Array]) -> list[Array]:

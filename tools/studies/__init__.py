@@ -7,6 +7,7 @@ __all__ = [
     "fairness",
     "family_study",
     "family_tables",
+    "first_pass",
     "lanes",
     "mesh",
     "paper_figures",

@@ -11,8 +11,10 @@ import { FaceFitter, fitProblem } from "./fit.js";
 import type { FaceFit } from "./fit.js";
 import { FaceFinder, merge } from "./finding.js";
 import {
+  boxSize,
   checkBox,
   invertAffine,
+  landmarkBox,
   longerSide,
   poseFromLandmarks,
   transformLandmarks,
@@ -42,7 +44,10 @@ export interface AlignerOptions {
 export interface AlignOptions {
   /** Landmark boxes in pixels of the picture; by default faces are detected. */
   boxes?: readonly ArrayLike<number>[];
-  /** 1 to 3 runs of the model per face; by default 2 for detected faces and 1 for given boxes. */
+  /**
+   * 1 to 3 runs of the model per face. By default 1 for given boxes, and for detected faces 2, with a third one
+   * if the first two differ by more than 4 % of the size of the face.
+   */
   passes?: number;
   /** Which networks search for faces: by default "auto". */
   detector?: DetectorChoice;
@@ -141,8 +146,9 @@ export class Aligner {
     }
     const finder = this.finder(detector, maxFaces);
     const runs = passes ?? (this.model.canRefine ? 2 : 1);
+    const settles = passes === undefined && runs > 1;
     const predict = (image: Pixels, detections: readonly Detection[]) =>
-      this.alignBoxes(image, detections, runs);
+      this.alignBoxes(image, detections, runs, settles);
     const side = Math.max(pixels.width, pixels.height);
     const usesTiles = options.tiles ?? side > CONSTANTS.tiles.above;
     const largestInTile = CONSTANTS.tiles.face * CONSTANTS.tiles.share * side;
@@ -181,11 +187,16 @@ export class Aligner {
     return this.reader.read(image);
   }
 
-  /** Finds the landmarks of faces in given boxes of pixels. */
+  /**
+   * Finds the landmarks of faces in given boxes of pixels.
+   *
+   * @param settles whether a face whose last two passes differ by more than 4 % of its size gets one more.
+   */
   async alignBoxes(
     pixels: Pixels,
     places: readonly { box: Box; score: number | null }[],
     passes = 1,
+    settles = false,
   ): Promise<Face[]> {
     if (!Number.isInteger(passes) || passes < 1 || passes > CONSTANTS.maxPasses) {
       throw new InputError(`passes: found ${passes}, expected 1 to ${CONSTANTS.maxPasses}`);
@@ -195,27 +206,31 @@ export class Aligner {
     }
     const faces: Face[] = [];
     for (const { box, score } of places) {
-      const { landmarks, visibility, confidence } = await this.alignBox(pixels, box, passes);
+      const { landmarks, visibility, confidence } = await this.alignBox(pixels, box, passes, settles);
       faces.push({ landmarks, box, score, pose: poseInDegrees(landmarks), id: null, visibility, confidence });
     }
     return faces;
   }
 
   /** Every pass after the first starts from the landmarks found so far, in a crop turned upright. */
-  private async alignBox(pixels: Pixels, box: Box, passes: number): Promise<Prediction> {
-    const size = this.model.inputSize;
-    let crop = cutCrop(pixels, checkBox(box), size);
+  private async alignBox(pixels: Pixels, box: Box, passes: number, settles: boolean): Promise<Prediction> {
+    let crop = cutCrop(pixels, checkBox(box), this.model.inputSize);
     let prediction = await this.model.predict(crop.data);
     let landmarks = transformLandmarks(crop.toImage, prediction.landmarks);
-    for (let pass = 1; pass < passes; pass++) {
-      const roll = uprightRoll(landmarks);
-      crop = cutCrop(pixels, uprightBox(landmarks, roll), size, roll);
+    const again = async (): Promise<boolean> => {
+      const before = landmarks;
+      const roll = uprightRoll(before);
+      crop = cutCrop(pixels, uprightBox(before, roll), this.model.inputSize, roll);
       prediction = await this.model.predict(
         crop.data,
-        transformLandmarks(invertAffine(crop.toImage), landmarks),
+        transformLandmarks(invertAffine(crop.toImage), before),
       );
       landmarks = transformLandmarks(crop.toImage, prediction.landmarks);
-    }
+      return differ(before, landmarks);
+    };
+    let unsettled = false;
+    for (let pass = 1; pass < passes; pass++) unsettled = await again();
+    if (settles && unsettled) await again();
     return { ...prediction, landmarks };
   }
 
@@ -243,6 +258,12 @@ export class Aligner {
     for (const loading of this.detectors.values()) void loading.then((detector) => detector.close());
     this.detectors.clear();
   }
+}
+
+/** Whether the landmarks of two passes differ by so much that a third one is worth its time. */
+export function differ(before: readonly Point[], after: readonly Point[]): boolean {
+  const sum = after.reduce((total, [x, y], i) => total + Math.hypot(x - before[i][0], y - before[i][1]), 0);
+  return sum / after.length > CONSTANTS.unsettled * boxSize(landmarkBox(after));
 }
 
 /** URL of the assets folder with a slash at its end. */

@@ -86,6 +86,7 @@ interface Constants {
   heatmap: { sigma: number; radius: number };
   sampling: { maxShrink: number; maxSupersampling: number };
   maxPasses: number;
+  unsettled: number;
   minConfidence: number;
   detectors: Record<Range, DetectorConstants>;
   detection: { minScore: number; sameFace: number; sizeRange: readonly [number, number] };

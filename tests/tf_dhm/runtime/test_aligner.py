@@ -16,7 +16,7 @@ from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime import images
+from tf_dhm.runtime import images, predictor
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.detector import FaceDetector
 from tf_dhm.runtime.faces import Alignment, Face
@@ -185,13 +185,26 @@ class TestBackends:
             Aligner(fake_model)
 
 
-def test_detected_faces_have_two_passes_and_given_ones_one(tiny: Path) -> None:
+def test_detected_faces_have_two_passes_and_given_ones_one(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "UNSETTLED", np.inf)
     picture = draw_cartoon_face()
     once, twice = (Aligner(tiny, passes).align(picture)[0] for passes in (1, 2))
     assert np.abs(once.landmarks - twice.landmarks).max() > 0.01
     given, detected = Aligner(tiny).align_all([picture, picture], [[once.box], None])
     np.testing.assert_allclose(given[0].landmarks, once.landmarks, atol=1e-3)
     np.testing.assert_allclose(detected[0].landmarks, twice.landmarks, atol=1e-3)
+
+
+def test_a_third_pass_if_two_differ(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "UNSETTLED", 0.0)
+    picture = draw_cartoon_face()
+    once, twice, thrice = (Aligner(tiny, passes).align(picture)[0] for passes in (1, 2, 3))
+    assert np.abs(thrice.landmarks - twice.landmarks).max() > 0.01
+    given, detected = Aligner(tiny).align_all([picture, picture], [[once.box], None])
+    np.testing.assert_allclose(given[0].landmarks, once.landmarks, atol=1e-3)
+    np.testing.assert_allclose(detected[0].landmarks, thrice.landmarks, atol=1e-3)
 
 
 def test_a_model_that_cannot_refine_has_one_pass(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
-from tf_dhm.runtime.predictor import Prediction, predict_boxes
+from tf_dhm.runtime.predictor import UNSETTLED, Prediction, differ, predict_boxes, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 
 
@@ -88,3 +88,68 @@ class TestPredictBoxes:
         assert not model.can_refine
         with pytest.raises(InputError, match="has no signature refine"):
             predict_boxes(model, ramp(50, 50), [[10, 10, 30, 30]], passes=2)
+
+
+class Restless:
+    """A model that moves the mean shape to the right until the right half of its crop is bright."""
+
+    name = "restless"
+    input_size = 64
+    can_refine = True
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def predict(self, crops: NDArray[np.uint8], initial_landmarks: Array | None = None) -> Prediction:
+        self.batches.append(len(crops))
+        bright = crops[..., 0].mean((1, 2)) / 255
+        shape = np.repeat(geometry.unit_to_pixels(mean_shape(), self.input_size)[None], len(crops), 0)
+        shape[..., 0] += 10 * (1 - bright[:, None])
+        return Prediction(
+            shape.astype(np.float32),
+            visibility=np.full((len(crops), 68), len(self.batches), np.float32),
+            confidence=np.full(len(crops), len(self.batches), np.float32),
+        )
+
+
+class TestSettle:
+    """Faces whose last two passes differ get one pass more, the others none."""
+
+    photos = (np.full((100, 100, 3), 255, np.uint8), np.full((100, 100, 3), 0, np.uint8))
+    boxes = (np.array([[30.0, 30, 70, 70]]), np.array([[30.0, 30, 70, 70], [30, 40, 50, 60]]))
+
+    def test_only_unsettled_faces(self) -> None:
+        mixed = np.concatenate(self.photos, 1)
+        boxes = [np.array([[30.0, 30, 70, 70], [130, 30, 170, 70]]), np.zeros((0, 4)), self.boxes[0] + 5]
+        model = Restless()
+        found = predict_photos(model, [mixed, *self.photos], boxes, 2, settle=True)
+        assert model.batches == [3, 3, 2]
+        passes = [[] if part.confidence is None else part.confidence.tolist() for part in found]
+        assert passes == [[2, 3], [], [3]]
+
+    def test_they_are_as_after_three_passes(self) -> None:
+        settled = predict_photos(Restless(), self.photos, self.boxes, 2, settle=True)
+        two, three = (predict_photos(Restless(), self.photos, self.boxes, passes) for passes in (2, 3))
+        for found, expected in zip(settled, (two[0], three[1]), strict=True):
+            for name in ("landmarks", "visibility", "confidence"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        assert np.abs(three[1].landmarks - two[1].landmarks).max() > 1
+
+    def test_one_pass_is_settled(self) -> None:
+        model = Restless()
+        predict_photos(model, self.photos, self.boxes, 1, settle=True)
+        assert model.batches == [3]
+
+    def test_models_without_other_outputs(self) -> None:
+        """Recorder moves by a pixel of 64 in each pass, which is less than the limit."""
+        model = Recorder()
+        (found,) = predict_photos(model, [ramp(100, 100)], [[[30, 30, 70, 70]]], 2, settle=True)
+        assert len(model.crops) == 2
+        assert found.confidence is None
+
+    def test_the_limit_by_hand(self) -> None:
+        face = np.zeros((2, 68, 3))
+        face[:, 0], face[:, 1] = [0, 0, 9], [40, 10, -9]  # a box of size 20
+        moved = face + np.array([[[0, 0.99 * UNSETTLED * 20, 50]], [[1.01 * UNSETTLED * 20, 0, 0]]])
+        assert differ(moved, face).tolist() == [False, True]
+        assert differ(face[:0], face[:0]).tolist() == []
