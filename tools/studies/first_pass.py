@@ -40,7 +40,7 @@ from tf_dhm.runtime.images import decode_raster
 from tf_dhm.runtime.predictor import LandmarkModel, predict_crops, predict_photos
 from tf_dhm.runtime.settings import Choice
 
-PRESENT = "two passes"
+REFERENCE = "two passes"
 """Name of the way that the others are compared with."""
 FIRST_SCALES = (0.9, 0.95, 1.05, 1.1, 1.2)
 SECOND_SCALES = (0.95, 1.05)
@@ -280,12 +280,12 @@ def regressed_boxes(faces: Faces, found: Pass, boxes: Array, roll: Array) -> Arr
 
 
 def ways(passes: Passes) -> Iterator[Way]:
-    """All that was tried on the faces, the present way first."""
+    """All that was tried on the faces, two passes first."""
     faces = passes.faces
     first = passes.first(faces.boxes)
     second = passes.after(first.landmarks)
     third = passes.after(second.landmarks)
-    yield Way(PRESENT, second.landmarks, 2)
+    yield Way(REFERENCE, second.landmarks, 2)
     yield Way("one pass", first.landmarks, 1)
     yield Way("three passes", third.landmarks, 3)
 
@@ -334,16 +334,16 @@ def bin_means(values: Array, bins: NDArray[np.intp]) -> Array:
     return np.array([values[bins == number].mean() for number in range(len(metrics.YAW_BINS))])
 
 
-def difference(errors: Array, present: Array, bins: NDArray[np.intp], seed: int = 0) -> tuple[float, float]:
+def difference(errors: Array, reference: Array, bins: NDArray[np.intp], seed: int = 0) -> tuple[float, float]:
     """How much the mean of the bins changes, and its bootstrap standard deviation over faces of each bin.
 
     Args:
-        errors, present: (N,) percent of the same faces.
+        errors, reference: (N,) percent of the same faces.
         bins: (N,) their yaw bins.
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    parts = [(errors - present)[bins == number] for number in range(len(metrics.YAW_BINS))]
+    parts = [(errors - reference)[bins == number] for number in range(len(metrics.YAW_BINS))]
     draws = [part[rng.integers(0, len(part), (DRAWS, len(part)))].mean(1) for part in parts]
     return float(np.mean([part.mean() for part in parts])), float(np.mean(draws, 0).std())
 
@@ -351,12 +351,12 @@ def difference(errors: Array, present: Array, bins: NDArray[np.intp], seed: int 
 def way_rows(model: str, faces: Faces, tried: Sequence[Way]) -> list[dict[str, str]]:
     """The rows of the table; the first way is the one that the others are compared with."""
     bins = metrics.yaw_bins(faces.yaw)
-    present = metrics.nme(tried[0].landmarks, faces.truth)
+    reference = metrics.nme(tried[0].landmarks, faces.truth)
     rows = []
     for way in tried:
         errors = metrics.nme(way.landmarks, faces.truth)
         means = bin_means(errors, bins)
-        change, spread = difference(errors, present, bins)
+        change, spread = difference(errors, reference, bins)
         rows.append(
             {
                 "model": model,

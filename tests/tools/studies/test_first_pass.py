@@ -115,7 +115,7 @@ def test_differences_are_paired() -> None:
 def test_all_ways() -> None:
     faces = make_faces()
     tried = {way.name: way for way in first_pass.ways(Passes(HalfWay(), faces))}
-    assert next(iter(tried)) == first_pass.PRESENT
+    assert next(iter(tried)) == first_pass.REFERENCE
     assert tried["one pass"].passes == 1
     # This model says the same wherever it is: its second box is that of its first landmarks.
     np.testing.assert_allclose(
@@ -173,7 +173,7 @@ def test_from_faces_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     table = pd.read_csv(output)
     assert set(table["model"]) == {"fast_dhm_s"}
     errors = dict(zip(table["way"], table["mean of bins"], strict=True))
-    assert errors[first_pass.PRESENT] < 3  # of labels that the model itself gave
+    assert errors[first_pass.REFERENCE] < 3  # of labels that the model itself gave
 
 
 def test_a_bin_without_faces(tmp_path: Path) -> None:
