@@ -9,7 +9,7 @@ detections, so they differ by what they do with them alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,6 @@ FOLDS = 2
 MIRRORED_KEYPOINTS = [1, 0, 2, 3, 5, 4]
 """Where the keypoints of a detection lie in its mirror image."""
 PENALTIES = np.logspace(-2, 4, 13)
-
-Boxes = Callable[[Array, Array], Array]
-"""Boxes (N, 4) of landmarks after turning them upright, and by what angles (N,) -> boxes to crop."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +167,10 @@ class Passes:
         """A pass on the upright crops of boxes (N, 4)."""
         return self._run(boxes, np.zeros(len(boxes)), None)
 
-    def after(self, landmarks: Array, change: Boxes = lambda boxes, roll: boxes) -> Pass:
-        """A pass that starts from landmarks (N, 68, 3), on crops of their boxes, which may be changed."""
+    def after(self, landmarks: Array, boxes: Array | None = None) -> Pass:
+        """A pass that starts from landmarks (N, 68, 3), on crops of their boxes or of other ones (N, 4)."""
         roll = upright_roll(landmarks)
-        return self._run(change(upright_boxes(landmarks, roll), roll), roll, landmarks)
+        return self._run(upright_boxes(landmarks, roll) if boxes is None else boxes, roll, landmarks)
 
     def _run(self, boxes: Array, roll: Array, start: Array | None) -> Pass:
         photos = zip(self.faces.images, boxes, roll, strict=True)
@@ -297,18 +294,18 @@ def ways(passes: Passes) -> Iterator[Way]:
     yield Way("first box: regression of all keypoints", two_from(regressed_first_boxes(faces)), 2)
     yield Way("first box: the true one (bound)", two_from(geometry.landmark_box(faces.truth)), 2)
 
-    def two_with(change: Boxes) -> Array:
-        return passes.after(first.landmarks, change).landmarks
-
+    roll = upright_roll(first.landmarks)
+    boxes = upright_boxes(first.landmarks, roll)
     for factor in SECOND_SCALES:
-        yield Way(f"second crop × {factor:g}", two_with(lambda box, _, f=factor: scaled(box, f)), 2)
+        resized = passes.after(first.landmarks, scaled(boxes, factor))
+        yield Way(f"second crop × {factor:g}", resized.landmarks, 2)
     for share in SHARES:
-        mixed = two_with(lambda box, _, s=share: (1 - s) * box + s * faces.boxes)
-        yield Way(f"second box: {share:.0%} of the detected one", mixed, 2)
-    regressed = two_with(lambda box, roll: regressed_boxes(faces, first, box, roll))
-    yield Way("second box: regression of landmarks and keypoints", regressed, 2)
-    true = two_with(lambda _, roll: upright_boxes(faces.truth, roll))
-    yield Way("second box: the true one (bound)", true, 2)
+        mixed = passes.after(first.landmarks, (1 - share) * boxes + share * faces.boxes)
+        yield Way(f"second box: {share:.0%} of the detected one", mixed.landmarks, 2)
+    regressed = passes.after(first.landmarks, regressed_boxes(faces, first, boxes, roll))
+    yield Way("second box: regression of landmarks and keypoints", regressed.landmarks, 2)
+    true = passes.after(first.landmarks, upright_boxes(faces.truth, roll))
+    yield Way("second box: the true one (bound)", true.landmarks, 2)
     for limit in CONFIDENCES:
         rows = second.confidence < limit
         name = f"third pass if the confidence is below {limit:g}"

@@ -157,10 +157,10 @@ def test_the_search_is_that_of_the_aligner() -> None:
 
 def prepare_photo(folder: Path, yaws: tuple[float, ...]) -> None:
     (face,) = Aligner("fast_dhm_s").align(read_photo(PHOTO).pixels)
-    samples = [
-        FaceSample(str(yaw), PHOTO.read_bytes, face.landmarks, "val", str(yaw), pose=np.float32([0, yaw, 0]))
-        for yaw in yaws
-    ]
+    samples = []
+    for yaw in yaws:
+        pose = np.array([0, yaw, 0], np.float32)
+        samples.append(FaceSample(str(yaw), PHOTO.read_bytes, face.landmarks, "val", str(yaw), pose=pose))
     prepare.prepare("csv", iter(samples), folder, StoreConfig())
 
 
