@@ -66,11 +66,11 @@ def test_corrections_by_hand() -> None:
 def test_points_in_a_turned_crop_are_where_the_crop_shows_them() -> None:
     boxes, roll = np.array([[10.0, 20, 50, 60]]), np.array([0.4])
     points = np.array([[[30.0, 40], [42, 35]]])
-    square = geometry.crop_square(boxes)
-    matrix = geometry.invert_affine(geometry.crop_to_image(square, 64, roll))
-    in_crop = np.einsum("nij,npj->npi", matrix[:, :, :2], points) + matrix[:, None, :, 2]
-    expected = (in_crop - 31.5) * square[0, 2] / 64 / 40
-    np.testing.assert_allclose(first_pass.into_boxes(points, boxes, roll), expected, atol=1e-9)
+    square = geometry.crop_square(boxes)[0]
+    matrix = geometry.invert_affine(geometry.crop_to_image(square, 64, 0.4))
+    in_crop = points[0] @ matrix[:, :2].T + matrix[:, 2]
+    expected = (in_crop - 31.5) * square[2] / 64 / 40
+    np.testing.assert_allclose(first_pass.into_boxes(points, boxes, roll)[0], expected, atol=1e-9)
 
 
 def test_the_regression_learns_from_the_other_half() -> None:
