@@ -320,7 +320,9 @@ def from_json(value: Any, dtype: tf.DType) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="of model folders")
     parser.add_argument("--port", type=int, default=8500)
     parser.add_argument("--rest-port", type=int, default=8501)

@@ -99,7 +99,7 @@ class AlignConfig:
     """Size of the faces to search for: down to 1/20 of the longer side of the photo (full), or down to 1/5 in
     a fifth of the time (short). auto: full, or with --faces 1 first short."""
     draw: tuple[Part, ...] = ("points", "contours", "ids")
-    """Parts that are drawn on photos and frames."""
+    """Parts that are drawn on photos and frames. Points are green, contours yellow, ids white."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """How faces are followed through a video."""
 

@@ -101,7 +101,8 @@ class Face:
 
 @dataclass(frozen=True, eq=False)
 class Alignment(Sequence[Face]):
-    """The faces of a photo together with its pixels, on which they can be drawn or cut out.
+    """The faces of a photo together with its pixels, which `tf_dhm.runtime.drawing.draw_faces` and
+    `tf_dhm.commands.sinks.upright_crops` take to draw them or cut them out.
 
     It is a sequence of its faces: `len(alignment)`, `alignment[0]` and `for face in alignment` work as
     with a list.
