@@ -49,7 +49,7 @@ class Config:
     output_dir: Path = Path("runs/evaluation")
     """Folder for metrics.json, per_image.csv, table.md and the pictures."""
     dataset: str | None = None
-    """Name of the dataset in --data-dir: aflw2000_3d (the default), or another one that docs/training.md
+    """Name of the dataset in --data-dir: by default aflw2000_3d, or another one that docs/training.md
     lists."""
     faces: AtLeastOne = synthetic.TEST_FACES
     """Number of synthetic faces to render and measure on."""
@@ -60,7 +60,7 @@ class Config:
     labels: tuple[str, ...] = ("original",)
     """Label sets: "original", or a file of other labels of the same images."""
     split: Annotated[Split, RARE] = "test"
-    """Split of the dataset to measure on; a dataset that is for testing only is all "test"."""
+    """Split of the dataset to measure on: "val" for the faces that a training held out."""
     passes: tuple[Literal[1, 2, 3], ...] = (1,)
     """Runs of the model on each face: from the second on, on a crop cut by the landmarks so far. Each number
     gives a row for each model."""
@@ -111,7 +111,9 @@ def of_split(
         yield item
     if counts and not counts[split]:
         found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-        raise InputError(f"{source}: found faces of the splits {found}, expected some of {split} (--split)")
+        raise InputError(
+            f"{source}: found faces of the splits {found}, expected some of {split}; --split chooses another"
+        )
 
 
 def find_models(folder: Path) -> tuple[str, ...]:

@@ -177,7 +177,7 @@ def test_the_end_says_why_photos_failed_and_that_workers_had_nothing_to_do(tmp_p
     found = subprocess.run([*script, "--output-dir", str(tmp_path / "out")], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert "photos failed: 5, parts: 1 in " in found.stdout
-    assert "1 parts for 2 workers" in found.stderr
+    assert "more workers (2) than parts (1)" in found.stderr
     assert "--part-rows 1 " in found.stderr
     for row in range(3):
         assert (

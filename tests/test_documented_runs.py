@@ -357,7 +357,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "training.md",
     "--name my_run",
     "--resume",
-    "--tflite float16",
+    "runs/NAME.* --tflite float16",
     "photo.jpg --model runs/NAME",
     "--promote NAME",
 )
@@ -373,6 +373,32 @@ def test_training(commands: list[list[str]], trained: Path) -> None:
     assert "files failed: 0" in run(align, trained, **names)
     assert run(promote, trained, **names).startswith("promoted to savedmodels/my_run/1\n")
     assert (trained / "savedmodels" / "my_run" / "1" / "my_run_float16.tflite").is_file()
+
+
+@pytest.mark.slow
+@documented(
+    "training.md",
+    "photos --csv",
+    "--name mine",
+    "--split val",
+    "runs/mine.* --tflite float16",
+    "photo.jpg --model runs/mine",
+)
+def test_your_own_faces(commands: list[list[str]], folder: Path) -> None:
+    """A table of pseudo-labels is trained on, and what was held out is measured."""
+    table, train, evaluate, export, align = commands
+    portrait = cv2.imread(str(PHOTO))
+    for number in range(7):
+        shifted = np.roll(portrait, (4 * number, 3 * number), (0, 1))
+        cv2.imwrite(str(folder / "photos" / f"{number}.jpg"), shifted)
+    run(table, folder)
+    assert len(pd.read_csv(folder / "photos" / "faces.csv")) == 8  # and photos/one.jpg
+    run(train, folder, "--batch-size", "4", "--quality-crops", "16")
+    run(evaluate, folder)
+    results = json.loads((folder / "runs" / "evaluation" / "metrics.json").read_text())
+    assert 0.0 < results["fast_dhm_s"]["original"]["nme_mean"] < 10.0
+    run(export, folder)
+    assert "files failed: 0" in run(align, folder)
 
 
 @pytest.mark.slow

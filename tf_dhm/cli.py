@@ -57,7 +57,7 @@ COMMANDS = {
         extra="archive",
     ),
     "demo": Command(
-        "Serve the browser page on this computer, and open it.",
+        "Serve the browser page on this computer, and open it. Needs the page that `make web` builds.",
         "tf_dhm.demo:main",
         "tf_dhm.commands.demo:DemoConfig",
     ),

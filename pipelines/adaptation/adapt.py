@@ -125,7 +125,7 @@ def look_at(model: OutputFeatures, faces: Sequence[AnnotatedFace], boxes: BoxKin
         images.clear()
         found.clear()
 
-    for face in tqdm(faces, desc="features", unit="face"):
+    for face in tqdm(faces, desc="features", unit=" faces"):
         try:
             image = decode_raster(face.read_image(), face.name)
             box = find_box(face, image, detector)

@@ -118,7 +118,7 @@ def _write(
         stream = islice(samples.read(done), total - done)
     else:
         done, stream = 0, islice(samples, limit)
-    with Progress(desc=f"preparing {name}", unit="face", total=total, initial=done) as progress:
+    with Progress(desc=f"preparing {name}", unit=" faces", total=total, initial=done) as progress:
         for chunk in _chunks(stream, config.shard_size, progress):
             shard, part_file = _shard_files(output_dir, len(parts))
             if part_file.is_file() and shard.is_file():

@@ -309,7 +309,7 @@ def _decode(folder: Path, index: pd.DataFrame, images: NDArray[np.uint8]) -> dic
     visibility = np.empty((count, 68), np.uint8)
     pose = np.empty((count, 3), np.float32)
     sigma = np.empty((count, 68), np.float32)
-    with Progress(total=count, desc=f"decoding {folder.name}", unit="face", leave=False) as progress:
+    with Progress(total=count, desc=f"decoding {folder.name}", unit=" faces", leave=False) as progress:
         row = 0
         for shard, part in index.groupby("shard", sort=True):
             path = folder / str(shard)

@@ -326,7 +326,7 @@ def fit_quality(
     def series(of: FaceArrays, count: int, seed: int, title: str) -> Iterable[QualityCrops]:
         count = min(count, CROPS_PER_FACE * len(of))
         batches = crop_batches(of, size, count, seed)
-        return Progress(batches, total=-(-count // BATCH), unit="batch", desc=title, mininterval=1.0)
+        return Progress(batches, total=-(-count // BATCH), unit=" batches", desc=title, mininterval=1.0)
 
     answers = answer_crops(finder, series(faces, crops, fitted.seed, "visibility and confidence"))
     head = fit_head(answers, fitted)

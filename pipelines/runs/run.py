@@ -91,7 +91,10 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
     if not resume and run_dir.exists() and (not run_dir.is_dir() or begun_files(run_dir)):
         raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
     if resume and (version_dir.parent / CARD_FILE).exists():
-        raise InputError(f"{run_dir}: found the exported model {version_dir}; the run is finished")
+        raise InputError(
+            f"{run_dir}: found the exported model {version_dir}; the run is finished. "
+            f"To train it further, start a new run with --init {version_dir.parent}"
+        )
     if not resume:
         heat_maps.check_options(
             options.model.heatmap_input, options.train, options.augment, bool(options.data_service)

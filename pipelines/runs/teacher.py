@@ -29,7 +29,7 @@ def find_landmarks(models: Sequence[LandmarkModel], faces: FaceArrays) -> NDArra
     """
     averaged = [MirrorAveraged(model) for model in models]
     found = np.empty(faces.landmarks.shape, np.float32)
-    with Progress(total=len(faces), desc="asking the teacher", unit="face") as progress:
+    with Progress(total=len(faces), desc="asking the teacher", unit=" faces") as progress:
         for start in range(0, len(faces), FACES_AT_ONCE):
             rows = slice(start, min(start + FACES_AT_ONCE, len(faces)))
             images, boxes = list(faces.images[rows]), landmark_box(faces.landmarks[rows])

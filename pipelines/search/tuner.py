@@ -85,7 +85,7 @@ class Search(BaseTuner):
                 f"{config.output_dir / STATE_FOLDER}: found keras-tuner's state cut off ({error}); remove "
                 "that folder: by the same seed the same command proposes the same trials, and does none again"
             ) from error
-        self.progress = Progress(desc="trials", total=self.total, initial=self.done, unit="trial")
+        self.progress = Progress(desc="trials", total=self.total, initial=self.done, unit=" trials")
 
     @property
     def total(self) -> int | None:

@@ -104,7 +104,7 @@ def align_files(
     aligner = make_aligner(config) if files else None
     records.start()
     hides_progress = config.quiet or len(files) < 2
-    for file in Progress(files, unit="file", disable=hides_progress):
+    for file in Progress(files, unit=" files", disable=hides_progress):
         assert aligner is not None
         align_file(aligner, file, config, records, counts)
 

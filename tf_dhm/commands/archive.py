@@ -309,7 +309,7 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
         workers = config.workers or int(ray.cluster_resources()["CPU"])
         if job.parts < workers:
             print(
-                f"note: found {job.parts} parts for {workers} workers, so that some have nothing to do; "
+                f"note: found more workers ({workers}) than parts ({job.parts}), so some have nothing to do; "
                 f"--part-rows {-(-job.rows // (10 * workers))} and a new --output-dir give work to all",
                 file=sys.stderr,
             )
@@ -325,7 +325,7 @@ def align_parts(config: ArchiveConfig, folder: Folder, job: Job, left: Sequence[
         )
         rows = sum(job.size(part) for part in left)
         seconds = failed = 0
-        with Progress(total=job.rows, initial=job.rows - rows, unit="photo") as bar:
+        with Progress(total=job.rows, initial=job.rows - rows, unit=" photos") as bar:
             for result in results.iter_rows():
                 if result["error"]:
                     raise InputError(f"{folder.parts}: a part cannot be made: {result['error']}")

@@ -45,9 +45,10 @@ class AlignConfig:
     """Folder for the photos and videos with the landmarks drawn."""
     json: Path | None = None
     """JSON Lines file: a line for each photo or frame with the box, score, pose and landmarks of its faces;
-    - for standard output."""
+    - for standard output. Without --resume an existing file is replaced."""
     csv: Path | None = None
-    """CSV file: a row for each face; - for standard output. Training takes it as the dataset "csv"."""
+    """CSV file: a row for each face; - for standard output. Training takes it as the dataset "csv". Without
+    --resume an existing file is replaced."""
     crops: Path | None = None
     """Folder for a picture of each face, turned upright and cut out."""
     crop_size: Annotated[int, Meta(ge=8, le=4096), RARE] = 256

@@ -74,7 +74,7 @@ def align_frames(
             islice(video, config.frames),
             desc=name.name,
             total=total,
-            unit="frame",
+            unit=" frames",
             leave=False,
             disable=config.quiet,
         )

@@ -32,11 +32,11 @@ def missing_package(user: str, package: str, extra: str) -> MissingPackageError:
     """The error of `user` (an option, command or module) that needs a package of an extra.
 
     >>> print(missing_package("osc", "x", "osc"))
-    osc: found no package x, expected those of the extra osc: pip install 'tf_dhm[osc]', in a clone '.[osc]'
+    osc: found no package x, expected those of the extra osc; in a clone: pip install '.[osc]'
     """
     error = MissingPackageError(
-        f"{user}: found no package {package}, expected those of the extra {extra}: "
-        f"pip install 'tf_dhm[{extra}]', in a clone '.[{extra}]'"
+        f"{user}: found no package {package}, expected those of the extra {extra}; "
+        f"in a clone: pip install '.[{extra}]'"
     )
     error.name = package
     return error

@@ -18,7 +18,7 @@ class Progress(tqdm):
     It writes one every LOG_SECONDS, and one at the end unless `leave` is False. Use `print_beside` for lines
     beside the bar. The arguments are those of `tqdm`.
 
-    >>> list(Progress(range(3), unit="file"))
+    >>> list(Progress(range(3), unit=" files"))
     [0, 1, 2]
     """
 

@@ -1,6 +1,6 @@
 """Accuracy and speed of models, beside those of other systems.
 
-It needs the extra `evaluate`: pip install 'tf_dhm[evaluate]'.
+It needs the extra `evaluate`: `pip install '.[evaluate]'`.
 """
 
 from tf_dhm.core.extras import require_extra

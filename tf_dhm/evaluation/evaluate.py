@@ -129,7 +129,7 @@ def evaluate(
         rejected: list[tuple[str, str]] = []
         used: list[Face] = []
         found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in runs}
-        with Progress(desc=f"labels {labels}", unit="face") as progress:
+        with Progress(desc=f"labels {labels}", unit=" faces") as progress:
             for batch in read_batches(items, rejected):
                 keys = [what_is_seen(face, image) for face, image in batch]
                 new = {key: item for key, item in zip(keys, batch, strict=True) if key not in known}

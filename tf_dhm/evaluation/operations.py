@@ -43,7 +43,7 @@ def profile_operations(path: Path, rounds: int) -> pd.DataFrame:
         network.run(random_input(tuple(details["shape"]), details["dtype"]))
         calls.append(network.interpreter.invoke)
     turns = [
-        [time_calls(call, 20) for call in calls] for _ in Progress(range(rounds), path.stem, unit="round")
+        [time_calls(call, 20) for call in calls] for _ in Progress(range(rounds), path.stem, unit=" rounds")
     ]
     totals = np.percentile(np.concatenate(turns, axis=1), 2, axis=1) * 1e6  # (operations,)
     return pd.DataFrame(

@@ -122,7 +122,7 @@ def take_turns(
     seconds: dict[int, list[Seconds]] = {key: [] for key in every}
     ratios: dict[int, list[float]] = {key: [] for key in every}
     reference_of = {id(case): reference for reference, case in pairs}
-    for _ in Progress(range(rounds), title, unit="round"):
+    for _ in Progress(range(rounds), title, unit=" rounds"):
         for reference, case in pairs:
             base = reference.timer(counts[id(reference)])
             seconds[id(reference)].append(base)

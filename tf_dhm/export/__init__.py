@@ -1,6 +1,6 @@
 """Trained networks as SavedModels, TFLite files and model cards.
 
-It needs the extra `train`: pip install 'tf_dhm[train]'.
+It needs the extra `train`: `pip install '.[train]'`.
 """
 
 from tf_dhm.core.extras import require_extra

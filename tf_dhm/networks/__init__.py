@@ -1,6 +1,6 @@
 """Keras layers and the networks of the DHM family.
 
-They need the extra `train`: pip install 'tf_dhm[train]'. Their configuration loads without it.
+They need the extra `train`: `pip install '.[train]'`. Their configuration loads without it.
 """
 
 __all__ = [

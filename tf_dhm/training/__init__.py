@@ -1,6 +1,6 @@
 """Presets, losses and the training loop.
 
-Training needs the extra `train`: pip install 'tf_dhm[train]'. The presets and configurations load without it.
+Training needs the extra `train`: `pip install '.[train]'`. The presets and configurations load without it.
 """
 
 __all__ = [

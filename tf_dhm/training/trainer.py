@@ -279,7 +279,7 @@ class Trainer:
         progress = Progress(
             initial=start,
             total=self.total_steps,
-            unit="step",
+            unit=" steps",
             desc="training",
             mininterval=1.0,
             disable=not chief,
@@ -321,7 +321,7 @@ class Trainer:
                         progress.set_postfix(
                             epoch=row["epoch"],
                             loss=f"{row['loss']:.4f}",
-                            val=f"{row['val_nme']:.3f}",
+                            val=f"{row['val_nme']:.3f} %",
                             rate=f"{rate:.0f}/s",
                         )
                     loss_sum = 0.0

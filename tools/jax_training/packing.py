@@ -100,7 +100,7 @@ def pack_faces(faces: FaceArrays, input_size: int, quality: int) -> PackedFaces:
         )
     parameters = [int(cv2.IMWRITE_WEBP_QUALITY), quality]
     images = []
-    for number in Progress(range(len(faces)), desc="packing", unit="face"):
+    for number in Progress(range(len(faces)), desc="packing", unit=" faces"):
         bgr = cv2.cvtColor(faces.images[number], cv2.COLOR_RGB2BGR)
         images.append(cv2.imencode(".webp", bgr, parameters)[1].tobytes())
     return PackedFaces(images, faces.landmarks, faces.pose[:, 1])

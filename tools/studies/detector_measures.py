@@ -100,7 +100,7 @@ def box_rows(faces: Sequence[FaceSample]) -> list[dict[str, Any]]:
     for reach in get_args(Range):
         detector = FaceDetector(reach=reach)
         errors = []
-        for face in tqdm(faces, desc=reach, unit="face"):
+        for face in tqdm(faces, desc=reach, unit=" faces"):
             true = geometry.landmark_box(face.landmarks)
             found = nearest(detector.detect(decode_raster(face.read_image(), face.name)), true)
             errors.append(np.full(3, np.nan) if found is None else box_errors(found.box, true))
@@ -165,7 +165,7 @@ def portrait_rows(config: DetectorConfig, choices: Sequence[tuple[str, Aligner]]
     rows = []
     for name, aligner in choices:
         counts = []
-        for file in tqdm(table["image"], desc=name, unit="photo"):
+        for file in tqdm(table["image"], desc=name, unit=" photos"):
             counts.append(count_confident(aligner.align(config.photos / file)))
         table["count"] = counts
         groups = {str(race): part["count"] for race, part in table.groupby("race")} | {"all": table["count"]}
@@ -200,7 +200,7 @@ def fit_maps(folder: Path) -> Iterator[tuple[Range, int, Array, Array]]:
     for reach in get_args(Range):
         detector, rng = FaceDetector(reach=reach), np.random.default_rng(0)
         features, targets = [], []
-        for face in tqdm(faces, desc=reach, unit="face"):
+        for face in tqdm(faces, desc=reach, unit=" faces"):
             image = decode_raster(face.read_image(), face.name)
             side = round(max(image.shape[:2]) * rng.uniform(1.6, 3.5))
             at = [int(rng.integers(0, side - length + 1)) for length in (image.shape[1], image.shape[0])]

@@ -123,7 +123,7 @@ def measure(config: FairnessConfig) -> list[dict[str, Any]]:
     teachers = [MirrorAveraged(load_model(name)) for name in config.teachers]
     found = [
         examine(aligner, student, teachers, read_photo(config.photos / file).pixels)
-        for file in tqdm(table["image"], unit="photo")
+        for file in tqdm(table["image"], unit=" photos")
     ]
     values: NDArray[np.float64] = np.array(found).reshape(-1, 2)
     return group_rows(table.assign(confidence=values[:, 0], distance=values[:, 1]))

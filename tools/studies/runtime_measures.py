@@ -132,7 +132,7 @@ def read_faces(folder: Path, size: int, limit: int | None) -> Faces:
     """Crop every face from the box of its true landmarks, and places of its photo without a face."""
     detector = FaceDetector()
     crops, matrices, landmarks, poses, without = [], [], [], [], []
-    for number, sample in enumerate(Progress(aflw2000_3d.read(folder, wrap_pose=False), unit="photo")):
+    for number, sample in enumerate(Progress(aflw2000_3d.read(folder, wrap_pose=False), unit=" photos")):
         if limit is not None and number >= limit:
             break
         if isinstance(sample, Rejection):

@@ -136,7 +136,7 @@ def measure(config: LoadConfig) -> tuple[pd.DataFrame, pd.DataFrame | None]:
             for concurrency in config.concurrency
             for batch in config.batch
         ]
-        for signature, concurrency, batch in Progress(settings, unit="setting"):
+        for signature, concurrency, batch in Progress(settings, unit=" settings"):
             found = row(served(signature, batch), concurrency, batch, config.seconds)
             rows.append({"signature": signature, "concurrency": concurrency, "batch": batch, **found})
         parts = None if config.local is None else split(config, served, requests)

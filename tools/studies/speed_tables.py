@@ -135,25 +135,12 @@ def caption(report: dict[str, Any]) -> str:
     )
 
 
-def references(results: Sequence[dict[str, Any]]) -> str:
-    """The references of the ratios, each with the columns of the short table that it is for."""
-    columns: dict[str, list[str]] = {}
-    for row in results:
-        title = STAGES.get(row["stage"])
-        named = columns.setdefault(row["reference"], [])
-        if title is not None and f"*{title}*" not in named and not is_reference(row):
-            named.append(f"*{title}*")
-    return "\n".join(
-        f"- {name}: the reference of {' and '.join(named)}." for name, named in columns.items() if named
-    )
-
-
 def write_tables(config: TablesConfig) -> None:
     """Fill both tables in."""
     report = read_benchmark(config.benchmark)
     results = report["results"]
     short, every = (markdown_table(rows).rstrip() for rows in (short_rows(results), long_rows(results)))
-    fill_in(config.readme, README_MARK, "\n\n".join([caption(report), short, references(results)]))
+    fill_in(config.readme, README_MARK, caption(report) + "\n\n" + short)
     fill_in(config.runtime, RUNTIME_MARK, caption(report) + "\n\n" + every)
     if "op_profile" in report:
         fill_in(

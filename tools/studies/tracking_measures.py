@@ -309,7 +309,7 @@ def measure(config: MeasureConfig) -> None:
     if config.mediapipe:
         systems["MediaPipe face_landmark"] = follow_mediapipe
     rows: list[dict[str, Any]] = []
-    with Progress(total=4 * len(systems), unit="scene") as bar:
+    with Progress(total=4 * len(systems), unit=" scenes") as bar:
         for system, follow in systems.items():
             rows += [{"system": system, **row} for row in measure_follow(follow, photo, config, bar.update)]
     print(markdown_table([table_row(row) for row in rows]))

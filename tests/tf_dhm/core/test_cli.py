@@ -113,5 +113,5 @@ runpy.run_path({script!r}, run_name="__main__")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
-    assert f"tf_dhm[{extra}]" in done.stderr
+    assert f".[{extra}]" in done.stderr
     assert done.stderr.count("\n") == 1
