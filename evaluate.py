@@ -63,7 +63,8 @@ class Config:
     """Split of the dataset to measure on: "val" for the faces that a training held out."""
     passes: tuple[Literal[1, 2, 3], ...] = (1,)
     """Runs of the model on each face: from the second on, on a crop cut by the landmarks so far. Each number
-    gives a row for each model."""
+    gives a row for each model. With detected boxes, 2 is what Aligner does by default, with a third run for
+    faces whose first two differ."""
     mirror: Annotated[bool, RARE] = False
     """Also measure the mean of what each model finds in a crop and in its mirror image, which takes twice the
     time."""

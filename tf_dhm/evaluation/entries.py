@@ -74,6 +74,8 @@ def load_entries(
         size = model_size(folder)
         version = int(folder.name) if folder.name.isdecimal() else None
         for count in dict.fromkeys(passes):
+            # In photos, two passes are those of an `Aligner` by default, which adds a third to some faces.
+            searching = None if count == 2 and predictor.can_refine else count
             for mirrored in (False, True) if mirror else (False,):
                 details = [f"{count} passes"] * (count > 1) + ["mirrored"] * mirrored
                 entries.append(
@@ -86,7 +88,7 @@ def load_entries(
                         version=version,
                         folder=folder,
                         is_plain=not details,
-                        align=partial(align_photo, Aligner(predictor, passes=count, mirror=mirrored)),
+                        align=partial(align_photo, Aligner(predictor, passes=searching, mirror=mirrored)),
                     )
                 )
     return entries

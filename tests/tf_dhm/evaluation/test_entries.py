@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_entries_are_one_for_each_model_and_number_of_passes(tmp_path: Path) -> 
     ]
     with pytest.raises(InputError, match="expected a folder with a SavedModel"):
         load_entries([tmp_path / "none"])
+
+
+def test_photos_are_searched_as_an_aligner_does_by_default(tmp_path: Path) -> None:
+    entries = load_entries([write_fake_model(tmp_path / "fake")], (1, 2, 3))
+    aligners = [entry.align.args[0] for entry in entries if isinstance(entry.align, partial)]
+    assert [(aligner.passes_detected, aligner.settles) for aligner in aligners] == [
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
 
 
 @pytest.mark.parametrize("passes", [1, 2, 3])
