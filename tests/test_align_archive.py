@@ -80,7 +80,7 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not config.output_dir.exists()  # no job, no folder
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find(name))
-    with pytest.raises(InputError, match=r"no package ray.*tf_dhm\[archive\]"):
+    with pytest.raises(InputError, match=r"no package ray.*\.\[archive\]"):
         align_archive(config)
 
 

@@ -21,6 +21,7 @@ FOLDERS = ["tf_dhm", "pipelines", "tools/studies"]
 WITHOUT_JAX = [f"tools/jax_training/{name}.py" for name in ("options", "packing", "export")]
 SCRIPTS = ["adapt.py", "evaluate.py", "export.py", "prepare.py", "benchmark.py"]
 REQUIRED: dict[Any, Any] = {
+    tuple[Path, ...]: (Path("x"),),
     tuple[str, ...]: ("fast_dhm",),
     str: "localhost:8500",
     Path: Path("folder"),

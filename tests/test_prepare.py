@@ -66,7 +66,7 @@ def test_prepares_and_says_what_it_did(data_dir: Path, tmp_path: Path) -> None:
         f"csv: 11 faces (8 train, 3 val) in {output}",
         f"1 rejected; reasons in {output / 'rejected.csv'}",
     ]
-    assert "preparing csv: 12face" in result.stderr
+    assert "preparing csv: 12 faces" in result.stderr
     rejected = pd.read_csv(output / "rejected.csv")
     assert rejected["name"].tolist() == ["5.png"]
     assert "5.png" in rejected["reason"][0]

@@ -61,5 +61,5 @@ class TestPredictor:
 
     def test_without_tensorflow(self, fake_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "tensorflow", None)
-        with pytest.raises(InputError, match=r"no package tensorflow.*tf_dhm\[tensorflow\]"):
+        with pytest.raises(InputError, match=r"no package tensorflow.*\.\[tensorflow\]"):
             SavedModelPredictor(fake_model)
