@@ -146,11 +146,7 @@ def _find_table(path: Path) -> tuple[Path, pd.DataFrame, int] | None:
     if count == NUM_LANDMARKS or csv_landmarks.ALIGNED.issubset(table.columns):
         return None
     needed = ["image", *(f"{axis}{point}" for point in range(max(count, 1)) for axis in "xy")]
-    if missing := [column for column in needed if column not in table]:
-        raise InputError(
-            f"{files[0]}: found no column {csv_landmarks.listed(missing)}, "
-            "expected image, x0, y0, x1, y1 and so on for each point"
-        )
+    csv_landmarks.check_columns(files[0], table, needed, "image, x0, y0, x1, y1 and so on for each point")
     return files[0], table, count
 
 

@@ -173,25 +173,22 @@ def _read_table(path: Path) -> pd.DataFrame:
     if table.attrs["is_aligned"]:
         table = _from_aligned(table, path.parent)
     present = set(table.columns)
-    if missing := [column for column in REQUIRED if column not in present]:
-        raise InputError(
-            f"{path}: found no column {listed(missing)}, expected image, x0 ... x67 and y0 ... y67"
-        )
+    check_columns(path, table, REQUIRED, "image, x0 ... x67 and y0 ... y67")
     for block in OPTIONAL_BLOCKS:
-        if present.intersection(block) and (missing := [column for column in block if column not in present]):
-            raise InputError(
-                f"{path}: found no column {listed(missing)}, "
-                f"expected all {len(block)} columns {block[0]} ... {block[-1]} or none of them"
-            )
+        if present.intersection(block):
+            expected = f"all {len(block)} columns {block[0]} ... {block[-1]} or none of them"
+            check_columns(path, table, block, expected)
     table = table.dropna(how="all")
     if table.empty:
         raise InputError(f"{path}: found a header and no row, expected one row a face")
     return table
 
 
-def listed(columns: Sequence[str]) -> str:
-    """The first five columns, and how many more there are."""
-    return ", ".join(columns[:5]) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
+def check_columns(path: Path, table: pd.DataFrame, needed: Sequence[str], expected: str) -> None:
+    """Raise InputError that names the first five missing columns, and how many more there are."""
+    if missing := [column for column in needed if column not in table]:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise InputError(f"{path}: found no column {shown}, expected {expected}")
 
 
 def _check_header(path: Path) -> None:

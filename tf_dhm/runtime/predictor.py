@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
-from tf_dhm.face import geometry
+from tf_dhm.face import geometry, metrics
 from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
 
 LARGEST_BATCH = 32
@@ -169,8 +169,8 @@ def predict_again(
 
 def differ(before: Array, after: Array) -> NDArray[np.bool_]:
     """Whether the landmarks (N, 68, 3) of two passes differ by more than UNSETTLED: (N,)."""
-    distance = np.linalg.norm((after - before)[..., :2], axis=-1).mean(-1)
-    return np.asarray(distance > UNSETTLED * geometry.box_size(geometry.landmark_box(after)))
+    # No error: how far the two are apart, in percent of the size of the face.
+    return np.asarray(metrics.nme(before, after) > 100 * UNSETTLED)
 
 
 def predict_rows_again(

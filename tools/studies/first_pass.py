@@ -37,7 +37,7 @@ from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
 from tf_dhm.runtime.detector import Detection, FaceDetector, Range
 from tf_dhm.runtime.finding import LOOKS, SURE
 from tf_dhm.runtime.images import decode_raster
-from tf_dhm.runtime.predictor import LandmarkModel, predict_crops, predict_photos
+from tf_dhm.runtime.predictor import UNSETTLED, LandmarkModel, predict_crops, predict_photos
 from tf_dhm.runtime.settings import Choice
 
 REFERENCE = "two passes"
@@ -50,8 +50,8 @@ CONFIDENCES = (0.8, 0.95, 0.98)
 """A third pass is made below these confidences of the second."""
 DISTANCES = (2, 3, 4, 6)
 """A third pass is made if the first two differ by more than these percentages of the size of the face."""
-LIMIT = 4
-"""That of the runtime, `predictor.UNSETTLED`."""
+LIMIT = round(100 * UNSETTLED)
+"""That of the runtime."""
 ENOUGH = (0.98, 0.99)
 """A second pass is left out from these confidences of the first on."""
 BINS = ("0–30°", "30–60°", "60–90°")
@@ -140,7 +140,7 @@ def find_faces(model: LandmarkModel, choice: Choice, samples: Sequence[FaceSampl
     """The labelled faces that are detected."""
     detectors: dict[Range, FaceDetector] = {"full": FaceDetector(), "short": FaceDetector(reach="short")}
     found: list[tuple[FaceSample, Image, Detection]] = []
-    for face in tqdm(samples, desc=f"{model.name}: detection", unit="face"):
+    for face in tqdm(samples, desc=f"{model.name}: detection", unit=" faces"):
         image = decode_raster(face.read_image(), face.name)
         if detection := find_face(model, detectors, choice, face, image):
             found.append((face, image, detection))
