@@ -9,10 +9,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipelines.input.augmentation import is_mirrored
-from pipelines.prepared.arrays import FaceArrays
-from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
-from tf_dhm.face.geometry import MIRROR_68, box_size, landmark_box
+from tf_dhm.face.geometry import MIRROR_68
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,30 +27,6 @@ class Targets:
 
 
 NO_TARGETS = Targets()
-
-
-def landmark_weights(faces: FaceArrays, floor: float) -> NDArray[np.float32]:
-    """Weights 1 / (sigma² + floor²) of the landmarks, divided by their mean.
-
-    Args:
-        faces: with `sigma`, which is measured here in percent of the size of a face, √(w·h) of the box of
-            its landmarks.
-        floor: in the same unit, more than 0; the smaller it is, the less uncertain landmarks weigh.
-
-    Returns:
-        (N, 68) float32 with mean 1; a landmark of unknown sigma has weight 1.
-
-    Raises:
-        InputError: sigma is unknown for all landmarks, so that the option would have no effect.
-    """
-    sigma = 100.0 * faces.sigma / box_size(landmark_box(faces.landmarks))[:, None]
-    known = np.isfinite(sigma)
-    if not known.any():
-        raise InputError("sigma_floor: found faces without label_sigma, expected a dataset with it")
-    weight = np.ones_like(sigma)
-    weight[known] = 1.0 / (sigma[known] ** 2 + floor**2)
-    weight[known] /= weight[known].mean()
-    return weight.astype(np.float32)
 
 
 def weight_in_crop(weight: Tensor, matrix: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from pipelines.input import batches, data_service, heat_maps
 from pipelines.input.data_service import DataService
+from pipelines.input.label_weights import landmark_weights
 from pipelines.input.order import make_order
-from pipelines.input.targets import NO_TARGETS, Targets, landmark_weights
+from pipelines.input.targets import NO_TARGETS, Targets
 from pipelines.prepared import catalogue
 from pipelines.prepared.arrays import FaceArrays
 from pipelines.prepared.catalogue import Mixture
@@ -316,7 +317,7 @@ def find_targets(options: Options, faces: FaceArrays) -> Targets:
     if options.teacher:
         taught = teacher.read_landmarks(options.run_dir / TEACHER_FILE, len(faces))
     if options.train.sigma_floor:
-        weight = landmark_weights(faces, options.train.sigma_floor)
+        weight = landmark_weights(faces.landmarks, faces.sigma, options.train.sigma_floor)
     return Targets(taught, weight)
 
 

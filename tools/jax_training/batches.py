@@ -13,7 +13,15 @@ from pipelines.input.variation import BLUR_LEVELS, LUMA, SMALLEST_OCCLUDER, blur
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.training.config import AugmentConfig
-from tools.jax_training.crops import crop_matrix, crop_side, product, rotations, to_crop, turned_box
+from tools.jax_training.crops import (
+    crop_matrix,
+    crop_side,
+    product,
+    rotations,
+    to_crop,
+    turned_box,
+    weight_in_crop,
+)
 from tools.jax_training.image_ops import cut_crops, draw_heatmaps, gaussian_blur
 
 MOST_DRAWS = 40
@@ -29,6 +37,7 @@ class Faces(NamedTuple):
         rolls: (N,) float32 radians, `crops.upright_roll` of the landmarks.
         folds: (N,) int32, the fold of each face; a learner may leave one out.
         teacher: (N, 68, 3) float32, landmarks of teachers in pixels of the stored images, if there are any.
+        weight: (N, 68) float32, weights of the labels in the loss, if they differ.
     """
 
     images: jax.Array
@@ -36,16 +45,18 @@ class Faces(NamedTuple):
     rolls: jax.Array
     folds: jax.Array
     teacher: jax.Array | None = None
+    weight: jax.Array | None = None
 
 
 class Batch(NamedTuple):
-    """Changed faces: images (B, S, S, 3) float32 RGB in [0, 255], heat maps (B, S, S, 3), and landmarks and
-    any teacher's landmarks (B, 68, 3) in crop pixels."""
+    """Changed faces: images (B, S, S, 3) float32 RGB in [0, 255], heat maps (B, S, S, 3), landmarks and any
+    teacher's landmarks (B, 68, 3) in crop pixels, and any weights (B, 68) of the landmarks."""
 
     image: jax.Array
     heatmap: jax.Array
     landmarks: jax.Array
-    teacher: jax.Array | None
+    teacher: jax.Array | None = None
+    weight: jax.Array | None = None
 
 
 class Draws:
@@ -99,6 +110,7 @@ def make_batch(key: jax.Array, index: jax.Array, faces: Faces, config: AugmentCo
         heatmap=draw_heatmaps(initial, size),
         landmarks=to_crop(landmarks, matrix),
         teacher=None if faces.teacher is None else to_crop(faces.teacher[index], matrix),
+        weight=None if faces.weight is None else weight_in_crop(faces.weight[index], matrix),
     )
 
 

@@ -61,6 +61,12 @@ def to_crop(landmarks: jax.Array, matrix: jax.Array) -> jax.Array:
     return jnp.where(determinant(matrix)[:, None, None] < 0.0, cropped[:, MIRROR_68], cropped)
 
 
+def weight_in_crop(weight: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Weights (B, 68) of the landmarks of crops with `matrix` (B, 2, 3): of mirrored crops, of the points
+    that the mirror puts in their places."""
+    return jnp.where(determinant(matrix)[:, None] < 0.0, weight[:, MIRROR_68], weight)
+
+
 def from_crop(landmarks: jax.Array, matrix: jax.Array) -> jax.Array:
     """The inverse of `to_crop`."""
     mirrored = determinant(matrix)[:, None, None] < 0.0

@@ -14,10 +14,9 @@ from tf_dhm.export.description import Description
 from tf_dhm.export.saved_model import save_model
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model
-from tf_dhm.training.presets import find_preset
 from tools.jax_training import files
 from tools.jax_training.files import Pack, Results
-from tools.jax_training.options import TrainOptions
+from tools.jax_training.options import TrainOptions, network
 
 
 @dataclass(frozen=True)
@@ -43,20 +42,26 @@ def export(options: ExportOptions) -> list[Path]:
     pack = read_json(Pack, options.folder / files.PACK_FILE)
     file = options.folder / files.RESULTS_FILE
     results = read_json(Results, file)
+    train = from_dict(TrainOptions, results.options, f"{file}: options")
     versions = []
     for name in results.networks:
-        config = find_preset(name).model
+        config = network(name, train)
         shapes = [tuple(weight.shape) for weight in build_model(config).get_weights()]
         weights = files.read_weights(options.folder / f"{name}.npz", shapes)
         version_dir = options.models_dir / name / "1"
-        train = from_dict(TrainOptions, results.options, f"{file}: options")
-        initial = options.folder / files.INITIAL_FOLDER / f"{name}.json"
-        began_with = dataclasses.asdict(read_json(Description, initial)) if initial.exists() else None
-        description = describe(name, config, pack, results, train, began_with)
+        description = describe(name, config, pack, results, train, beginning(options.folder, name, train))
         save_model(weights, config, description, version_dir)
         print(f"{version_dir}: {sum(weight.size for weight in weights):,} weights")
         versions.append(version_dir)
     return versions
+
+
+def beginning(folder: Path, name: str, options: TrainOptions) -> dict[str, Any] | None:
+    """The description of the model whose weights a network began with; None for new weights."""
+    file = folder / files.INITIAL_FOLDER / f"{name}.json"
+    if options.new_weights or not file.exists():
+        return None
+    return dataclasses.asdict(read_json(Description, file))
 
 
 def describe(
@@ -78,6 +83,7 @@ def describe(
     """
     others = [other for other in results.networks if other != name]
     together = f", at once with {', '.join(others)}" if others else ""
+    datasets = {name: pack.datasets[name] for name in options.dataset or pack.dataset}
     values = {
         key: value for key, value in results.options.items() if key not in ("folder", "threads", "augment")
     }
@@ -86,12 +92,12 @@ def describe(
         model=config,
         options={
             "preset": name,
-            "data": {"dataset": list(pack.dataset), "image_quality": pack.quality},
+            "data": {"dataset": list(datasets), "image_quality": pack.quality},
             "train": values,
             "augment": dataclasses.asdict(options.augment),
         },
         command=" && ".join(portable_command(command) for command in (pack.command, results.command)),
-        datasets=pack.datasets,
+        datasets=datasets,
         faces_seen=options.steps * options.batch_size,
         hours=results.seconds / 3600.0,
         machine=results.machine + together,

@@ -39,6 +39,7 @@ class Pack:
         input_size: side of the crop, in pixels, of the networks that they are stored for.
         quality: of the WebP images, 1 to 100.
         train: number of training faces.
+        train_of_each: number of training faces of each dataset, in whose order they are stored.
         val: number of validation faces.
     """
 
@@ -48,6 +49,7 @@ class Pack:
     input_size: int
     quality: int
     train: int
+    train_of_each: tuple[int, ...]
     val: int
 
 
@@ -91,11 +93,17 @@ class PackedFaces:
         images: N files in the format WebP, of square images of one size.
         landmarks: (N, 68, 3) float32 pixels of the images.
         yaw: (N,) float32 degrees, NaN where unknown.
+        sigma: (N, 68) float32 pixels, how uncertain the landmarks are, NaN where unknown.
     """
 
     images: list[bytes]
     landmarks: NDArray[np.float32]
     yaw: NDArray[np.float32]
+    sigma: NDArray[np.float32]
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> PackedFaces:
+        labels = (self.landmarks[rows], self.yaw[rows], self.sigma[rows])
+        return PackedFaces([self.images[row] for row in rows.tolist()], *labels)
 
 
 def write_faces(file: Path, faces: PackedFaces) -> None:
@@ -120,6 +128,7 @@ def write_faces(file: Path, faces: PackedFaces) -> None:
             ends=np.cumsum([len(image) for image in faces.images]),
             landmarks=scaled.astype(np.int16),
             yaw=faces.yaw.astype(np.float32),
+            sigma=faces.sigma.astype(np.float16),
         )
 
 
@@ -137,6 +146,7 @@ def read_faces(file: Path) -> PackedFaces:
             [part.tobytes() for part in parts],
             content["landmarks"].astype(np.float32) / COORDINATE_STEPS,
             content["yaw"],
+            content["sigma"].astype(np.float32),
         )
 
 

@@ -1,7 +1,6 @@
 """Fast DHM as a function of its weights: the twin in JAX of `tf_dhm.networks.fast_dhm`.
 
-The weights are those of `tf_dhm.networks.models.build_model(config).get_weights()`, in the same order. The
-statistics of the pooled features are those in the weights, in training too: `pooled_statistics` "fixed".
+The weights are those of `tf_dhm.networks.models.build_model(config).get_weights()`, in the same order.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.networks.config import ModelConfig, scaled_width, stages
 
+PooledStatistics = Literal["batch", "fixed"]
 Weights = list[NDArray[np.float32]]
 Statistics = list[tuple[jax.Array, jax.Array]]
 """Mean and variance (C,) of a batch at each normalisation that measures them."""
@@ -39,7 +39,8 @@ class Part:
     Attributes:
         kind: what the array is.
         shape: of the array.
-        fixed: whether it belongs to the normalisation of the pooled features, of which nothing is trained.
+        fixed: whether it belongs to a normalisation of which nothing is trained: that of the pooled features
+            with `pooled_statistics` "fixed".
     """
 
     kind: Literal["stem", "depthwise", "pointwise", "dense", "landmarks", "bias", "mean_face",
@@ -70,7 +71,7 @@ def check_network(name: str, config: ModelConfig) -> None:
         )
 
 
-def layout(config: ModelConfig) -> list[Part]:
+def layout(config: ModelConfig, pooled_statistics: PooledStatistics = "fixed") -> list[Part]:
     """The weight arrays of a network in the order of Keras' `get_weights`."""
 
     def normalization(channels: int, fixed: bool = False) -> list[Part]:
@@ -99,7 +100,7 @@ def layout(config: ModelConfig) -> list[Part]:
     if config.recurrent_steps:
         parts += [depthwise(3, width), pointwise(width, width), depthwise(3, width)]
     side = config.input_size // 2 ** (1 + len(config.stage_channels))
-    parts += [depthwise(side, width), *normalization(width, fixed=True)]
+    parts += [depthwise(side, width), *normalization(width, pooled_statistics == "fixed")]
     if config.hidden_units:
         parts += [Part("dense", (width, config.hidden_units)), Part("bias", (config.hidden_units,))]
         width = config.hidden_units
@@ -137,6 +138,7 @@ def forward(
     image: jax.Array,
     heatmap: jax.Array,
     training: bool,
+    pooled_statistics: PooledStatistics = "fixed",
 ) -> tuple[jax.Array, Statistics]:
     """The landmarks that a network finds.
 
@@ -146,6 +148,7 @@ def forward(
         image: (B, S, S, 3) float32 RGB in [0, 255].
         heatmap: (B or 1, S, S, 3) float32, the heat maps of the initial shapes.
         training: normalise by the statistics of the batch, not by those in the weights.
+        pooled_statistics: "fixed": the pooled features by those in the weights in training too.
 
     Returns:
         (B, 68, 3) float32 in the network's unit, and what `training` measured.
@@ -178,7 +181,7 @@ def forward(
     if config.recurrent_steps:
         features = evolve(features, hidden, left, config.recurrent_steps)
     pooled = jnp.einsum("bhwc,hwc->bc", features, next(left)[..., 0], precision="highest")
-    x = normalize(pooled, fixed=True)
+    x = normalize(pooled, pooled_statistics == "fixed")
     if config.hidden_units:
         x = jax.nn.relu(jnp.matmul(x, next(left), precision="highest") + next(left))
     x = jnp.matmul(x, next(left), precision="highest") + next(left)

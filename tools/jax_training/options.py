@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from msgspec import Meta
@@ -12,8 +12,9 @@ from msgspec import Meta
 from tf_dhm.core.command_line import Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, Share, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.networks.config import ModelConfig
 from tf_dhm.training.config import AugmentConfig, TrainConfig
-from tf_dhm.training.presets import FAST_AUGMENT
+from tf_dhm.training.presets import FAST_AUGMENT, find_preset
 
 AUGMENT = replace(FAST_AUGMENT, brightness=0.35, contrast=0.35, detected=0.3, second_pass=0.25)
 
@@ -27,6 +28,12 @@ class TrainOptions:
     networks: tuple[str, ...] = ("fast_dhm_s", "fast_dhm_m", "fast_dhm_l")
     """Presets to train, all on the same batches. Each starts from the weights that `pack --init` put into the
     folder, and otherwise from new ones."""
+    new_weights: bool = False
+    """Start every network from new weights."""
+    rnn_multiplier: Positive | None = None
+    """RNN multiplier of the networks in place of that of their presets. It widens the pooled features too."""
+    dataset: tuple[str, ...] = ()
+    """Packed datasets to train on; by default all. The faces of `val` stay those of all."""
     steps: AtLeastOne = 13_400
     """Steps of the training."""
     batch_size: AtLeastOne = 512
@@ -51,6 +58,10 @@ class TrainOptions:
     """Share of the teachers' landmarks in the loss; that of the labels is the rest."""
     weight_decay: NotNegative = TrainConfig.weight_decay
     """Share of a weight that a step subtracts, times the learning rate."""
+    sigma_floor: NotNegative = TrainConfig.sigma_floor
+    """Weights of uncertain landmarks in the loss, as in train.py; 0: all landmarks weigh the same."""
+    pooled_statistics: Literal["batch", "fixed"] = "fixed"
+    """Statistics that normalize the pooled features in training, as in train.py."""
     depth_weight: NotNegative = TrainConfig.depth_weight
     """Weight of the z axis in the loss."""
     ema: Annotated[float, Meta(ge=0, lt=1)] = TrainConfig.ema
@@ -72,3 +83,11 @@ class TrainOptions:
         for name in ("steps", "teacher_steps"):
             if (steps := getattr(self, name)) % self.steps_at_once:
                 raise InputError(f"{name}: found {steps}, expected a multiple of {self.steps_at_once} steps")
+
+
+def network(name: str, options: TrainOptions) -> ModelConfig:
+    """The network of a preset, with the widths of `options`."""
+    config = find_preset(name).model
+    if options.rnn_multiplier is None:
+        return config
+    return replace(config, rnn_multiplier=options.rnn_multiplier)

@@ -70,6 +70,7 @@ def pack(options: PackOptions, command: str) -> Pack:
         input_size=options.input_size,
         quality=options.quality,
         train=len(mixture.train),
+        train_of_each=tuple(counts),
         val=len(mixture.val),
     )
     with atomic_write(options.folder) as folder:
@@ -103,7 +104,7 @@ def pack_faces(faces: FaceArrays, input_size: int, quality: int) -> PackedFaces:
     for number in Progress(range(len(faces)), desc="packing", unit=" faces"):
         bgr = cv2.cvtColor(faces.images[number], cv2.COLOR_RGB2BGR)
         images.append(cv2.imencode(".webp", bgr, parameters)[1].tobytes())
-    return PackedFaces(images, faces.landmarks, faces.pose[:, 1])
+    return PackedFaces(images, faces.landmarks, faces.pose[:, 1], faces.sigma)
 
 
 def write_initial(folder: Path, name: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.input.label_weights import landmark_weights
 from pipelines.input.order import EpochOrder
 from tf_dhm.core.configuration import read_json, to_json
 from tf_dhm.core.errors import InputError
@@ -30,7 +30,7 @@ from tools.jax_training.batches import Faces
 from tools.jax_training.files import NetworkResult, Pack, PackedFaces, Results
 from tools.jax_training.finding import HeldOut, find_landmarks
 from tools.jax_training.network import Weights, check_network, initial_weights, layout
-from tools.jax_training.options import TrainOptions
+from tools.jax_training.options import TrainOptions, network
 from tools.jax_training.training import JointTrainer, Learner, Recipe, Report
 
 LARGEST_INDEX = 2**31
@@ -47,16 +47,17 @@ def train(options: TrainOptions, command: str) -> Results:
     if (options.folder / files.RESULTS_FILE).exists():
         raise InputError(f"{options.folder}: found results of an earlier training; pack into another folder")
     pack = read_json(Pack, options.folder / files.PACK_FILE)
-    networks = read_networks(options.networks, pack.input_size)
+    networks = read_networks(options, pack.input_size)
     beginnings = {
-        name: read_beginning(options.folder, name, config, np.random.default_rng((options.seed, number)))
+        name: read_beginning(options, name, config, np.random.default_rng((options.seed, number)))
         for number, (name, config) in enumerate(networks.items())
     }
-    packed = files.read_faces(options.folder / files.TRAIN_FILE)
+    rows = rows_of(options.dataset, pack)
+    packed = files.read_faces(options.folder / files.TRAIN_FILE)[rows]
     held_out = put_held_out(files.read_faces(options.folder / files.VAL_FILE), options.threads)
     faces = put_faces(packed, options)
     history: list[dict[str, Any]] = []
-    print(f"{pack.train:,} faces to train with, {pack.val:,} of val, on {machine()}", flush=True)
+    print(f"{len(rows):,} faces to train with, {pack.val:,} of val, on {machine()}", flush=True)
     teachers: dict[str, Any] = {}
     if options.teacher_steps:
         taught, teachers = train_teachers(options, packed, faces, held_out, history)
@@ -175,13 +176,25 @@ def logger(
     return log
 
 
-def read_networks(names: Sequence[str], input_size: int) -> dict[str, ModelConfig]:
-    """The networks of presets.
+def rows_of(datasets: Sequence[str], pack: Pack) -> NDArray[np.int64]:
+    """The rows of the training faces of some datasets, of all for none.
+
+    Raises:
+        InputError: a dataset that is not packed.
+    """
+    if unknown := [name for name in datasets if name not in pack.dataset]:
+        raise InputError(f"dataset: found {', '.join(unknown)}, expected some of {', '.join(pack.dataset)}")
+    sources = np.repeat(np.asarray(pack.dataset), pack.train_of_each)
+    return np.flatnonzero(np.isin(sources, datasets or pack.dataset))
+
+
+def read_networks(options: TrainOptions, input_size: int) -> dict[str, ModelConfig]:
+    """The networks of presets, with the widths of `options`.
 
     Raises:
         InputError: an unknown preset, or one with another family or crop.
     """
-    networks = {name: find_preset(name).model for name in names}
+    networks = {name: network(name, options) for name in options.networks}
     for name, config in networks.items():
         check_network(name, config)
         if config.input_size != input_size:
@@ -192,10 +205,12 @@ def read_networks(names: Sequence[str], input_size: int) -> dict[str, ModelConfi
     return networks
 
 
-def read_beginning(folder: Path, name: str, config: ModelConfig, generator: np.random.Generator) -> Weights:
-    """The weights of `folder` that a network begins with, or new ones."""
-    file = folder / files.INITIAL_FOLDER / f"{name}.npz"
-    if not file.exists():
+def read_beginning(
+    options: TrainOptions, name: str, config: ModelConfig, generator: np.random.Generator
+) -> Weights:
+    """The weights of the folder that a network begins with, or new ones."""
+    file = options.folder / files.INITIAL_FOLDER / f"{name}.npz"
+    if options.new_weights or not file.exists():
         print(f"{name}: new weights")
         return initial_weights(config, generator)
     print(f"{name}: weights of {file}")
@@ -232,6 +247,7 @@ def make_recipe(options: TrainOptions, learning_rate: float, seed: int) -> Recip
         seed=seed,
         steps_at_once=options.steps_at_once,
         augment=options.augment,
+        pooled_statistics=options.pooled_statistics,
     )
 
 
@@ -245,12 +261,16 @@ def put_faces(packed: PackedFaces, options: TrainOptions) -> Faces:
     if images.size >= LARGEST_INDEX:
         most = LARGEST_INDEX // images[0].size
         raise InputError(f"folder: found {len(images):,} faces, expected at most {most:,} of their size")
+    weight = None
+    if options.sigma_floor:
+        weight = jnp.asarray(landmark_weights(packed.landmarks, packed.sigma, options.sigma_floor))
     folds = np.random.default_rng((options.seed, 5)).integers(0, options.teachers, len(images))
     return Faces(
         images=jnp.asarray(images),
         landmarks=jnp.asarray(packed.landmarks),
         rolls=jnp.asarray(upright_roll(packed.landmarks), jnp.float32),
         folds=jnp.asarray(folds, jnp.int32),
+        weight=weight,
     )
 
 

@@ -19,7 +19,7 @@ from tf_dhm.networks.config import ModelConfig
 from tf_dhm.training.config import CALIBRATION_STEPS, AugmentConfig
 from tools.jax_training.batches import Batch, Faces, make_batch
 from tools.jax_training.crops import to_unit
-from tools.jax_training.network import Statistics, Weights, forward, layout
+from tools.jax_training.network import PooledStatistics, Statistics, Weights, forward, layout
 
 FIRST_DECAY, SECOND_DECAY, ADAM_EPSILON = 0.9, 0.999, 1e-7
 """beta_1, beta_2 and epsilon of Keras' AdamW."""
@@ -56,6 +56,7 @@ class Recipe:
     seed: int
     steps_at_once: int
     augment: AugmentConfig
+    pooled_statistics: PooledStatistics = "fixed"
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,27 @@ class State(NamedTuple):
     beginning: list[jax.Array]
 
 
-def nme_loss(truth: jax.Array, predicted: jax.Array, depth_weight: float) -> jax.Array:
+def nme_loss(
+    truth: jax.Array, predicted: jax.Array, depth_weight: float, weight: jax.Array | None = None
+) -> jax.Array:
     """The loss of each face, (B,), as `tf_dhm.training.losses.nme_loss`; all landmarks are known."""
     error = predicted - truth
     extent = truth[..., :2].max(1) - truth[..., :2].min(1)
     distance = jnp.sqrt((error[..., :2] ** 2).sum(-1) + 1e-8)  # the root has no gradient at 0
-    return (distance + depth_weight * jnp.abs(error[..., 2])).mean(-1) / jnp.sqrt(extent[:, 0] * extent[:, 1])
+    points = distance + depth_weight * jnp.abs(error[..., 2])
+    points = points if weight is None else weight * points
+    return points.mean(-1) / jnp.sqrt(extent[:, 0] * extent[:, 1])
 
 
 def batch_loss(
-    learner: Learner, weights: Sequence[jax.Array], batch: Batch, counts: jax.Array, depth_weight: float
+    learner: Learner, weights: Sequence[jax.Array], batch: Batch, counts: jax.Array, recipe: Recipe
 ) -> jax.Array:
     """The mean loss over the faces of a batch that count: `counts` (B,) is 1 for these, 0 for others."""
-    size = learner.config.input_size
-    predicted, _ = forward(learner.config, weights, batch.image, batch.heatmap, training=True)
-    loss = nme_loss(to_unit(batch.landmarks, size), predicted, depth_weight)
+    size, depth_weight = learner.config.input_size, recipe.depth_weight
+    predicted, _ = forward(
+        learner.config, weights, batch.image, batch.heatmap, True, recipe.pooled_statistics
+    )
+    loss = nme_loss(to_unit(batch.landmarks, size), predicted, depth_weight, batch.weight)
     if learner.teacher_share and batch.teacher is not None:
         taught = nme_loss(to_unit(batch.teacher, size), predicted, depth_weight)
         loss = (1.0 - learner.teacher_share) * loss + learner.teacher_share * taught
@@ -160,7 +167,7 @@ class JointTrainer:
         self.learners, self.recipe, self.faces = list(learners), recipe, faces
         self.orders = jnp.asarray(orders)
         self.size = self.learners[0].config.input_size
-        self.layouts = [layout(learner.config) for learner in self.learners]
+        self.layouts = [layout(learner.config, recipe.pooled_statistics) for learner in self.learners]
         self.positions = [
             [number for number, part in enumerate(parts) if part.trained] for parts in self.layouts
         ]
@@ -253,8 +260,9 @@ class JointTrainer:
     ) -> list[Statistics]:
         """What each learner with these weights measures in the batch of a step."""
         batch = self._batch(step, faces, orders)
+        pooled = self.recipe.pooled_statistics
         return [
-            forward(learner.config, own, batch.image, batch.heatmap, training=True)[1]
+            forward(learner.config, own, batch.image, batch.heatmap, True, pooled)[1]
             for learner, own in zip(self.learners, weights, strict=True)
         ]
 
@@ -281,7 +289,7 @@ class JointTrainer:
 
         def loss_of(trained: list[jax.Array]) -> jax.Array:
             weights = self._merge(number, trained, state.beginning)
-            return batch_loss(learner, weights, batch, counts, recipe.depth_weight)
+            return batch_loss(learner, weights, batch, counts, recipe)
 
         loss, gradients = jax.value_and_grad(loss_of)(state.trained)
         rate, at = rate_at(step, recipe, len(self.orders)), step.astype(jnp.float32) + 1.0

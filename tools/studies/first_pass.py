@@ -319,6 +319,9 @@ def ways(passes: Passes) -> Iterator[Way]:
     surer = (apart > LIMIT) & (third.confidence > second.confidence)
     name = f"third pass if two differ by over {LIMIT} %, kept if surer"
     yield Way(name, where(surer, third.landmarks, second.landmarks), 2 + (apart > LIMIT).mean())
+    nearer = (apart > LIMIT) & (metrics.nme(second.landmarks, third.landmarks) < apart)
+    name = f"third pass if two differ by over {LIMIT} %, kept if nearer to the second than that to the first"
+    yield Way(name, where(nearer, third.landmarks, second.landmarks), 2 + (apart > LIMIT).mean())
     yield Way("mean of second and third pass", (second.landmarks + third.landmarks) / 2, 3)
     for limit in ENOUGH:
         rows = first.confidence < limit

@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipelines.input.batches import training_batches
 from pipelines.input.order import make_order
-from pipelines.input.targets import Targets, landmark_weights, weight_in_crop
+from pipelines.input.targets import Targets, weight_in_crop
 from tests.made_faces import made_faces
-from tf_dhm.core.errors import InputError
 from tf_dhm.face.geometry import MIRROR_68
 from tf_dhm.training.config import AugmentConfig, TrainConfig
 
 SIZE = 24
-
-
-def test_weights_by_hand() -> None:
-    faces = made_faces(2)
-    extent = np.ptp(faces.landmarks[..., :2], axis=1)
-    percent = np.sqrt(extent.prod(-1))[:, None] / 100.0  # pixels
-    sigma = np.full((2, 68), np.nan, np.float32)
-    sigma[0, :2] = [1.0, 3.0] * percent[0]
-    faces = dataclasses.replace(faces, sigma=sigma)
-    weight = landmark_weights(faces, floor=1.0)
-    # 1 / 2 and 1 / 10, whose mean is 0.3.
-    np.testing.assert_allclose(weight[0, :2], [0.5 / 0.3, 0.1 / 0.3], rtol=1e-5)
-    assert (weight[0, 2:] == 1.0).all()
-    assert (weight[1] == 1.0).all()
-
-
-def test_weights_need_sigma() -> None:
-    with pytest.raises(InputError, match="sigma_floor"):
-        landmark_weights(made_faces(2), floor=1.0)
 
 
 def test_weights_follow_their_points_into_a_mirrored_crop() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import runpy
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 
 from tests.exports import describe, random_network
 from tests.faces import write_faces
-from tf_dhm.core.configuration import read_json
+from tf_dhm.core.configuration import read_json, to_json
+from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.entries import predict_faces
 from tf_dhm.export.description import read_description
 from tf_dhm.export.saved_model import read_weights, save_model
@@ -21,8 +23,9 @@ from tf_dhm.face import metrics
 from tf_dhm.face.geometry import landmark_box
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.presets import find_preset
-from tools.jax_training import files
-from tools.jax_training.files import Results
+from tools.jax_training import export, files
+from tools.jax_training.files import NetworkResult, Pack, Results
+from tools.jax_training.options import TrainOptions, network
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -95,6 +98,8 @@ def test_from_prepared_faces_to_a_saved_model(tmp_path: Path, monkeypatch: pytes
     train = ["train", "--folder", folder, "--networks", "tiny", "--steps", 4, "--steps-at-once", 2]
     train += ["--batch-size", 8, "--teacher-steps", 2, "--teachers", 2, "--teacher-batch-size", 8]
     train += ["--teacher-cnn-multiplier", 1, "--warmup-steps", 1]
+    assert run(monkeypatch, *train, "--dataset", "wild68") == 2
+    assert run(monkeypatch, *train, "--sigma-floor", 1) == 2  # these faces have no sigma
     assert run(monkeypatch, *train) == 0
     results = read_json(Results, folder / files.RESULTS_FILE)
     assert [row["step"] for row in results.history] == [2, 2, 4]
@@ -127,3 +132,37 @@ def test_from_prepared_faces_to_a_saved_model(tmp_path: Path, monkeypatch: pytes
     nme = metrics.nme(found, held_out.landmarks).mean()
     assert results.networks["tiny"].val["nme_mean"] == pytest.approx(nme, rel=0.02)
     assert description.val == results.networks["tiny"].val
+
+
+def test_datasets_are_chosen_by_name() -> None:
+    from tools.jax_training.recipe import rows_of
+
+    pack = Pack("pack", ("a", "b", "c"), {}, 64, 80, 6, (2, 3, 1), 1)
+    assert rows_of((), pack).tolist() == [0, 1, 2, 3, 4, 5]
+    assert rows_of(("c", "a"), pack).tolist() == [0, 1, 5]
+    with pytest.raises(InputError, match="dataset: found d, expected some of a, b, c"):
+        rows_of(("a", "d"), pack)
+
+
+def test_a_description_names_what_was_trained_on(tmp_path: Path) -> None:
+    pack = Pack("pack", ("a", "b"), {"a": "2 faces", "b": "3 faces"}, 64, 80, 5, (2, 3), 1)
+    result = NetworkResult({}, {})
+    results = Results("train", {}, {"tiny": result}, {}, "a machine", 1.0, [])
+    initial = tmp_path / files.INITIAL_FOLDER / "tiny.json"
+    initial.parent.mkdir()
+    initial.write_text(to_json(describe()))
+    found = {}
+    for options in (TrainOptions(tmp_path), TrainOptions(tmp_path, new_weights=True, dataset=("b",))):
+        began_with = export.beginning(tmp_path, "tiny", options)
+        config = network("fast_dhm_s", options)
+        described = export.describe("tiny", config, pack, results, options, began_with)
+        found[options.new_weights] = (described.datasets, described.initialized_from)
+    assert found[False] == (pack.datasets, dataclasses.asdict(describe()))
+    assert found[True] == ({"b": "3 faces"}, None)
+
+
+def test_widths_replace_those_of_the_preset() -> None:
+    preset = find_preset("fast_dhm_s").model
+    assert network("fast_dhm_s", TrainOptions(Path())) == preset
+    wide = network("fast_dhm_s", TrainOptions(Path(), rnn_multiplier=1.0))
+    assert wide == dataclasses.replace(preset, rnn_multiplier=1.0)

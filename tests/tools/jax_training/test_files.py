@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -16,13 +17,21 @@ from tools.jax_training.files import PackedFaces
 from tools.jax_training.packing import pack_faces
 
 FACES = made_faces(3, yaw=np.array([0.0, -50.0, np.nan]))
+SIGMA = np.full((3, 68), [[1.5], [np.nan], [0.0]], np.float32)
 
 
 def test_faces_come_back(tmp_path: Path) -> None:
-    files.write_faces(tmp_path / "train.npz", pack_faces(FACES, 24, 100))
+    faces = dataclasses.replace(FACES, sigma=SIGMA)
+    files.write_faces(tmp_path / "train.npz", pack_faces(faces, 24, 100))
     found = files.read_faces(tmp_path / "train.npz")
     np.testing.assert_allclose(found.landmarks, FACES.landmarks, atol=0.5 / files.COORDINATE_STEPS)
     np.testing.assert_array_equal(found.yaw, FACES.pose[:, 1])
+    np.testing.assert_array_equal(found.sigma, SIGMA)
+    chosen = found[np.array([2, 0])]
+    assert chosen.images == [found.images[2], found.images[0]]
+    np.testing.assert_array_equal(chosen.landmarks, found.landmarks[[2, 0]])
+    np.testing.assert_array_equal(chosen.yaw, found.yaw[[2, 0]])
+    np.testing.assert_array_equal(chosen.sigma, found.sigma[[2, 0]])
     decoded = files.decode_images(found.images, threads=1)
     assert decoded.dtype == np.uint32
     expected = packed(np.asarray(FACES.images))
@@ -42,7 +51,7 @@ def test_a_lossless_image_keeps_its_channels() -> None:
 def test_landmarks_that_cannot_be_stored_are_rejected(tmp_path: Path, value: float) -> None:
     landmarks = FACES.landmarks.copy()
     landmarks[1, 5, 2] = value
-    faces = PackedFaces([b""] * 3, landmarks, FACES.pose[:, 1])
+    faces = PackedFaces([b""] * 3, landmarks, FACES.pose[:, 1], FACES.sigma)
     with pytest.raises(InputError, match=f"landmarks: found {value} in face 1"):
         files.write_faces(tmp_path / "train.npz", faces)
     assert not (tmp_path / "train.npz").exists()

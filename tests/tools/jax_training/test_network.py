@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.exports import random_network
-from tests.faces import TINY_MODEL
+from tests.faces import NO_AUGMENTATION, TINY_MODEL
 from tests.trainers import MODEL, TINY_RECIPE
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
@@ -23,10 +23,26 @@ from tf_dhm.training.presets import find_preset
 from tf_dhm.training.trainer import fix_pooled_statistics
 from tools.jax_training.batches import Batch
 from tools.jax_training.image_ops import draw_heatmaps
-from tools.jax_training.network import check_network, forward, initial_weights, layout
-from tools.jax_training.training import Learner, batch_loss
+from tools.jax_training.network import (
+    PooledStatistics,
+    check_network,
+    forward,
+    initial_weights,
+    layout,
+)
+from tools.jax_training.training import Learner, Recipe, batch_loss
 
 COUNT = 4
+RECIPE = Recipe(
+    learning_rate=TINY_RECIPE.learning_rate,
+    warmup_steps=0,
+    weight_decay=0.0,
+    depth_weight=TINY_RECIPE.depth_weight,
+    ema=0.0,
+    seed=0,
+    steps_at_once=1,
+    augment=NO_AUGMENTATION,
+)
 NETWORKS = [MODEL, dataclasses.replace(MODEL, hidden_units=0, recurrent_steps=2)]
 
 
@@ -45,13 +61,20 @@ def test_the_weights_are_those_of_keras_in_their_order(config: ModelConfig) -> N
     assert [part.shape for part in layout(config)] == expected
 
 
-@pytest.mark.parametrize("config", NETWORKS)
-def test_results_loss_and_gradients_are_those_of_tensorflow(config: ModelConfig) -> None:
+@pytest.mark.parametrize(
+    ("config", "pooled"), [(NETWORKS[0], "fixed"), (NETWORKS[1], "fixed"), (NETWORKS[1], "batch")]
+)
+def test_results_loss_and_gradients_are_those_of_tensorflow(
+    config: ModelConfig, pooled: PooledStatistics
+) -> None:
     size = config.input_size
+    recipe = dataclasses.replace(RECIPE, pooled_statistics=pooled)
     image = np.random.default_rng(0).integers(0, 256, (COUNT, size, size, 3)).astype(np.float32)
     labels, taught, initial = (random_shapes(size, seed) for seed in (1, 2, 3))
+    weight = np.random.default_rng(4).uniform(0.5, 2.0, (COUNT, 68)).astype(np.float32)
     network = random_network(config)
-    fix_pooled_statistics(network)
+    if pooled == "fixed":
+        fix_pooled_statistics(network)
     weights = network.get_weights()
     heatmap = DiffusionHeatMap(size)(initial)
     inputs = {"image": tf.constant(image), "heatmap": heatmap}
@@ -59,6 +82,7 @@ def test_results_loss_and_gradients_are_those_of_tensorflow(config: ModelConfig)
     with tf.GradientTape() as tape:
         predicted = network(inputs, training=True)
         targets = {"landmarks": tf.constant(labels), "teacher": tf.constant(taught)}
+        targets["weight"] = tf.constant(weight)
         loss = losses.batch_loss(TINY_RECIPE, targets, predicted, size)
     gradients = tape.gradient(loss, network.trainable_variables)
 
@@ -67,15 +91,15 @@ def test_results_loss_and_gradients_are_those_of_tensorflow(config: ModelConfig)
     found, statistics = forward(config, values, jnp.asarray(image), drawn, training=False)
     assert statistics == []
     np.testing.assert_allclose(found, expected, atol=2e-5)
-    batch = Batch(jnp.asarray(image), drawn, jnp.asarray(labels), jnp.asarray(taught))
+    batch = Batch(jnp.asarray(image), drawn, *map(jnp.asarray, (labels, taught, weight)))
     learner = Learner("tiny", config, weights, teacher_share=TINY_RECIPE.teacher_share)
-    trained = [number for number, part in enumerate(layout(config)) if part.trained]
+    trained = [number for number, part in enumerate(layout(config, pooled)) if part.trained]
 
     def loss_of(values: list[jax.Array]) -> jax.Array:
         merged: list = list(weights)
         for number, value in zip(trained, values, strict=True):
             merged[number] = value
-        return batch_loss(learner, merged, batch, jnp.ones(COUNT), TINY_RECIPE.depth_weight)
+        return batch_loss(learner, merged, batch, jnp.ones(COUNT), recipe)
 
     found_loss, found_gradients = jax.jit(jax.value_and_grad(loss_of))([weights[row] for row in trained])
     assert float(found_loss) == pytest.approx(float(loss), rel=1e-5)

@@ -80,8 +80,8 @@ def test_left_out_faces_teach_nothing() -> None:
     weights = [jnp.asarray(weight) for weight in WEIGHTS]
 
     def loss(labels: Any) -> float:
-        batch = Batch(jnp.asarray(image), heatmap, jnp.asarray(labels), None)
-        return float(batch_loss(Learner("one", MODEL, WEIGHTS), weights, batch, counts, 0.25))
+        batch = Batch(jnp.asarray(image), heatmap, jnp.asarray(labels))
+        return float(batch_loss(Learner("one", MODEL, WEIGHTS), weights, batch, counts, RECIPE))
 
     before = loss(landmarks)
     assert loss(landmarks + np.array([[[0.0]], [[3.0]]])) == before
