@@ -18,17 +18,14 @@ from typing import Annotated, Literal
 
 from tf_dhm.core.cli import run_script
 
-from pipelines.adaptation.adapt import BoxKind, Kind, adapt, export, look_at, summary
-from pipelines.adaptation.annotations import annotation_note, read_annotations
-from pipelines.adaptation.views import OutputFeatures
-from pipelines.prepared.catalogue import SYNTHETIC
+from pipelines.adaptation.kinds import BoxKind, Kind
+from pipelines.datasets.catalogue import SYNTHETIC, check_data_dir
 from pipelines.runs.options import DataOptions, Options
-from pipelines.runs.run import run
 from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.description import Description
 from tf_dhm.face.geometry import NUM_LANDMARKS
+from tf_dhm.networks.config import ModelConfig
 from tf_dhm.runtime.store import DEFAULT_MODEL, find_savedmodel
 from tf_dhm.training.presets import find_preset
 
@@ -77,7 +74,7 @@ class Config:
 
 
 def check(config: Config) -> None:
-    """InputError for a combination of options that cannot be followed."""
+    """InputError for options that cannot be followed."""
     if not config.name or Path(config.name).name != config.name:
         raise InputError(f"name: found {config.name!r}, expected a name without slashes")
     folders = [config.runs_dir / config.name]
@@ -92,6 +89,7 @@ def check(config: Config) -> None:
         )
     if config.mirror_map and not config.mirror:
         raise InputError("mirror-map: found it with --no-mirror, expected one of them")
+    check_data_dir(config.dataset, config.data_dir)
 
 
 def finetuned_dir(config: Config) -> Path:
@@ -99,11 +97,11 @@ def finetuned_dir(config: Config) -> Path:
     return config.runs_dir / f"{config.name}_finetuned"
 
 
-def finetune(config: Config, version_dir: Path, description: Description, command: str) -> Path:
-    """Train the adapted model on; returns the version folder."""
-    found = find_preset(description.preset)
-    options = Options(
-        preset=description.preset,
+def finetune_options(config: Config, version_dir: Path, preset: str, model: ModelConfig) -> Options:
+    """Options of the run that trains the adapted model on, with the recipe of its preset."""
+    found = find_preset(preset)
+    return Options(
+        preset=preset,
         data=DataOptions(
             dataset=(config.dataset,),
             data_dir=() if config.data_dir is None else (config.data_dir,),
@@ -114,16 +112,22 @@ def finetune(config: Config, version_dir: Path, description: Description, comman
         runs_dir=config.runs_dir,
         name=finetuned_dir(config).name,
         init=str(version_dir),
-        model=description.model,
+        model=model,
         train=replace(found.train, epochs=config.finetune, learning_rate=config.finetune_rate),
         augment=found.augment,
     )
-    return run(options, False, command)
 
 
 def main() -> None:
     config = parse_options(Config, description=__doc__)
     check(config)
+    source = find_savedmodel(config.model)
+    # After the options, so that --help and errors about options do not wait for TensorFlow.
+    from pipelines.adaptation.adapt import adapt, export, look_at, summary
+    from pipelines.adaptation.annotations import annotation_note, read_annotations
+    from pipelines.adaptation.views import OutputFeatures
+    from pipelines.runs.run import run
+
     command = shlex.join(["python", "adapt.py", *sys.argv[1:]])
     model = OutputFeatures(config.model)
     faces, rejected = read_annotations(
@@ -141,7 +145,6 @@ def main() -> None:
     print(summary(adapted))
     if config.finetune and adapted.kind != "landmarks":
         raise InputError("finetune: found other points than the 68 landmarks, expected those")
-    source = find_savedmodel(config.model)
     note = annotation_note(config.dataset, boxes == "detected")
     version_dir = export(model, source, adapted, config.dataset, note, config.runs_dir / config.name, command)
     print(
@@ -149,7 +152,8 @@ def main() -> None:
         f"try it: python align.py photo.jpg --model {version_dir.parent}"
     )
     if config.finetune:
-        print(f"fine-tuned: {finetune(config, version_dir, model.description, command)}")
+        options = finetune_options(config, version_dir, model.description.preset, model.description.model)
+        print(f"fine-tuned: {run(options, False, command)}")
 
 
 if __name__ == "__main__":

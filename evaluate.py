@@ -10,26 +10,18 @@ Without options it measures all models of the project on the same rendered faces
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tf_dhm.core.cli import run_script
 
-from pipelines.datasets import aflw2000_3d
-from pipelines.datasets.samples import FaceSample, Rejection, Split
-from pipelines.prepared import catalogue as datasets
-from pipelines.prepared import records
-from pipelines.synthetic import series as synthetic
+from pipelines.datasets.catalogue import SYNTHETIC, check_data_dir
+from pipelines.datasets.samples import Split
+from pipelines.synthetic.config import TEST_FACES
 from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fields
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, detected_boxes, disturbed_boxes
-from tf_dhm.evaluation.entries import label_set_names, load_entries, load_peers
-from tf_dhm.evaluation.evaluate import evaluate
-from tf_dhm.evaluation.report import write_report
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class Config:
     dataset: str | None = None
     """Name of the dataset in --data-dir: by default aflw2000_3d, or another one that docs/training.md
     lists."""
-    faces: AtLeastOne = synthetic.TEST_FACES
+    faces: AtLeastOne = TEST_FACES
     """Number of synthetic faces to render and measure on."""
     cache_dir: Annotated[Path, RARE] = Path("data/prepared")
     """Folder in which rendered faces are cached."""
@@ -81,39 +73,28 @@ class Config:
     def __post_init__(self) -> None:
         check_fields(self)
 
-
-def read_faces(dataset: str, data_dir: Path, labels: str, split: Split) -> Iterator[FaceSample | Rejection]:
-    """Yield the faces of one split with one set of labels, and the rejected faces."""
-    if labels != "original" and dataset != "aflw2000_3d":
-        raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
-    if labels == "original" and (data_dir / records.DATASET_FILE).is_file():
-        found = records.read_settings(data_dir)["name"]
-        if found != dataset:
-            raise InputError(f"{data_dir}: found the prepared dataset {found}, expected {dataset}")
-        return records.read_samples(data_dir, split)
-    if dataset == "aflw2000_3d":
-        # The bins of published tables are of angles as labelled, one of which is unwrapped.
-        items = aflw2000_3d.read(data_dir, labels, wrap_pose=False)
-    else:
-        items = datasets.find_dataset(dataset).read(data_dir)
-    return of_split(items, split, str(data_dir))
+    @property
+    def dataset_name(self) -> str:
+        """The dataset to measure on."""
+        return self.dataset or (SYNTHETIC if self.data_dir is None else "aflw2000_3d")
 
 
-def of_split(
-    items: Iterable[FaceSample | Rejection], split: Split, source: str
-) -> Iterator[FaceSample | Rejection]:
-    """Yield the rejected faces and the faces of a split; InputError if all faces are of other splits."""
-    counts: Counter[str] = Counter()
-    for item in items:
-        if isinstance(item, FaceSample):
-            counts[item.split] += 1
-            if item.split != split:
-                continue
-        yield item
-    if counts and not counts[split]:
-        found = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+def check(config: Config) -> None:
+    """InputError for options that cannot be followed."""
+    dataset = config.dataset_name
+    check_data_dir(dataset, config.data_dir)
+    if config.data_dir is None and config.split != "test":
+        raise InputError(f"split: found {config.split}, expected test: rendered faces are all for testing")
+    for labels in config.labels:
+        if labels != "original" and dataset != "aflw2000_3d":
+            raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
+    if config.output_dir.exists() and not config.output_dir.is_dir():
+        raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
+    if config.adapt_folds == 1:
+        raise InputError(f"adapt-folds: found {config.adapt_folds}, expected 0, or 2 or more")
+    if config.adapt_folds and ("true" not in config.boxes or 1 not in config.passes):
         raise InputError(
-            f"{source}: found faces of the splits {found}, expected some of {split}; --split chooses another"
+            "adapt-folds: found no true boxes or no single pass, expected --boxes true --passes 1"
         )
 
 
@@ -127,49 +108,30 @@ def find_models(folder: Path) -> tuple[str, ...]:
     return models
 
 
-def find_data(config: Config) -> tuple[str, Path]:
-    """Name and folder of the dataset; synthetic faces are rendered if they are not there yet."""
-    dataset = config.dataset or (datasets.SYNTHETIC if config.data_dir is None else "aflw2000_3d")
-    if config.data_dir is not None:
-        return dataset, config.data_dir
-    datasets.find_dataset(dataset)
-    if dataset != datasets.SYNTHETIC:
-        raise InputError(f"data-dir: found none, expected the folder of {dataset}")
-    if config.split != "test":
-        raise InputError(f"split: found {config.split}, expected test: rendered faces are all for testing")
-    return dataset, datasets.evaluation_folder(config.cache_dir, config.faces, config.threads)
-
-
-def find_boxes(config: Config) -> list[Boxes]:
-    """The boxes that crops are cut from."""
-    boxes = [TRUE_BOXES if kind == "true" else detected_boxes() for kind in dict.fromkeys(config.boxes)]
-    if config.box_error is not None:
-        boxes.append(disturbed_boxes(*config.box_error))
-    return boxes
-
-
 def main() -> None:
     config = parse_options(Config, description=__doc__)
-    if config.output_dir.exists() and not config.output_dir.is_dir():
-        raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
-    if config.adapt_folds == 1:
-        raise InputError(f"adapt-folds: found {config.adapt_folds}, expected 0, or 2 or more")
-    if config.adapt_folds and ("true" not in config.boxes or 1 not in config.passes):
-        raise InputError(
-            "adapt-folds: found no true boxes or no single pass, expected --boxes true --passes 1"
-        )
+    check(config)
+    models = config.models or find_models(config.models_dir)
+    # After the options, so that --help and errors about options do not wait for TensorFlow.
+    from pipelines.prepared.datasets import evaluation_folder
+    from pipelines.prepared.splits import read_split
+    from tf_dhm.evaluation.boxes import chosen_boxes
+    from tf_dhm.evaluation.entries import label_set_names, load_entries, load_peers
+    from tf_dhm.evaluation.evaluate import evaluate
+    from tf_dhm.evaluation.report import write_report
+
     names = label_set_names(config.labels)
-    entries = load_entries(config.models or find_models(config.models_dir), config.passes, config.mirror)
-    entries += load_peers(config.peers)
-    dataset, data_dir = find_data(config)
+    entries = load_entries(models, config.passes, config.mirror) + load_peers(config.peers)
+    dataset, data_dir = config.dataset_name, config.data_dir
+    if data_dir is None:
+        data_dir = evaluation_folder(config.cache_dir, config.faces, config.threads)
     label_sets = {
-        name: read_faces(dataset, data_dir, labels, config.split)
+        name: read_split(dataset, data_dir, labels, config.split)
         for name, labels in zip(names, config.labels, strict=True)
     }
-    result = evaluate(entries, label_sets, find_boxes(config))
+    result = evaluate(entries, label_sets, chosen_boxes(config.boxes, config.box_error))
     if config.adapt_folds:
-        # Imported here, because it loads TensorFlow, which the rest needs for SavedModels alone.
-        from pipelines.adaptation.crossfit import add_cross_fitted
+        from pipelines.adaptation.crossfit import add_cross_fitted  # here, because it loads Keras
 
         single = [entry for entry in entries if entry.is_plain]
         fitted = [(entry.name, entry.folder) for entry in single if entry.folder is not None]

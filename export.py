@@ -16,14 +16,9 @@ from typing import Any
 
 from tf_dhm.core.cli import require_options, run_script
 
-from pipelines.input.calibration import representative_crops
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.card import card_rows
-from tf_dhm.export.description import read_description
-from tf_dhm.export.promote import promote
-from tf_dhm.export.tflite import convert
 from tf_dhm.runtime.store import find_savedmodel, model_name
 from tf_dhm.runtime.tflite import DEFAULT_KIND, Kind
 
@@ -54,35 +49,47 @@ class Config:
         check_fields(self)
 
 
-def main() -> None:
-    require_options("--model runs/train/export/fast_dhm --tflite float32")
-    config = parse_options(Config, description=__doc__)
-    name = config.promote
+def check(config: Config) -> None:
+    """InputError for options that cannot be followed."""
+    name, titles = config.promote, config.metrics_title
     if name is not None and (not name or Path(name).name != name):
         raise InputError(f"promote: found {name!r}, expected a name, as fast_dhm")
-    titles = config.metrics_title
     if len(config.metrics) != len(titles) or len(set(titles)) != len(titles):
         raise InputError(
             f"metrics-title: found {', '.join(titles) or 'none'}, expected different ones for the "
             f"{len(config.metrics)} files of --metrics"
         )
+    if name is None and config.metrics:
+        raise InputError("metrics: found some, expected --promote: they are for the card")
+    if "int8" in (config.tflite or ()) and config.calibration is None:
+        raise InputError("calibration: found none, expected a prepared dataset, as int8 needs it")
+
+
+def main() -> None:
+    require_options("--model runs/train/export/fast_dhm --tflite float32")
+    config = parse_options(Config, description=__doc__)
+    check(config)
     version_dir = find_savedmodel(config.model)
+    # After the options, so that --help and errors about options do not wait for TensorFlow.
+    from pipelines.input.calibration import representative_crops
+    from tf_dhm.export.card import card_rows
+    from tf_dhm.export.description import read_description
+    from tf_dhm.export.promote import promote
+    from tf_dhm.export.tflite import convert
+
     model = read_description(version_dir).model
     default: tuple[Kind, ...] = (DEFAULT_KIND, "web") if model.family == "fast_dhm" else ()
     kinds = default if config.tflite is None else config.tflite
     crops: Any = ()
-    if "int8" in kinds:
-        if config.calibration is None:
-            raise InputError("calibration: found none, expected a prepared dataset, as int8 needs it")
+    if "int8" in kinds and config.calibration is not None:
         crops = representative_crops(config.calibration, model.input_size)
+    name = config.promote
     if name is None:
-        if config.metrics:
-            raise InputError("metrics: found some, expected --promote: they are for the card")
         for contents in convert(version_dir, None, kinds, crops).values():
             print(f"{contents.path}: {contents.file_bytes:,} bytes")
         return
     rows: dict[str, Any] = {}
-    for path, title in zip(config.metrics, titles, strict=True):
+    for path, title in zip(config.metrics, config.metrics_title, strict=True):
         rows |= card_rows(path, model_name(version_dir), title)
 
     def add_files(folder: Path) -> None:

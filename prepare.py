@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tf_dhm.core.cli import require_options, run_script
 
-from pipelines.prepared import catalogue as datasets
-from pipelines.prepared import prepare, records
-from pipelines.synthetic import series as synthetic
+from pipelines.datasets.catalogue import check_data_dir
+from pipelines.prepared.config import StoreConfig
+from pipelines.synthetic.config import SyntheticConfig
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
 
@@ -32,13 +32,13 @@ class Config:
     """New folder, or one of a stopped run with the same options."""
     data_dir: Path | None = None
     """Folder of the dataset as distributed; none for synthetic."""
-    crop_side: AtLeastOne = records.StoreConfig.crop_side
+    crop_side: AtLeastOne = StoreConfig.crop_side
     """Side in pixels to which larger crops of faces are reduced; 4/3 of the network's input is ample."""
     limit: AtLeastOne | None = None
     """Stop after this number of faces."""
-    faces: AtLeastOne = synthetic.SyntheticConfig.count
+    faces: AtLeastOne = SyntheticConfig.count
     """Number of synthetic faces to render; every eleventh is held out for validation."""
-    faces_seed: Count = synthetic.SyntheticConfig.seed
+    faces_seed: Count = SyntheticConfig.seed
     """Number of the series of synthetic faces: parts of a large set can be rendered in parallel with
     different numbers."""
     threads: Count = 0
@@ -51,16 +51,23 @@ class Config:
 def main() -> None:
     require_options("--dataset synthetic --output-dir prepared/synthetic")
     config = parse_options(Config, description=__doc__)
-    store = records.StoreConfig(crop_side=config.crop_side)
-    faces = synthetic.training_series(config.faces, config.faces_seed, config.crop_side)
-    datasets.prepare_dataset(
+    check_data_dir(config.dataset, config.data_dir)
+    # After the options, so that --help and errors about options do not wait for TensorFlow.
+    from pipelines.prepared import records
+    from pipelines.prepared.datasets import prepare_dataset
+    from pipelines.prepared.prepare import REJECTED_FILE
+    from pipelines.synthetic.series import training_series
+
+    store = StoreConfig(crop_side=config.crop_side)
+    faces = training_series(config.faces, config.faces_seed, config.crop_side)
+    prepare_dataset(
         config.dataset, config.data_dir, config.output_dir, store, config.limit, faces, config.threads
     )
     counts = records.read_settings(config.output_dir)["counts"]
     rejected = counts.pop("rejected", 0)
     splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"{config.dataset}: {sum(counts.values()):,} faces ({splits}) in {config.output_dir}")
-    print(f"{rejected:,} rejected; reasons in {config.output_dir / prepare.REJECTED_FILE}")
+    print(f"{rejected:,} rejected; reasons in {config.output_dir / REJECTED_FILE}")
 
 
 if __name__ == "__main__":

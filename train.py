@@ -19,20 +19,18 @@ from typing import Any
 
 from tf_dhm.core.cli import run_script
 
-import tensorflow as tf
 import tyro
 
-from pipelines.prepared.catalogue import SYNTHETIC
-from pipelines.runs.failures import describe_lost_worker
+from pipelines.datasets.catalogue import SYNTHETIC
 from pipelines.runs.options import (
     MOVABLE_OPTIONS,
     OPTIONS_FILE,
     DataOptions,
     Options,
+    check_options,
     differences,
     read_options,
 )
-from pipelines.runs.run import run
 from tf_dhm.core.command_line import parse_options, without_help
 from tf_dhm.core.errors import InputError
 from tf_dhm.training.config import AugmentConfig
@@ -133,6 +131,13 @@ def _fields(options: Options) -> dict[str, Any]:
 
 def main() -> None:
     options, resume = parse(sys.argv[1:])
+    check_options(options)
+    # After the options, so that --help and errors about options do not wait for TensorFlow.
+    import tensorflow as tf
+
+    from pipelines.runs.failures import describe_lost_worker
+    from pipelines.runs.run import run
+
     if options.threads:  # before TensorFlow computes anything
         tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     try:

@@ -18,11 +18,9 @@ from typing import Any
 
 from tf_dhm.core.cli import require_options, run_script
 
-import tensorflow as tf
 import tyro
 
 from pipelines.search.options import TuneConfig, read_search
-from pipelines.search.tuning import tune
 from tf_dhm.core.command_line import parse_options, without_help
 
 
@@ -59,6 +57,11 @@ def _fields(config: TuneConfig) -> dict[str, Any]:
 def main() -> None:
     require_options("--data-dir prepared/wild68 --output-dir runs/tune")
     config = parse(sys.argv[1:])
+    # After the options, so that --help and errors about options do not wait for TensorFlow.
+    import tensorflow as tf
+
+    from pipelines.search.tuning import tune
+
     if config.threads:  # before TensorFlow computes anything
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
     print(tune(config, shlex.join(["python", "tune.py", *sys.argv[1:]])))

@@ -18,7 +18,7 @@ from tf_dhm.core.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ["tf_dhm", "pipelines", "tools/studies"]
-WITHOUT_JAX = [f"tools/jax_training/{name}.py" for name in ("options", "packing", "export")]
+WITHOUT_JAX = ["tools/jax_training/options.py"]
 SCRIPTS = ["adapt.py", "evaluate.py", "export.py", "prepare.py", "benchmark.py"]
 REQUIRED: dict[Any, Any] = {
     tuple[Path, ...]: (Path("x"),),

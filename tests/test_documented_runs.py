@@ -69,7 +69,7 @@ NOT_RUN = {
     ("adapt.md", "--adapt-folds"): "tests/pipelines/adaptation/test_crossfit.py runs it",
     ("archive.md", "align_archive.py"): "starts Ray; tests/test_align_archive.py runs it",
     ("distributed.md", "train.py"): "needs several machines; test_train_distributed.py runs two processes",
-    ("distributed.md", "data_service"): "tests/pipelines/input/test_data_service.py starts services",
+    ("distributed.md", "data_service"): "tests/pipelines/input/test_services.py starts services",
     ("gpu.md", "tools.jax_training"): "tests/tools/jax_training/test_commands.py runs the three in order",
     ("mesh.md", "--camera 0 --osc"): "needs a camera",
     ("mesh.md", "measure_mesh.py"): "tests/tools/studies/test_mesh.py runs it on a few faces",

@@ -1,17 +1,31 @@
-"""The help of every script: each option with a text, in lines that fit."""
+"""The help of every script: each option with a text, in lines that fit, before any library is loaded."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from tests.scripts import ROOT, run_script_here
+from tf_dhm.cli import COMMANDS, COMPLETION
+from tf_dhm.core.extras import EXTRAS
 
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 WIDTH = 100
 SCREEN = 40
 """Lines of a terminal that the short help may fill."""
+PROGRAMS = [
+    *([script] for script in SCRIPTS),
+    *(["tf_dhm.cli", command] for command in COMMANDS),
+    *(["tools.jax_training", command] for command in ("pack", "train", "export")),
+    ["pipelines.input.data_service"],
+]
+LIBRARIES = {package for packages in EXTRAS.values() for package in packages} - {"cv2"}
+LIBRARIES |= {"keras_tuner", "tensorflow_addons", "jax"}
+NEEDED = {"benchmark.py": "evaluate", "benchmark": "evaluate", COMPLETION: "evaluate"}
+"""Programs whose options are part of a package that needs an extra."""
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -36,3 +50,70 @@ def test_help(script: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None
         # Every option has a text that ends as one.
         for row in rows:
             assert re.search(r"(?<=\s)[A-Z\"].* .*([.\]]|\(required\))$", " ".join(row.split())), row
+
+
+def run_without_libraries(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a script or a module with arguments in a process in which an import of a large library fails."""
+    needed = [package for word in words if word in NEEDED for package in EXTRAS[NEEDED[word]]]
+    code = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({sorted(LIBRARIES.difference(needed))}))
+sys.argv = sys.argv[1:]
+if sys.argv[0].endswith(".py"):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+else:
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=" ".join)
+def test_options_are_parsed_before_libraries_are_loaded(program: list[str]) -> None:
+    done = run_without_libraries(*program, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage:")
+    done = run_without_libraries(*program, "--no-such-option", "1")
+    assert done.returncode == 2
+    assert re.search("--no-such-option|Missing argument", done.stderr + done.stdout)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train.py --faces 0",
+        "train.py --preset x",
+        "train.py --dataset x",
+        "train.py --dataset csv --dataset-weights 1 2",
+        "train.py --data-service x",
+        "train.py --resume none",
+        "tune.py --data-dir none --trials 0",
+        "tune.py --data-dir none --preset x",
+        "tune.py --data-dir none --dataset x",
+        "tune.py --data-dir none --input-size 33",
+        "evaluate.py --faces 0",
+        "evaluate.py --dataset x",
+        "evaluate.py --models-dir none",
+        "adapt.py --name x --dataset csv",
+        "adapt.py --name x --dataset synthetic --model none",
+        "export.py --model none",
+        "export.py --model fast_dhm --tflite int8",
+        "prepare.py --output-dir none --dataset x",
+        "tools.jax_training pack --folder none --faces 0",
+        "tools.jax_training pack --folder none --dataset x",
+        "tools.jax_training train --folder none --steps 1",
+    ],
+)
+def test_values_are_checked_before_libraries_are_loaded(command: str) -> None:
+    done = run_without_libraries(*command.split())
+    assert done.returncode == 2
+    assert "found" in done.stderr
+    assert not re.search("Traceback|package", done.stderr)
+
+
+def test_completion_loads_no_libraries() -> None:
+    done = run_without_libraries("tf_dhm.cli", COMPLETION, "bash")
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in ("--learning-rate", "--latency-weight", "--adapt-folds", "--promote", "--mirror-map"):
+        assert option in done.stdout

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from pipelines.prepared import catalogue as datasets
-from pipelines.prepared import records
+from pipelines.prepared import datasets, records
+from pipelines.prepared.config import StoreConfig
 from tests.made_faces import encode, mean_face, smooth_image
 from tests.scripts import ROOT, run_script_here
 
@@ -101,18 +101,19 @@ def test_a_disk_without_room(data_dir: Path, tmp_path: Path) -> None:
 PREPARE_SLOWLY = """
 import sys, time
 from pathlib import Path
-from pipelines.prepared import catalogue as datasets, records
+from pipelines.prepared import datasets, records
+from pipelines.prepared.config import StoreConfig
 encode = records.encode_record
 def slow(sample, config):
     time.sleep(0.1)
     return encode(sample, config)
 records.encode_record = slow
-store = records.StoreConfig(crop_side=32, shard_size=3)
+store = StoreConfig(crop_side=32, shard_size=3)
 datasets.prepare_dataset("csv", Path(sys.argv[1]), Path(sys.argv[2]), store)
 """
 
 
-STORE = records.StoreConfig(crop_side=32, shard_size=3)  # that of PREPARE_SLOWLY
+STORE = StoreConfig(crop_side=32, shard_size=3)  # that of PREPARE_SLOWLY
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:

@@ -21,6 +21,7 @@ import train
 from pipelines.datasets.csv_landmarks import read
 from pipelines.input import heat_maps
 from pipelines.prepared import prepare
+from pipelines.runs import run as training_run
 from tests.faces import write_faces
 from tests.scripts import ROOT, run_script_here
 from tf_dhm.core import configuration
@@ -289,7 +290,7 @@ def test_defaults_draw_a_map_of_every_face_by_py_function(
     monkeypatch.chdir(tmp_path)
     arguments = ["--dataset", "csv", "--data-dir", str(table), "--epochs", "2", "--quality-crops", "0"]
     options, resume = train.parse([*arguments, *noise])
-    train.run(options, resume, "python train.py")
+    training_run.run(options, resume, "python train.py")
     # The average is calibrated on the 1, then 2 last batches at the end of the epochs.
     size = options.model.input_size
     assert drawn == [(128, size, size, 3)] * (2 + 1 + 2)

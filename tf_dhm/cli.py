@@ -186,12 +186,10 @@ def dispatch(arguments: Sequence[str]) -> None:
         # The programs read their name and options from here.
         sys.argv = [f"{PROGRAM} {name}", *others]
         command = COMMANDS[name]
-        if command.main is None:
-            with packages_for(name):
-                program = load(f"{script(name).stem}:main")
-            program()
-        else:
-            with packages_for(name):
+        with packages_for(name):  # which it may load after its options
+            if command.main is None:
+                load(f"{script(name).stem}:main")()
+            else:
                 load(command.main)(others)
 
 

@@ -25,9 +25,11 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from pipelines.datasets.catalogue import SYNTHETIC  # noqa: E402
 from pipelines.input.batches import training_batches  # noqa: E402
 from pipelines.input.order import make_order  # noqa: E402
-from pipelines.prepared import catalogue, records  # noqa: E402
+from pipelines.prepared import datasets, records  # noqa: E402
+from pipelines.prepared.config import StoreConfig  # noqa: E402
 from pipelines.synthetic.series import training_series  # noqa: E402
 from tf_dhm.core.command_line import parse_options  # noqa: E402
 from tf_dhm.core.errors import InputError  # noqa: E402
@@ -63,12 +65,10 @@ class Config:
 def draw(config: Config) -> None:
     """Render faces, make one training batch and write it as a picture."""
     size = find_preset(config.preset).model.input_size
-    store = records.StoreConfig(crop_side=max(records.StoreConfig.crop_side, round(size * 4 / 3)))
+    store = StoreConfig(crop_side=max(StoreConfig.crop_side, round(size * 4 / 3)))
     with tempfile.TemporaryDirectory() as cache:
         series = training_series(FACES, 0, store.crop_side)
-        folder = catalogue.prepared_folder(
-            catalogue.SYNTHETIC, None, Path(cache), store, faces=series, workers=1
-        )
+        folder = datasets.prepared_folder(SYNTHETIC, None, Path(cache), store, faces=series, workers=1)
         faces = records.load(folder, "train")
     train = TrainConfig(batch_size=2)
     augment = replace(SYNTHETIC_AUGMENT, second_pass=0.5)  # the first face of each batch of two

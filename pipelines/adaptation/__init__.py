@@ -1,3 +1,3 @@
 """Models of this project fitted to another annotation: its points, the features of its faces, and the fit."""
 
-__all__ = ["adapt", "annotations", "crossfit", "views"]
+__all__ = ["adapt", "annotations", "crossfit", "kinds", "views"]

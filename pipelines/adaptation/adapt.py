@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
 from pipelines.adaptation.annotations import AnnotatedFace
+from pipelines.adaptation.kinds import BoxKind, Kind
 from pipelines.adaptation.views import OutputFeatures, Views, mirror_unit, to_unit
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.machine import processor_name, software_versions
@@ -29,10 +30,6 @@ from tf_dhm.runtime.images import decode_raster
 from tf_dhm.runtime.tflite import DEFAULT_KIND
 from tf_dhm.training import output_layer
 from tf_dhm.training.output_layer import CrossFit, Examples, OutputLayer
-
-Kind = Literal["landmarks", "points"]
-"""Role of the points: the model's 68 landmarks, or an output `points` beside them."""
-BoxKind = Literal["labels", "detected"]
 
 FEWEST_FACES = 20
 FOLDS = 5

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from pipelines.datasets import csv_landmarks, pts
+from pipelines.datasets.catalogue import NOTES, check_data_dir
 from pipelines.datasets.folders import require_image, require_pair
+from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.samples import FaceSample, Rejection
 from pipelines.prepared import records
-from pipelines.prepared.catalogue import SYNTHETIC, find_dataset
 from pipelines.synthetic import series
+from pipelines.synthetic.config import TEST_FACES
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import NUM_LANDMARKS
@@ -46,7 +48,7 @@ def annotation_note(dataset: str, detected: bool) -> str:
         dataset: a name of the catalogue, whose note speaks of the boxes of training.
         detected: whether the boxes were those of the face detector.
     """
-    note = find_dataset(dataset).note
+    note = NOTES[dataset]
     return note.replace("boxes from these landmarks", "boxes of the face detector") if detected else note
 
 
@@ -89,11 +91,9 @@ def read_annotations(
 def _read(
     dataset: str, data_dir: Path | None, count: int, split: str | None, manual: bool
 ) -> Iterator[AnnotatedFace | Rejection]:
-    find_dataset(dataset)
-    if dataset == SYNTHETIC and data_dir is None:
-        return _of_samples(series.read(count or series.TEST_FACES, workers=0), None, manual)
+    check_data_dir(dataset, data_dir)
     if data_dir is None:
-        raise InputError(f"data-dir: found none, expected the folder of {dataset}")
+        return _of_samples(series.read(count or TEST_FACES, workers=0), None, manual)
     data_dir = Path(data_dir)
     if (data_dir / records.DATASET_FILE).is_file():
         return _of_samples(records.read_samples(data_dir, split or "train"), None, manual)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def _read(
         return _of_pts(data_dir)
     if dataset == "csv" and (table := _find_table(data_dir)) is not None:
         return _of_table(*table)
-    return _of_samples(find_dataset(dataset).read(data_dir), split, manual)
+    return _of_samples(read_dataset(dataset, data_dir), split, manual)
 
 
 def _of_samples(

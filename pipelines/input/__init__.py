@@ -7,7 +7,9 @@ __all__ = [
     "data_service",
     "heat_maps",
     "image_ops",
+    "label_weights",
     "order",
+    "services",
     "targets",
     "variation",
 ]

@@ -20,9 +20,9 @@ from pipelines.input.augmentation import (
     sample_second_pass,
     to_crop,
 )
-from pipelines.input.data_service import DataService
 from pipelines.input.heat_maps import heat_maps
 from pipelines.input.order import EpochOrder
+from pipelines.input.services import DataService
 from pipelines.input.targets import NO_TARGETS, Targets, weight_in_crop
 from pipelines.input.variation import blur_sigmas
 from pipelines.prepared.arrays import FaceArrays

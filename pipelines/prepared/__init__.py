@@ -1,3 +1,3 @@
-"""Datasets in prepared form: records on disk, arrays in memory, and the catalogue of both."""
+"""Datasets in prepared form: records on disk, arrays in memory, and both by the name of a dataset."""
 
-__all__ = ["arrays", "catalogue", "prepare", "records"]
+__all__ = ["arrays", "config", "datasets", "prepare", "records", "splits"]

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from pipelines.datasets.samples import FaceSample, Rejection, Series
 from pipelines.prepared import records
+from pipelines.prepared.config import StoreConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
@@ -32,7 +33,7 @@ def prepare(
     name: str,
     samples: Iterable[FaceSample | Rejection] | Series,
     output_dir: Path,
-    config: records.StoreConfig | None = None,
+    config: StoreConfig | None = None,
     limit: int | None = None,
 ) -> pd.DataFrame:
     """Write a prepared dataset and return its index.
@@ -54,7 +55,7 @@ def prepare(
         InputError: no usable face, or `output_dir` was begun with other settings or samples.
         OSError: it cannot be written to; complete shards stay, and no partial file.
     """
-    config = config or records.StoreConfig()
+    config = config or StoreConfig()
     if limit is not None and limit < 1:
         raise InputError(f"limit: found {limit}, expected 1 or more")
     output_dir = Path(output_dir)
@@ -96,7 +97,7 @@ def _write(
     name: str,
     samples: Iterable[FaceSample | Rejection] | Series,
     output_dir: Path,
-    config: records.StoreConfig,
+    config: StoreConfig,
     limit: int | None,
     plan: dict[str, Any],
 ) -> None:
@@ -191,7 +192,7 @@ def _chunks(
 
 
 def _write_shard(
-    chunk: list[FaceSample | Rejection], shard: Path, part_file: Path, config: records.StoreConfig
+    chunk: list[FaceSample | Rejection], shard: Path, part_file: Path, config: StoreConfig
 ) -> pd.DataFrame:
     """Write one shard and the part of the index that belongs to it, the latter last; return the part."""
     rows: list[dict[str, Any]] = []
@@ -214,9 +215,7 @@ def _write_shard(
     return part
 
 
-def _encode(
-    sample: FaceSample | Rejection, config: records.StoreConfig
-) -> tuple[dict[str, Any], bytes | None]:
+def _encode(sample: FaceSample | Rejection, config: StoreConfig) -> tuple[dict[str, Any], bytes | None]:
     """A row of the index and the record of one sample; the record is None if the sample is rejected."""
     unknown = float("nan")
     row: dict[str, Any] = {"name": sample.name, "reason": "", "split": "", "group": ""}

@@ -13,10 +13,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -24,13 +24,12 @@ import pandas as pd
 import tensorflow as tf
 from filelock import FileLock, Timeout
 from google.protobuf.message import DecodeError
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from pipelines.datasets.samples import FaceSample, Split, unknown_sigma
 from pipelines.prepared.arrays import FaceArrays
+from pipelines.prepared.config import StoreConfig
 from tf_dhm.core import configuration
-from tf_dhm.core.configuration import AtLeastOne, check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.machine import software_versions
@@ -45,31 +44,6 @@ INDEX_FILE = "index.parquet"
 LOCK_FILE = ".lock"
 """Held while a folder is prepared or decoded; it stays there, empty."""
 RECORD_HEADER, RECORD_FOOTER = 12, 4  # length and checksum before the bytes, checksum after them
-
-
-@dataclass(frozen=True)
-class StoreConfig:
-    """How faces are stored.
-
-    Attributes:
-        crop_side: a face's crop (square of side sqrt(2) x the longer side of its landmark box)
-            is stored with at most this side in pixels.
-        margin: side of the stored square over crop_side; room for shift, scale and rotation.
-        jpeg_quality: 1 to 100.
-        shard_size: faces per shard.
-    """
-
-    crop_side: AtLeastOne = 128
-    margin: Annotated[float, Meta(ge=1)] = 1.25
-    jpeg_quality: Annotated[int, Meta(ge=1, le=100)] = 97
-    shard_size: AtLeastOne = 1024
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @property
-    def canvas(self) -> int:
-        return round(self.crop_side * self.margin)
 
 
 def cut_face(

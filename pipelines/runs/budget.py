@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipelines.prepared import catalogue, records
+from pipelines.datasets.catalogue import SYNTHETIC
+from pipelines.prepared import records
+from pipelines.prepared.config import StoreConfig
 from pipelines.runs import faces
 from pipelines.runs.options import Options
 from pipelines.runs.quality_crops import CROPS_PER_FACE
 from pipelines.synthetic import series
+from pipelines.synthetic.config import VAL_EVERY, SyntheticConfig
 from tf_dhm.training.config import CALIBRATION_STEPS, TrainConfig
 from tf_dhm.training.trainer import Trainer
 
@@ -106,7 +109,7 @@ def choose_faces(options: Options, budget: Budget, rate: float) -> Options:
 def chooses_faces(options: Options) -> bool:
     """Whether a budget decides on the faces of a run: on those of no other dataset than rendered ones."""
     data = options.data
-    return data.dataset == (catalogue.SYNTHETIC,) and not data.data_dir and data.limit is None
+    return data.dataset == (SYNTHETIC,) and not data.data_dir and data.limit is None
 
 
 def affordable_faces(options: Options, could_render: float) -> tuple[int, int]:
@@ -200,7 +203,7 @@ def describe_longer(
     if rate is not None:
         seconds = 60.0 * LONGER * budget.minutes * (1.0 - RESERVE)
         count, _ = affordable_faces(wanted, rate * seconds)
-        train_faces, left = count - count // series.VAL_EVERY, seconds - count / rate
+        train_faces, left = count - count // VAL_EVERY, seconds - count / rate
     return describe(wanted.train, affordable_steps(wanted, left, train_faces, times), train_faces)
 
 
@@ -212,8 +215,8 @@ def rendering_rate(threads: int, clock: Clock, seconds: float = PROBE_SECONDS) -
         clock: measures the time.
         seconds: length of the measurement.
     """
-    store = records.StoreConfig()
-    rendered = series.read(series.SyntheticConfig.count, workers=threads)
+    store = StoreConfig()
+    rendered = series.read(SyntheticConfig.count, workers=threads)
     with contextlib.closing(rendered):  # type: ignore[type-var]
         next(rendered)  # the processes have started
         began = clock()

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import tensorflow as tf
 
-from pipelines.prepared import catalogue
+from pipelines.datasets.catalogue import NOTES
 from tf_dhm.core.machine import processor_name
 
 PATH_OPTIONS = ("data_dir", "cache_dir", "runs_dir", "init", "teacher")
@@ -33,7 +33,7 @@ def describe_datasets(
         if weights and len(names) > 1:
             share = f", {sum(weights[row] for row in rows) / sum(weights):.1%} of the faces seen"
         total = sum(counts[row] for row in rows)
-        lines[name] = f"{total:,} faces{share}; {catalogue.find_dataset(name).note}"
+        lines[name] = f"{total:,} faces{share}; {NOTES[name]}"
     return lines
 
 

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.prepared import catalogue
+from pipelines.prepared import datasets
 from pipelines.prepared.arrays import FaceArrays
-from pipelines.prepared.records import StoreConfig
+from pipelines.prepared.config import StoreConfig
 from pipelines.runs.options import DataOptions
 from pipelines.synthetic import series
 from tf_dhm.core.errors import InputError
@@ -24,12 +24,12 @@ def prepared_folders(data: DataOptions, input_size: int, threads: int = 0) -> li
         threads: processes that render; 0 for all cores.
 
     Raises:
-        InputError: see `DataOptions.folders` and `catalogue.prepared_folder`.
+        InputError: see `DataOptions.folders` and `datasets.prepared_folder`.
     """
     store = face_store(input_size)
     rendered = series.training_series(data.faces, data.faces_seed, store.crop_side)
     return [
-        catalogue.prepared_folder(name, folder, data.cache_dir, store, data.limit, rendered, threads)
+        datasets.prepared_folder(name, folder, data.cache_dir, store, data.limit, rendered, threads)
         for name, folder in data.folders()
     ]
 
@@ -43,14 +43,14 @@ def faces_to_render(data: DataOptions, input_size: int) -> int:
     """The number of synthetic faces that `prepared_folders` would render."""
     store = face_store(input_size)
     faces = series.training_series(data.faces, data.faces_seed, store.crop_side)
-    return catalogue.faces_to_render(data.cache_dir, store, faces, data.limit)
+    return datasets.faces_to_render(data.cache_dir, store, faces, data.limit)
 
 
 def test_faces_to_render(data: DataOptions) -> int:
-    """The number of test faces that `catalogue.evaluation_folder` would render."""
+    """The number of test faces that `datasets.evaluation_folder` would render."""
     if not data.test_faces:
         return 0
-    return catalogue.faces_to_render(data.cache_dir, StoreConfig(), series.evaluation_series(data.test_faces))
+    return datasets.faces_to_render(data.cache_dir, StoreConfig(), series.evaluation_series(data.test_faces))
 
 
 def count_faces(faces: FaceArrays, held_out: FaceArrays) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from pipelines.input.data_service import OUT_OF_TURN
+from pipelines.input.services import OUT_OF_TURN
 
 LOST = (
     tf.errors.UnavailableError,

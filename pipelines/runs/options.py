@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from pipelines.prepared import catalogue
-from pipelines.synthetic import series
+from pipelines.datasets.catalogue import SYNTHETIC, check_dataset
+from pipelines.input import data_service
+from pipelines.synthetic.config import TEST_FACES, SyntheticConfig
 from tf_dhm.core import configuration
 from tf_dhm.core.command_line import RARE, Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
@@ -19,8 +20,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.renamed import current_name
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.runtime.store import DEFAULT_MODEL
-from tf_dhm.training.config import AugmentConfig, TrainConfig
-from tf_dhm.training.distribution import Distribution
+from tf_dhm.training.config import AugmentConfig, Distribution, TrainConfig
 
 OPTIONS_FILE = "options.json"
 MOVABLE_OPTIONS = ("data_dir", "cache_dir", "data_service", "threads")
@@ -31,7 +31,7 @@ MOVABLE_OPTIONS = ("data_dir", "cache_dir", "data_service", "threads")
 class DataOptions:
     """Datasets of faces to train and validate with."""
 
-    dataset: tuple[str, ...] = (catalogue.SYNTHETIC,)
+    dataset: tuple[str, ...] = (SYNTHETIC,)
     """One or several datasets: synthetic (rendered here), wild68, 300w_lp, or others that docs/training.md
     lists."""
     data_dir: tuple[Path, ...] = ()
@@ -40,11 +40,11 @@ class DataOptions:
     dataset_weights: Annotated[tuple[Positive, ...], RARE] = ()
     """Share of each dataset in the faces seen, in any unit, for example 2 1. By default each face of all
     datasets is seen equally often."""
-    faces: AtLeastOne = series.SyntheticConfig.count
+    faces: AtLeastOne = SyntheticConfig.count
     """Number of synthetic faces to render; every eleventh is held out for validation."""
-    faces_seed: Annotated[Count, RARE] = series.SyntheticConfig.seed
+    faces_seed: Annotated[Count, RARE] = SyntheticConfig.seed
     """Series of synthetic faces; another number gives other faces."""
-    test_faces: Annotated[Count, RARE] = series.TEST_FACES
+    test_faces: Annotated[Count, RARE] = TEST_FACES
     """Number of synthetic faces on which a model trained on synthetic faces is measured; 0 for none."""
     limit: Annotated[AtLeastOne | None, RARE] = None
     """Largest number of faces to use of each dataset."""
@@ -62,7 +62,7 @@ class DataOptions:
         """
         names = self.dataset
         for name in names:
-            catalogue.find_dataset(name)
+            check_dataset(name)
         if not names:
             raise InputError("dataset: found none, expected one or more names")
         if self.dataset_weights and len(self.dataset_weights) != len(names):
@@ -78,14 +78,14 @@ class DataOptions:
         if len(self.data_dir) == len(names):
             return list(zip(names, self.data_dir, strict=True))
         given = iter(self.data_dir)
-        folders = [None if name == catalogue.SYNTHETIC else next(given, None) for name in names]
+        folders = [None if name == SYNTHETIC else next(given, None) for name in names]
         for name, folder in zip(names, folders, strict=True):
-            if folder is None and name != catalogue.SYNTHETIC:
+            if folder is None and name != SYNTHETIC:
                 raise InputError(f"data-dir: found none for {name}, expected its folder")
         if left := list(given):
             raise InputError(
                 f"data-dir: found {left[0]} too, expected a folder for each of {' '.join(names)}, or for all "
-                f"but {catalogue.SYNTHETIC}"
+                f"but {SYNTHETIC}"
             )
         return list(zip(names, folders, strict=True))
 
@@ -143,6 +143,25 @@ class Options:
     @property
     def run_dir(self) -> Path:
         return self.runs_dir / self.name
+
+
+def check_options(options: Options) -> None:
+    """Reject options that no run can have.
+
+    Raises:
+        InputError: names the option.
+    """
+    options.data.folders()
+    data_service.check_options(options.data_service, options.train)
+    if not options.train.epochs and options.init is None:
+        raise InputError("epochs: found 0, expected more than 0, or the --init that is to be kept")
+    if options.minutes and (options.data_service or options.distribute == "multi_worker"):
+        raise InputError(
+            f"minutes: found {options.minutes:g}, expected 0 with --distribute multi_worker or with "
+            "--data-service, whose processes must agree on the passes: give --epochs"
+        )
+    if options.minutes and not options.train.epochs:
+        raise InputError(f"minutes: found {options.minutes:g}, expected 0 with --epochs 0")
 
 
 def read_options(file: Path) -> Options:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.prepared import catalogue, records
+from pipelines.datasets.catalogue import SYNTHETIC
+from pipelines.prepared import datasets, records
 from pipelines.runs.options import Options
 from tf_dhm.core.files import atomic_write
 from tf_dhm.evaluation.entries import load_entries
@@ -45,15 +46,15 @@ def write_card(options: Options, version_dir: Path, val_nme: float) -> None:
 def test_folder(options: Options) -> Path | None:
     """The rendered test faces of a run, prepared; None for a run that is not measured on such."""
     data = options.data
-    if catalogue.SYNTHETIC not in data.dataset or not data.test_faces:
+    if SYNTHETIC not in data.dataset or not data.test_faces:
         return None
-    return catalogue.evaluation_folder(data.cache_dir, data.test_faces, options.threads)
+    return datasets.evaluation_folder(data.cache_dir, data.test_faces, options.threads)
 
 
 def measure(version_dir: Path, folder: Path, report: Path) -> dict[str, Any]:
     """The metrics of an exported model on the synthetic test faces in a folder; writes a report."""
     entries = load_entries([version_dir])
     result = evaluate(entries, {"original": records.read_samples(folder, "test")})
-    print(write_report(result, catalogue.SYNTHETIC, report))
+    print(write_report(result, SYNTHETIC, report))
     (by_labels,) = summarize(result.table).values()
     return by_labels["original"]

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.input import batches, data_service, heat_maps
-from pipelines.input.data_service import DataService
+from pipelines.input import batches, heat_maps
 from pipelines.input.label_weights import landmark_weights
 from pipelines.input.order import make_order
+from pipelines.input.services import DataService, write_images
 from pipelines.input.targets import NO_TARGETS, Targets
-from pipelines.prepared import catalogue
+from pipelines.prepared import datasets
 from pipelines.prepared.arrays import FaceArrays
-from pipelines.prepared.catalogue import Mixture
+from pipelines.prepared.datasets import Mixture
 from pipelines.runs import quality_crops, teacher
 from pipelines.runs.budget import (
     Budget,
@@ -36,6 +36,7 @@ from pipelines.runs.options import (
     MOVABLE_OPTIONS,
     OPTIONS_FILE,
     Options,
+    check_options,
     differences,
     read_options,
 )
@@ -114,7 +115,7 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
         strategy.wait_for_all()  # the chief prepares the datasets for all
     folders = prepared_folders(options.data, options.model.input_size, options.threads)
     if mixture is None:
-        mixture = catalogue.load_mixture(folders)
+        mixture = datasets.load_mixture(folders)
     service = make_service(options.data_service, mixture.train, options.data.cache_dir)
     if strategy.chief:
         if options.teacher and not resume:
@@ -163,25 +164,6 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
 def begun_files(run_dir: Path) -> list[Path]:
     """The files of an earlier run. One that was stopped before its first step may have left TEACHER_FILE."""
     return [path for path in run_dir.iterdir() if path.name != TEACHER_FILE]
-
-
-def check_options(options: Options) -> None:
-    """Reject options that no run can have.
-
-    Raises:
-        InputError: names the option.
-    """
-    options.data.folders()
-    data_service.check_options(options.data_service, options.train)
-    if not options.train.epochs and options.init is None:
-        raise InputError("epochs: found 0, expected more than 0, or the --init that is to be kept")
-    if options.minutes and (options.data_service or options.distribute == "multi_worker"):
-        raise InputError(
-            f"minutes: found {options.minutes:g}, expected 0 with --distribute multi_worker or with "
-            "--data-service, whose processes must agree on the passes: give --epochs"
-        )
-    if options.minutes and not options.train.epochs:
-        raise InputError(f"minutes: found {options.minutes:g}, expected 0 with --epochs 0")
 
 
 def exported_version(options: Options) -> Path:
@@ -247,7 +229,7 @@ def make_service(addresses: tuple[str, ...], faces: FaceArrays, cache_dir: Path)
     """The services that make the batches, with the faces in files that they read; None without addresses."""
     if not addresses:
         return None
-    folder = data_service.write_images(faces.images, cache_dir)
+    folder = write_images(faces.images, cache_dir)
     return DataService(addresses, folder, faces.images.shape)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from pipelines.datasets.catalogue import check_dataset
 from pipelines.runs.options import DataOptions, Options
-from pipelines.search.trials import SPACE
 from tf_dhm.core import configuration
 from tf_dhm.core.command_line import RARE
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, check_fields
@@ -18,6 +18,8 @@ from tf_dhm.networks.config import ModelConfig
 from tf_dhm.training.presets import find_preset
 
 CONFIG_FILE = "tune.json"
+SPACE = ("cnn_multiplier", "rnn_multiplier", "recurrent_steps", "input_size", "last_channels", "hidden_units")
+"""Network options that a trial chooses, by their names in results and on the command line."""
 FREE_OPTIONS = (
     *("trials", "minutes", "time_again", "mark", "export", "epochs", "threads"),
     *("data_dir", "cache_dir", "output_dir"),
@@ -86,6 +88,7 @@ class TuneConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_dataset(self.dataset)
         object.__setattr__(self, "preset", current_name(self.preset))
         for name in SPACE:
             values = getattr(self, name)

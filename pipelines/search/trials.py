@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from pipelines.search.options import SPACE
 from tf_dhm.core.configuration import differences
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -20,8 +21,6 @@ TABLE_FILE = "trials.csv"
 HIDDEN_STEP = 136
 """Units of the hidden layer that `effects_of_choices` counts as one step."""
 TO_THE_END = "committed, trained to the end: NME on val"
-SPACE = ("cnn_multiplier", "rnn_multiplier", "recurrent_steps", "input_size", "last_channels", "hidden_units")
-"""Network options that a trial chooses, by their names in results and on the command line."""
 
 
 def chosen(trial: Any) -> dict[str, Any]:

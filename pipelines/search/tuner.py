@@ -15,15 +15,14 @@ import keras_tuner
 import tensorflow as tf
 from keras_tuner.engine.base_tuner import BaseTuner
 
-from pipelines.prepared import catalogue, records
+from pipelines.prepared import datasets, records
 from pipelines.runs import run as training_run
 from pipelines.runs.faces import prepared_folders
 from pipelines.runs.options import Options
 from pipelines.search.latency import measure_latency
-from pipelines.search.options import TuneConfig, base_options
+from pipelines.search.options import SPACE, TuneConfig, base_options
 from pipelines.search.trials import (
     RESULT_FILE,
-    SPACE,
     describe_result,
     read_result,
     write_result,
@@ -75,7 +74,7 @@ class Search(BaseTuner):
         self.command = command
         self.deadline = math.inf if config.minutes is None else time.monotonic() + 60 * config.minutes
         self.folders: list[Path] = []
-        self.mixture: catalogue.Mixture | None = None
+        self.mixture: datasets.Mixture | None = None
         self.epochs = epochs
         oracle = make_oracle(config, epochs)
         try:
@@ -160,12 +159,12 @@ class Search(BaseTuner):
             options = replace(options, init=str(network.resolve()))
         return replace(options, train=replace(preset.train, epochs=epochs, seed=config.seed))
 
-    def faces(self, options: Options) -> catalogue.Mixture:
+    def faces(self, options: Options) -> datasets.Mixture:
         """The faces of the run, kept for the next trial if that wants them at the same size."""
         folders = prepared_folders(options.data, options.model.input_size, options.threads)
         if self.mixture is None or self.folders != folders:
             self.mixture, self.folders = None, folders  # the old ones make room first
-            self.mixture = catalogue.load_mixture(folders)
+            self.mixture = datasets.load_mixture(folders)
         return self.mixture
 
 

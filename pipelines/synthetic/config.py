@@ -1,13 +1,22 @@
-"""Configuration of the renderer."""
+"""Configuration of the renderer, and of the series of faces that it renders."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from msgspec import Meta
 
-from tf_dhm.core.configuration import NotNegative, check_fields
+from pipelines.datasets.samples import Split
+from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fields
+from tf_dhm.core.errors import InputError
+
+VAL_EVERY = 11
+"""Training faces whose number it divides are held out for validation: 800 of 8,800."""
+TEST_SEED = 2**31 - 1
+"""Seed of the test faces, on which no model is trained."""
+TEST_FACES = 1000
+"""Default number of test faces, a third in each yaw bin."""
 
 
 @dataclass(frozen=True)
@@ -35,3 +44,27 @@ class RenderConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """A series of rendered faces.
+
+    Attributes:
+        count: number of faces.
+        seed: seed of the series; series of different seeds share no face.
+        split: split of all faces but those held out for validation.
+        val_every: if positive, every face whose number it divides belongs to "val".
+        render: what to render.
+    """
+
+    count: AtLeastOne = 8800
+    seed: Annotated[int, Meta(ge=0, le=TEST_SEED)] = 0
+    split: Split = "train"
+    val_every: Count = VAL_EVERY
+    render: RenderConfig = field(default_factory=RenderConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.seed == TEST_SEED and self.split != "test":
+            raise InputError(f"synthetic faces: found seed {self.seed}, that of the faces for testing")

@@ -9,27 +9,18 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Annotated
 
 import cv2
-from msgspec import Meta
 
 from pipelines.datasets.samples import FaceSample, Series, Split
-from pipelines.synthetic.config import RenderConfig
+from pipelines.synthetic.config import TEST_SEED, RenderConfig, SyntheticConfig
 from pipelines.synthetic.renderer import FaceRenderer, RenderedFace
-from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
 from tf_dhm.core.errors import InputError
 
-VAL_EVERY = 11
-"""Training faces whose number it divides are held out for validation: 800 of 8,800."""
-TEST_SEED = 2**31 - 1
-"""Seed of the test faces, on which no model is trained."""
-TEST_FACES = 1000
-"""Default number of test faces, a third in each yaw bin."""
 FACES_PER_WORKER = 25
 """A worker process takes about as long to start as this many faces take to render."""
 AHEAD_PER_WORKER = 64
@@ -40,30 +31,6 @@ RENDERER_VERSION = "3c32d480190c3629"
 Choose a new value whenever a rendered pixel or label changes. The value is a digest of the first
 renderer, so that sets rendered before it became a constant stay valid.
 """
-
-
-@dataclass(frozen=True)
-class SyntheticConfig:
-    """A series of rendered faces.
-
-    Attributes:
-        count: number of faces.
-        seed: seed of the series; series of different seeds share no face.
-        split: split of all faces but those held out for validation.
-        val_every: if positive, every face whose number it divides belongs to "val".
-        render: what to render.
-    """
-
-    count: AtLeastOne = 8800
-    seed: Annotated[int, Meta(ge=0, le=TEST_SEED)] = 0
-    split: Split = "train"
-    val_every: Count = VAL_EVERY
-    render: RenderConfig = field(default_factory=RenderConfig)
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.seed == TEST_SEED and self.split != "test":
-            raise InputError(f"synthetic faces: found seed {self.seed}, that of the faces for testing")
 
 
 def training_series(count: int, seed: int, size: int) -> SyntheticConfig:

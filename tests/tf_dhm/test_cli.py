@@ -74,7 +74,7 @@ def test_a_missing_package_of_a_script_is_named(monkeypatch: pytest.MonkeyPatch)
     for name in [name for name in sys.modules if name.startswith("pipelines")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingPackageError, match=r"tf-dhm prepare: .*torchfile.*\.\[train\]"):
-        dispatch(["prepare"])
+        dispatch(["prepare", "--dataset", "csv", "--data-dir", "x", "--output-dir", "y"])
 
 
 def test_a_command_runs_its_script(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def test_a_row_by_hand() -> None:
 
 
 def test_two_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draw_heat_maps.catalogue, "prepared_folder", lambda *_, **__: tmp_path)
+    monkeypatch.setattr(draw_heat_maps.datasets, "prepared_folder", lambda *_, **__: tmp_path)
     monkeypatch.setattr(draw_heat_maps.records, "load", lambda *_: made_faces(8, canvas=60, side=44))
     path = tmp_path / "figures" / "maps.png"
     draw(Config(output=path, preset="tiny", step=1, zoom=1))

@@ -132,7 +132,7 @@ def _report_missing_package(
 ) -> None:
     """Report a package that an import of a script does not find as `run_script` reports an error.
 
-    The import precedes `run_script`, and comes with a traceback otherwise.
+    The import may precede `run_script`. Without this it would end with a traceback.
     """
     script = Path(sys.argv[0]).resolve()
     if isinstance(error, ModuleNotFoundError) and script.is_relative_to(REPOSITORY):

@@ -32,7 +32,6 @@ from tf_dhm.core.machine import describe_machine, processor_name
 from tf_dhm.core.markdown import markdown_table
 from tf_dhm.evaluation.cases import AS_IT_IS, Precision, model_cases, peer_cases, read_scene
 from tf_dhm.evaluation.network_cases import tflite_case
-from tf_dhm.evaluation.operations import profile_operations
 from tf_dhm.evaluation.peers import facemesh
 from tf_dhm.evaluation.peers.face_landmark import mediapipe_file
 from tf_dhm.evaluation.timing import INSIDE, Case, Device, Measurement, Stage, take_turns
@@ -139,6 +138,8 @@ def run(config: BenchmarkConfig) -> str:
         "results": [asdict(result) for result in results],
     }
     if config.op_profile:
+        from tf_dhm.evaluation.operations import profile_operations  # here, because it loads pandas
+
         report["op_profile"] = {}
         for model in config.models:
             for kind in kinds[model]:

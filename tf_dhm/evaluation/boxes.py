@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -48,6 +49,14 @@ class Boxes:
 
 
 TRUE_BOXES = Boxes("", "the box of the original landmarks", lambda face, image: true_box(face))
+
+
+def chosen_boxes(
+    kinds: Iterable[Literal["true", "detected"]], error: tuple[float, float] | None = None
+) -> list[Boxes]:
+    """Boxes of the given kinds, each once, and `disturbed_boxes` if their `error` is given."""
+    boxes = [TRUE_BOXES if kind == "true" else detected_boxes() for kind in dict.fromkeys(kinds)]
+    return boxes if error is None else [*boxes, disturbed_boxes(*error)]
 
 
 def detected_boxes() -> Boxes:

@@ -20,6 +20,8 @@ from tf_dhm.core.errors import InputError
 
 CALIBRATION_STEPS = 20
 """Batches over which the statistics of the averaged weights are measured."""
+Distribution = Literal["none", "mirrored", "multi_worker"]
+"""Devices that train together: one alone, those of this machine, or those of several machines."""
 
 
 @dataclass(frozen=True)

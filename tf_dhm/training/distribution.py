@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Tensor
 from tf_dhm.networks.keras_compat import MULTI_WORKER, all_layers
 from tf_dhm.networks.tensorflow import tf
-
-Distribution = Literal["none", "mirrored", "multi_worker"]
+from tf_dhm.training.config import Distribution
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,19 @@ from tf_dhm.core.cli import run_script
 
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.errors import InputError
+from tools.jax_training.options import ExportOptions, PackOptions, TrainOptions
 
 PROGRAM = "python -m tools.jax_training"
 
 
 def pack(arguments: list[str]) -> None:
-    from tools.jax_training import packing
+    options = parse_options(PackOptions, arguments)
+    from tools.jax_training import packing  # after the options, so that --help is quick
 
-    packing.pack(parse_options(packing.PackOptions, arguments), command_line())
+    packing.pack(options, command_line())
 
 
 def train(arguments: list[str]) -> None:
-    from tools.jax_training.options import TrainOptions
-
     options = parse_options(TrainOptions, arguments)
     if find_spec("jax") is None:
         raise InputError("train: found no package jax, expected one for the GPU: pip install 'jax[cuda13]'")
@@ -36,9 +36,10 @@ def train(arguments: list[str]) -> None:
 
 
 def export(arguments: list[str]) -> None:
+    options = parse_options(ExportOptions, arguments)
     from tools.jax_training import export as exporting
 
-    exporting.export(parse_options(exporting.ExportOptions, arguments))
+    exporting.export(options)
 
 
 COMMANDS: dict[str, tuple[Callable[[list[str]], None], str]] = {

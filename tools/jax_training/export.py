@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.runs.description import portable_command
-from tf_dhm.core.configuration import check_fields, from_dict, read_json
+from tf_dhm.core.configuration import from_dict, read_json
 from tf_dhm.core.machine import software_versions
 from tf_dhm.export.description import Description
 from tf_dhm.export.saved_model import save_model
@@ -16,21 +15,7 @@ from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model
 from tools.jax_training import files
 from tools.jax_training.files import Pack, Results
-from tools.jax_training.options import TrainOptions, network
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Export the networks that were trained in a folder as SavedModels, without visibility and confidence."""
-
-    folder: Path
-    """Folder in which `train` trained."""
-    models_dir: Path
-    """Folder to which the models are written, as NAME/1. `train.py --init MODELS_DIR/NAME` trains one
-    further, or fits visibility and confidence to it."""
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+from tools.jax_training.options import ExportOptions, TrainOptions, network
 
 
 def export(options: ExportOptions) -> list[Path]:

@@ -1,14 +1,15 @@
-"""Options of a training in JAX."""
+"""Options of a training in JAX, of the packing before it, and of the export after it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from msgspec import Meta
 
+from pipelines.runs.options import DataOptions
 from tf_dhm.core.command_line import Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, Seed, Share, check_fields
 from tf_dhm.core.errors import InputError
@@ -17,6 +18,29 @@ from tf_dhm.training.config import AugmentConfig, TrainConfig
 from tf_dhm.training.presets import FAST_AUGMENT, find_preset
 
 AUGMENT = replace(FAST_AUGMENT, brightness=0.35, contrast=0.35, detected=0.3, second_pass=0.25)
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """Pack faces, and weights to begin with, into a folder in which `train` needs no TensorFlow."""
+
+    folder: Path
+    """Folder to write."""
+    init: tuple[str, ...] = ()
+    """SavedModels whose weights networks begin with, each those of the preset that it was built from."""
+    input_size: AtLeastOne = 112
+    """Side of the crops of the networks in pixels."""
+    quality: Annotated[int, Meta(ge=1, le=100)] = 80
+    """Quality of the packed images, which are WebP files."""
+    threads: Count = 0
+    """Processes that render synthetic faces; 0 for all cores."""
+    data: Annotated[DataOptions, tyro.conf.arg(name=""), Group("data", brief=False)] = field(
+        default_factory=DataOptions
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        self.data.folders()  # which rejects a wrong dataset or folder
 
 
 @dataclass(frozen=True)
@@ -83,6 +107,20 @@ class TrainOptions:
         for name in ("steps", "teacher_steps"):
             if (steps := getattr(self, name)) % self.steps_at_once:
                 raise InputError(f"{name}: found {steps}, expected a multiple of {self.steps_at_once} steps")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Export the networks that were trained in a folder as SavedModels, without visibility and confidence."""
+
+    folder: Path
+    """Folder in which `train` trained."""
+    models_dir: Path
+    """Folder to which the models are written, as NAME/1. `train.py --init MODELS_DIR/NAME` trains one
+    further, or fits visibility and confidence to it."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def network(name: str, options: TrainOptions) -> ModelConfig:

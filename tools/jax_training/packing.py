@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import cv2
 import numpy as np
-import tyro
-from msgspec import Meta
 
-from pipelines.prepared import catalogue
 from pipelines.prepared.arrays import FaceArrays
+from pipelines.prepared.datasets import load_mixture
 from pipelines.runs.description import describe_datasets
 from pipelines.runs.faces import prepared_folders
-from pipelines.runs.options import DataOptions
 from pipelines.runs.run import read_initial
-from tf_dhm.core.command_line import Group
-from tf_dhm.core.configuration import AtLeastOne, Count, check_fields, to_json
+from tf_dhm.core.configuration import to_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
@@ -28,28 +22,7 @@ from tf_dhm.runtime.crops import MAX_SHRINK
 from tf_dhm.training.presets import find_preset
 from tools.jax_training import files
 from tools.jax_training.files import Pack, PackedFaces
-
-
-@dataclass(frozen=True)
-class PackOptions:
-    """Pack faces, and weights to begin with, into a folder in which `train` needs no TensorFlow."""
-
-    folder: Path
-    """Folder to write."""
-    init: tuple[str, ...] = ()
-    """SavedModels whose weights networks begin with, each those of the preset that it was built from."""
-    input_size: AtLeastOne = 112
-    """Side of the crops of the networks in pixels."""
-    quality: Annotated[int, Meta(ge=1, le=100)] = 80
-    """Quality of the packed images, which are WebP files."""
-    threads: Count = 0
-    """Processes that render synthetic faces; 0 for all cores."""
-    data: Annotated[DataOptions, tyro.conf.arg(name=""), Group("data", brief=False)] = field(
-        default_factory=DataOptions
-    )
-
-    def __post_init__(self) -> None:
-        check_fields(self)
+from tools.jax_training.options import PackOptions
 
 
 def pack(options: PackOptions, command: str) -> Pack:
@@ -61,7 +34,7 @@ def pack(options: PackOptions, command: str) -> Pack:
     if options.folder.exists():
         raise InputError(f"{options.folder}: found a folder, expected none; pack into another folder")
     folders = prepared_folders(options.data, options.input_size, options.threads)
-    mixture = catalogue.load_mixture(folders)
+    mixture = load_mixture(folders)
     counts = np.bincount(mixture.sources, minlength=len(folders)).tolist()
     packed = Pack(
         command=command,

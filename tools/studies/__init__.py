@@ -1,6 +1,7 @@
 """Measurements for the tables and figures of the documentation, run as `python -m tools.studies.NAME`."""
 
 __all__ = [
+    "ablations",
     "accuracy_tables",
     "detector_measures",
     "error_curves",

@@ -19,7 +19,8 @@ from tf_dhm.core.cli import run_script
 
 import numpy as np
 
-from pipelines.prepared import catalogue, records
+from pipelines.prepared import datasets
+from pipelines.prepared.config import StoreConfig
 from pipelines.runs.budget import training_times
 from pipelines.runs.run import make_trainer
 from tf_dhm.core.command_line import parse_options
@@ -65,10 +66,8 @@ class LanesConfig:
 def measure(config: LanesConfig, data_dir: Path) -> dict[str, Any]:
     """The measurements of this environment."""
     preset = find_preset(config.preset)
-    folder = catalogue.prepared_folder(
-        config.dataset, data_dir, config.cache_dir, records.StoreConfig(), config.limit
-    )
-    mixture = catalogue.load_mixture([folder])
+    folder = datasets.prepared_folder(config.dataset, data_dir, config.cache_dir, StoreConfig(), config.limit)
+    mixture = datasets.load_mixture([folder])
     with tempfile.TemporaryDirectory() as scratch:
         times = training_times(
             lambda: make_trainer(preset.model, preset.train, preset.augment, Path(scratch), mixture),

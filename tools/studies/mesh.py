@@ -22,10 +22,9 @@ from tqdm import tqdm
 from pipelines.datasets import aflw2000_3d
 from pipelines.datasets.samples import FaceSample
 from pipelines.synthetic.camera import Camera as SceneCamera
-from pipelines.synthetic.config import RenderConfig
+from pipelines.synthetic.config import TEST_SEED, RenderConfig
 from pipelines.synthetic.renderer import FaceRenderer
 from pipelines.synthetic.sampling import random_parameters
-from pipelines.synthetic.series import TEST_SEED
 from tf_dhm.core.markdown import markdown_table
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face.camera import FLIP, Camera

@@ -22,9 +22,10 @@ import pandas as pd
 import tyro
 
 from pipelines.datasets import aflw2000_3d
+from pipelines.datasets.catalogue import SYNTHETIC
+from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.samples import FaceSample
-from pipelines.prepared import catalogue as datasets
-from pipelines.prepared import records
+from pipelines.prepared import datasets, records
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation import figures
 from tf_dhm.evaluation.entries import load_entries, load_peers
@@ -134,9 +135,9 @@ class Measured:
         """Dataset -> results of the models on all its test faces, with the labels it comes with."""
         entries = load_entries(self.models) + load_peers(self.peers)
         results: dict[str, Evaluation] = {}
-        for text in self.data or (datasets.SYNTHETIC,):
+        for text in self.data or (SYNTHETIC,):
             name, _, folder = text.partition("=")
-            if name == datasets.SYNTHETIC and not folder:
+            if name == SYNTHETIC and not folder:
                 items: Any = records.read_samples(
                     datasets.evaluation_folder(self.cache_dir, self.faces), "test"
                 )
@@ -147,7 +148,7 @@ class Measured:
             else:
                 items = [
                     item
-                    for item in datasets.find_dataset(name).read(Path(folder))
+                    for item in read_dataset(name, Path(folder))
                     if not isinstance(item, FaceSample) or item.split == "test"
                 ]
             results[name] = evaluate(entries, {name: items})

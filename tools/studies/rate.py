@@ -18,8 +18,8 @@ from tf_dhm.core.cli import run_script
 import numpy as np
 import tensorflow as tf
 
-from pipelines.prepared import catalogue as datasets
-from pipelines.prepared import records
+from pipelines.prepared import datasets, records
+from pipelines.prepared.config import StoreConfig
 from pipelines.runs.description import machine
 from pipelines.runs.options import DataOptions
 from pipelines.runs.run import make_trainer
@@ -163,7 +163,7 @@ def main() -> None:
     if config.threads:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
     size = preset.model.input_size
-    store = records.StoreConfig(crop_side=max(records.StoreConfig.crop_side, round(size * 4 / 3)))
+    store = StoreConfig(crop_side=max(StoreConfig.crop_side, round(size * 4 / 3)))
     folder = datasets.prepared_folder(config.dataset, config.data_dir, config.cache_dir, store, config.limit)
     faces = records.load(folder, config.split)
     mixture = datasets.Mixture(faces, faces[:1], np.zeros(len(faces), np.int64))

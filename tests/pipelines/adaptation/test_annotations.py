@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines.adaptation.annotations import annotation_note, read_annotations
-from pipelines.prepared.catalogue import DATASETS
+from pipelines.datasets.catalogue import NOTES
 from tests.made_faces import encode
 from tests.pipelines.datasets.test_pts import write_pts
 from tf_dhm.commands.face_records import FaceRecords
@@ -85,7 +85,7 @@ def test_a_table_without_its_columns(tmp_path: Path, header: str, missing: str) 
         read_annotations("csv", tmp_path, 0)
 
 
-@pytest.mark.parametrize("dataset", sorted(set(DATASETS) - {"aflw2000_3d"}))  # whose note names no boxes
+@pytest.mark.parametrize("dataset", sorted(set(NOTES) - {"aflw2000_3d"}))  # whose note names no boxes
 def test_the_note_of_a_card_names_the_boxes_that_were_used(dataset: str) -> None:
     assert "boxes from these landmarks" in annotation_note(dataset, detected=False)
     note = annotation_note(dataset, detected=True)

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.datasets import crop_sets
+from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.samples import FaceSample, Rejection
 from pipelines.prepared import records
-from pipelines.prepared.catalogue import DATASETS
+from pipelines.prepared.config import StoreConfig
 from tests.builders import face
 from tests.made_faces import encode
 from tf_dhm.core.errors import InputError
@@ -210,22 +211,22 @@ def write_set(folder: Path, photo: tuple[int, int, int, int]) -> Path:
 
 def test_the_black_border_of_a_set_is_mirrored_when_it_is_stored(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "cfp", (30, 10, 120, 110))
-    (sample,) = DATASETS["cfp"].read(folder)
+    (sample,) = read_dataset("cfp", folder)
     assert isinstance(sample, FaceSample)
     assert (sample.name, sample.split, sample.photo) == ("cfp/cfp_001", "val", (30, 10, 120, 110))
-    store = records.StoreConfig(crop_side=512, margin=1.0)  # whole pixels: nothing is reduced
+    store = StoreConfig(crop_side=512, margin=1.0)  # whole pixels: nothing is reduced
     canvas, landmarks, sigma = stored_face(sample, store)
     assert canvas.min() > 150  # no black is left
     assert np.allclose(np.ptp(landmarks, 0), np.ptp(sample.landmarks, 0), atol=1e-4)
     assert np.allclose(sigma, 1.5)
     # Reduced to half the size, its uncertainty is reduced with it.
     side = float(np.sqrt(2.0) * np.ptp(sample.landmarks[:, :2], 0).max())
-    small = records.StoreConfig(crop_side=round(side / 2.0), margin=1.0)
+    small = StoreConfig(crop_side=round(side / 2.0), margin=1.0)
     assert np.allclose(stored_face(sample, small)[2], 0.75, rtol=0.05)
 
 
 def stored_face(
-    sample: FaceSample, store: records.StoreConfig
+    sample: FaceSample, store: StoreConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     features = records.parse_record(records.encode_record(sample, store), "record")
     landmarks = np.frombuffer(features["landmarks"], "<f4").reshape(68, 3)
@@ -233,7 +234,7 @@ def stored_face(
 
 
 def test_a_photo_without_area_is_rejected(tmp_path: Path) -> None:
-    (item,) = DATASETS["cfp"].read(write_set(tmp_path / "cfp", (30, 10, 30, 110)))
+    (item,) = read_dataset("cfp", write_set(tmp_path / "cfp", (30, 10, 30, 110)))
     assert isinstance(item, Rejection)
     assert "photo" in item.reason
 
@@ -241,7 +242,7 @@ def test_a_photo_without_area_is_rejected(tmp_path: Path) -> None:
 def test_a_set_without_its_labels(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "cfp", (0, 0, 120, 120))
     with pytest.raises(InputError, match=r"expected lfpw_labels\.npz"):
-        list(DATASETS["lfpw"].read(folder))
+        list(read_dataset("lfpw", folder))
 
 
 needs_data = pytest.mark.skipif("TF_DHM_TEST_DATA" not in os.environ, reason="needs TF_DHM_TEST_DATA")
@@ -271,7 +272,7 @@ def test_the_whole_of_wild68() -> None:
     ],
 )
 def test_the_whole_of_an_added_set(name: str, splits: dict[str, int], side: int, marked: int) -> None:
-    items = list(DATASETS[name].read(Path(os.environ["TF_DHM_TEST_DATA"]) / name))
+    items = list(read_dataset(name, Path(os.environ["TF_DHM_TEST_DATA"]) / name))
     faces = [item for item in items if isinstance(item, FaceSample)]
     assert len(faces) == len(items)
     assert Counter(f.split for f in faces) == splits

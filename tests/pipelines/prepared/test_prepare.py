@@ -15,8 +15,8 @@ import tensorflow as tf
 from pipelines.datasets.samples import FaceSample, Rejection, Series
 from pipelines.prepared import prepare as module
 from pipelines.prepared import records
+from pipelines.prepared.config import StoreConfig
 from pipelines.prepared.prepare import prepare
-from pipelines.prepared.records import StoreConfig
 from tests.made_faces import made_sample, mean_face
 from tf_dhm.core.errors import InputError
 

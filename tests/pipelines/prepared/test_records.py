@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.prepared import arrays, records
+from pipelines.prepared.config import StoreConfig
 from pipelines.prepared.prepare import prepare
-from pipelines.prepared.records import StoreConfig
 from tests.made_faces import encode, made_sample, mean_face, smooth_image
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry
@@ -37,25 +37,6 @@ def prepared(tmp_path: Path) -> Path:
     samples = [made_sample(i, split=s, yaw=10.0 * i) for i, s in enumerate(splits)]  # type: ignore[arg-type]
     prepare("made", samples, tmp_path / "made", SMALL)
     return tmp_path / "made"
-
-
-class TestStoreConfig:
-    def test_canvas_is_the_crop_with_its_margin(self) -> None:
-        assert StoreConfig(crop_side=128, margin=1.25).canvas == 160
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"crop_side": 0},
-            {"margin": 0.9},
-            {"margin": float("nan")},
-            {"jpeg_quality": 101},
-            {"shard_size": 0},
-        ],
-    )
-    def test_impossible_settings_are_rejected(self, change: dict[str, float]) -> None:
-        with pytest.raises(InputError, match=next(iter(change))):
-            dataclasses.replace(StoreConfig(), **change)  # type: ignore[arg-type]
 
 
 class TestDecodeImage:

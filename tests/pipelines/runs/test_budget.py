@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.prepared import catalogue, records
+from pipelines.prepared import datasets, records
+from pipelines.prepared.config import StoreConfig
 from pipelines.runs import budget as budgets
 from pipelines.runs import run as training_run
 from pipelines.runs.budget import Budget, TrainingTimes, choose_faces, choose_passes, chooses_faces
@@ -252,15 +253,15 @@ def test_runs_without_passes_to_choose(base: Options, changes: dict[str, Any]) -
 
 
 def test_faces_left_to_render(tmp_path: Path) -> None:
-    store = records.StoreConfig(crop_side=32, shard_size=3)
+    store = StoreConfig(crop_side=32, shard_size=3)
     series = budgets.series.training_series(8, 0, 32)
-    assert catalogue.faces_to_render(tmp_path, store, series) == 8
-    assert catalogue.faces_to_render(tmp_path, store, series, limit=4) == 4
-    folder = catalogue.prepared_folder("synthetic", None, tmp_path, store, None, series, 1)
-    assert catalogue.faces_to_render(tmp_path, store, series) == 0
+    assert datasets.faces_to_render(tmp_path, store, series) == 8
+    assert datasets.faces_to_render(tmp_path, store, series, limit=4) == 4
+    folder = datasets.prepared_folder("synthetic", None, tmp_path, store, None, series, 1)
+    assert datasets.faces_to_render(tmp_path, store, series) == 0
     # As if it was stopped in the second shard.
     (folder / records.DATASET_FILE).unlink()
     for name in ("shard-00000.parquet", "shard-00001.parquet"):
         (folder / name).touch()
     (folder / "shard-00001.tfrecord").unlink()
-    assert catalogue.faces_to_render(tmp_path, store, series) == 5
+    assert datasets.faces_to_render(tmp_path, store, series) == 5

@@ -7,7 +7,7 @@ import doctest
 import pytest
 import tensorflow as tf
 
-from pipelines.input.data_service import OUT_OF_TURN
+from pipelines.input.services import OUT_OF_TURN
 from pipelines.runs import failures
 from pipelines.runs.failures import describe_lost_worker
 

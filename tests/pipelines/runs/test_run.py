@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.prepared import catalogue
+from pipelines.prepared import datasets
 from pipelines.runs import run as training_run
 from pipelines.runs.options import DataOptions, Options, read_options
 from pipelines.runs.run import run, was_begun
-from pipelines.synthetic import series as synthetic
+from pipelines.synthetic.config import TEST_SEED
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
 from tests.small_runs import small_run
 from tf_dhm.core import configuration
@@ -170,7 +170,7 @@ def test_with_no_epochs_the_network_stays_and_the_head_is_fitted(base: Options, 
     assert description.quality["confidence_crops"] > 0
     card = (version_dir.parent / CARD_FILE).read_text()
     assert "unchanged: 96 faces" in card
-    weights, mixture = read_weights(finished), catalogue.load_mixture(list(base.data.cache_dir.iterdir()))
+    weights, mixture = read_weights(finished), datasets.load_mixture(list(base.data.cache_dir.iterdir()))
     assert training_run.fit_head(weights, TINY_MODEL, mixture, 0) == (None, None)
 
 
@@ -280,7 +280,7 @@ def test_a_mixture_of_datasets(mixed: Options, monkeypatch: pytest.MonkeyPatch) 
     metrics = json.loads((report / "metrics.json").read_text())["tiny"]["original"]
     assert metrics["images"] == 6
     names = pd.read_csv(report / "per_image.csv")["name"].tolist()
-    assert names == [f"synthetic/{synthetic.TEST_SEED}/{i}" for i in range(6)]
+    assert names == [f"synthetic/{TEST_SEED}/{i}" for i in range(6)]
     files = {path.name for path in report.iterdir()}
     assert {"table.md", "ced.png", "ced_by_yaw.png", "best_and_worst.png"} <= files
     card = (version_dir.parent / CARD_FILE).read_text()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.prepared.catalogue import load_mixture
+from pipelines.prepared.datasets import load_mixture
 from pipelines.runs import run as training_run
 from pipelines.runs import teacher
 from pipelines.runs.faces import prepared_folders

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines.search import trials
+from pipelines.search.options import SPACE
 
 
 def test_which_trials_are_trained_to_the_end() -> None:
@@ -24,7 +25,7 @@ def test_effects_of_choices_is_found_from_effects_that_add_up() -> None:
     rng = np.random.default_rng(0)
     cnn, steps = rng.choice([0.5, 1.0, 2.0, 3.0], 20), rng.choice([1, 2, 4], 20)
     hidden = rng.choice([0, 136, 408], 20)
-    table = pd.DataFrame(dict.fromkeys(trials.SPACE, 1.0), index=range(20)).assign(
+    table = pd.DataFrame(dict.fromkeys(SPACE, 1.0), index=range(20)).assign(
         status="trained",
         cnn_multiplier=cnn,
         recurrent_steps=steps,

@@ -15,8 +15,8 @@ import pytest
 
 from pipelines.runs import run as training_run
 from pipelines.search import latency, tuner, tuning
-from pipelines.search.options import TuneConfig, read_search
-from pipelines.search.trials import RESULT_FILE, SPACE, TABLE_FILE, chosen_trials, read_result, write_result
+from pipelines.search.options import SPACE, TuneConfig, read_search
+from pipelines.search.trials import RESULT_FILE, TABLE_FILE, chosen_trials, read_result, write_result
 from pipelines.search.tuner import DhmHyperModel, make_oracle, passes
 from pipelines.search.tuning import tune
 from tests.faces import write_faces
@@ -153,7 +153,7 @@ def test_an_export_of_other_epochs_is_not_given_for_this_one(folder: Path, table
 def test_what_was_exported_is_named_again_and_no_face_is_read(
     folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tuner.catalogue, "load_mixture", None)  # calling it is an error
+    monkeypatch.setattr(tuner.datasets, "load_mixture", None)  # calling it is an error
     config = small(folder, export="best", epochs=1)
     tune(config, COMMAND)
     (best,) = chosen_trials(table.astype({"trial": str}), "best", 1.0)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.shift_model import face
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation.boxes import detected_boxes, disturbed_boxes, nearest_box
+from tf_dhm.evaluation.boxes import chosen_boxes, detected_boxes, disturbed_boxes, nearest_box
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.detector import FaceDetector
@@ -34,6 +34,12 @@ def test_disturbed_boxes_are_off_by_the_errors_asked_for() -> None:
     assert np.asarray(boxes.find(other, black)).tolist() == found[3].tolist()
     with pytest.raises(InputError, match="box_error: found -1 and 0, expected 0 or more"):
         disturbed_boxes(-1, 0)
+
+
+def test_boxes_are_chosen_by_their_kinds() -> None:
+    names = ["", "detected boxes", "disturbed boxes"]
+    assert [boxes.name for boxes in chosen_boxes(["true", "detected", "true"], (0.1, 0.0))] == names
+    assert [boxes.name for boxes in chosen_boxes(["true"])] == [""]
 
 
 def test_detected_boxes_are_those_near_the_face() -> None:

@@ -20,7 +20,7 @@ from pipelines.input import batches
 from pipelines.input.order import make_order
 from pipelines.prepared import prepare, records
 from pipelines.prepared.arrays import FaceArrays
-from pipelines.prepared.records import StoreConfig
+from pipelines.prepared.config import StoreConfig
 from pipelines.synthetic import series as synthetic
 from tests.faces import NO_AUGMENTATION, face_arrays
 from tf_dhm.export.description import Description, read_description

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.datasets.samples import FaceSample
 from pipelines.prepared import prepare
-from pipelines.prepared.records import StoreConfig
+from pipelines.prepared.config import StoreConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry

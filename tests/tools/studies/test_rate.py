@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.prepared.catalogue import Mixture
+from pipelines.prepared.datasets import Mixture
 from pipelines.runs.run import make_trainer
 from tests.made_faces import made_faces
 from tf_dhm.core.errors import InputError

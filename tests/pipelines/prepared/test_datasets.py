@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 
 from pipelines.datasets.samples import Split
-from pipelines.prepared import arrays, records
-from pipelines.prepared import catalogue as datasets
-from pipelines.prepared.catalogue import DATASETS, load_mixture, load_splits, prepared_folder
-from pipelines.prepared.records import StoreConfig
+from pipelines.prepared import arrays, datasets, records
+from pipelines.prepared.config import StoreConfig
+from pipelines.prepared.datasets import load_mixture, load_splits, prepared_folder
 from pipelines.synthetic import series as synthetic
-from pipelines.synthetic.config import RenderConfig
+from pipelines.synthetic.config import TEST_SEED, RenderConfig, SyntheticConfig
 from tests.made_faces import encode, mean_face, smooth_image
 from tf_dhm.core.errors import InputError
 
@@ -38,13 +37,6 @@ def write_csv_dataset(folder: Path, splits: list[Split]) -> Path:
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     return write_csv_dataset(tmp_path / "photos", ["train", "val", "train", "train", "val"])
-
-
-def test_every_dataset_has_a_note_for_the_model_card() -> None:
-    assert {"300w_lp", "aflw2000_3d", "csv", "ls3d_w", "synthetic", "wild68"} <= set(DATASETS)
-    for name, dataset in DATASETS.items():
-        assert dataset.note.endswith("."), name
-        assert "box" in dataset.note or "testing only" in dataset.note, name
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
@@ -116,7 +108,7 @@ def test_a_prepared_folder_is_taken_as_it_is(data_dir: Path, tmp_path: Path) -> 
         prepared_folder("csv", folder, tmp_path / "cache", STORE, limit=2)
 
 
-SMALL_FACES = synthetic.SyntheticConfig(12, seed=4, val_every=4, render=RenderConfig(size=32))
+SMALL_FACES = SyntheticConfig(12, seed=4, val_every=4, render=RenderConfig(size=32))
 
 
 def test_synthetic_faces_need_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +141,7 @@ def test_synthetic_faces_need_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_faces_for_testing_are_always_the_same(tmp_path: Path) -> None:
     folder = datasets.evaluation_folder(tmp_path, 2)
     samples = list(records.read_samples(folder, "test"))
-    assert [sample.name for sample in samples] == [f"synthetic/{synthetic.TEST_SEED}/{i}" for i in range(2)]
+    assert [sample.name for sample in samples] == [f"synthetic/{TEST_SEED}/{i}" for i in range(2)]
     assert datasets.evaluation_folder(tmp_path, 2) == folder
     with pytest.raises(InputError, match=r"found splits \{'test': 2\}, expected faces of both"):
         load_splits(folder)

@@ -1,119 +1,35 @@
-"""The datasets by name: their readers, the notes on their labels, and their prepared form."""
+"""Datasets in prepared form by name: found or made, and loaded to train with."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.datasets import aflw2000_3d, crop_sets, csv_landmarks, ls3dw, pts, w300lp
-from pipelines.datasets.samples import FaceSample, Rejection, Series
+from pipelines.datasets.catalogue import SYNTHETIC, check_data_dir
+from pipelines.datasets.readers import read_dataset
+from pipelines.datasets.samples import Series
 from pipelines.prepared import arrays, prepare, records
+from pipelines.prepared.config import StoreConfig
 from pipelines.synthetic import series as synthetic
+from pipelines.synthetic.config import TEST_FACES, SyntheticConfig
 from tf_dhm.core.errors import InputError
-
-Reader = Callable[[Path], Iterator[FaceSample | Rejection]]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset: its reader, and its note for the model card."""
-
-    read: Reader
-    note: str
-
-
-SYNTHETIC = "synthetic"
-"""The dataset that needs no folder: it is rendered."""
-
-
-def reject_folder(data_dir: Path) -> Iterator[FaceSample | Rejection]:
-    """Stand-in for the reader of synthetic faces, which are rendered, not read."""
-    raise InputError(
-        f"{data_dir}: found a folder for {SYNTHETIC}, expected none, or one that prepare.py wrote; "
-        "--dataset names another dataset"
-    )
-
-
-LS3D_W_NOTE = (
-    "LS3D-W: 2-D projections of 3-D landmarks predicted by 3DFAN and checked by people, boxes from these "
-    "landmarks; no z; research use only."
-)
-
-DATASETS: dict[str, Dataset] = {
-    "wild68": Dataset(
-        crop_sets.read_wild68,
-        "photos of AFLW, AFW and HELEN; 3-D landmarks fitted by a morphable model to manual points and to "
-        "predictions of 3DDFA_V2, boxes from these landmarks; non-commercial research use only. AFLW is also "
-        "the source of AFLW2000-3D, no face of which is in it.",
-    ),
-    "cfp": Dataset(
-        partial(crop_sets.read_set, name="cfp"),
-        "CFP: photos of celebrities, frontal and in profile; 3-D landmarks predicted by 3DDFA_V2 and by "
-        "models of this project, those of turned faces moved toward manual points; boxes from these "
-        "landmarks; non-commercial research use only.",
-    ),
-    "lfpw": Dataset(
-        partial(crop_sets.read_set, name="lfpw"),
-        "LFPW: photos from the web; 3-D landmarks predicted by 3DDFA_V2 and by models of this project, moved "
-        "toward the manual points of 300-W; boxes from these landmarks; non-commercial research use only.",
-    ),
-    "fairface": Dataset(
-        partial(crop_sets.read_set, name="fairface"),
-        "FairFace: photos of seven race groups; 3-D landmarks predicted by 3DDFA_V2 and by models of this "
-        "project, with no manual point; boxes from these landmarks; non-commercial research use only.",
-    ),
-    "300w_lp": Dataset(
-        w300lp.read,
-        "300W-LP: photos of 300-W turned by rendering, 3-D landmarks of a fitted morphable model, boxes from "
-        "these landmarks; research use under the terms of 300-W and 3DDFA.",
-    ),
-    "ls3d_w": Dataset(ls3dw.read, LS3D_W_NOTE),
-    "aflw2000_3d": Dataset(
-        aflw2000_3d.read,
-        "AFLW2000-3D: fitted 3-D landmarks; for testing only.",
-    ),
-    SYNTHETIC: Dataset(
-        reject_folder,
-        "faces rendered from the open face of this project, made of CC0 data of MakeHuman, with exact 3-D "
-        "landmarks, boxes from these landmarks; no photo and no licence limits their use.",
-    ),
-    "csv": Dataset(csv_landmarks.read, "the user's own images and landmarks; boxes from these landmarks."),
-    "pts": Dataset(
-        pts.read,
-        "images with .pts files of 68 points in 2-D, such as those of 300-W and Menpo; boxes from these "
-        "landmarks; no z; the terms of those images hold.",
-    ),
-    **{
-        subset: Dataset(partial(ls3dw.read, subset=subset), f"sub-set {subset} of {LS3D_W_NOTE}")
-        for subset, content in ls3dw.SUBSETS.items()
-        if not content.training
-    },
-}
-
-
-def find_dataset(name: str) -> Dataset:
-    """The dataset of that name; InputError lists the known ones."""
-    if name not in DATASETS:
-        raise InputError(f"dataset: found {name!r}, expected one of {', '.join(DATASETS)}")
-    return DATASETS[name]
 
 
 def prepared_folder(
     name: str,
     data_dir: Path | None,
     cache_dir: Path,
-    store: records.StoreConfig,
+    store: StoreConfig,
     limit: int | None = None,
-    faces: synthetic.SyntheticConfig | None = None,
+    faces: SyntheticConfig | None = None,
     workers: int = 0,
 ) -> Path:
     """The prepared form of a dataset, made in `cache_dir` if `data_dir` is not prepared already.
@@ -135,9 +51,9 @@ def prepared_folder(
         InputError: an unknown name, no such folder, a prepared folder of another dataset or with a
             limit, or anything that the reader or `prepare` rejects.
     """
-    find_dataset(name)
+    check_data_dir(name, data_dir)
     if data_dir is None:
-        series = make_series(name, faces, workers)
+        series = synthetic.make_series(faces or SyntheticConfig(), workers)
         folder = _series_folder(name, series, cache_dir, store, limit)
         prepare.prepare(name, series, folder, store, limit)
         return folder
@@ -159,51 +75,44 @@ def prepared_folder(
     return folder
 
 
-def _series_folder(
-    name: str, series: Series, cache_dir: Path, store: records.StoreConfig, limit: int | None
-) -> Path:
+def _series_folder(name: str, series: Series, cache_dir: Path, store: StoreConfig, limit: int | None) -> Path:
     identity = f"{store} {limit} {json.dumps(series.source)}"
     return cache_dir / f"{name}-{store.crop_side}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
 
 
 def faces_to_render(
-    cache_dir: Path, store: records.StoreConfig, faces: synthetic.SyntheticConfig, limit: int | None = None
+    cache_dir: Path, store: StoreConfig, faces: SyntheticConfig, limit: int | None = None
 ) -> int:
     """The number of synthetic faces that `prepared_folder` would render: 0 if all are in `cache_dir`."""
-    series = make_series(SYNTHETIC, faces, workers=0)
+    series = synthetic.make_series(faces)
     folder = _series_folder(SYNTHETIC, series, cache_dir, store, limit)
     return prepare.samples_left(folder, min(series.count, limit or series.count), store.shard_size)
 
 
-def evaluation_folder(cache_dir: Path, count: int = synthetic.TEST_FACES, workers: int = 0) -> Path:
+def evaluation_folder(cache_dir: Path, count: int = TEST_FACES, workers: int = 0) -> Path:
     """The prepared form of `count` synthetic faces for testing: always the same faces, of split "test"."""
     faces = synthetic.evaluation_series(count)
-    return prepared_folder(SYNTHETIC, None, cache_dir, records.StoreConfig(), None, faces, workers)
-
-
-def make_series(name: str, faces: synthetic.SyntheticConfig | None, workers: int) -> Series:
-    """The synthetic faces; InputError if `name` is a dataset that has to be read from a folder."""
-    if name != SYNTHETIC:
-        raise InputError(f"data-dir: found none, expected the folder of {name}")
-    return synthetic.make_series(faces or synthetic.SyntheticConfig(), workers)
+    return prepared_folder(SYNTHETIC, None, cache_dir, StoreConfig(), None, faces, workers)
 
 
 def prepare_dataset(
     name: str,
     data_dir: Path | None,
     output_dir: Path,
-    store: records.StoreConfig,
+    store: StoreConfig,
     limit: int | None = None,
-    faces: synthetic.SyntheticConfig | None = None,
+    faces: SyntheticConfig | None = None,
     workers: int = 0,
 ) -> pd.DataFrame:
     """Read or render a dataset and prepare it: `prepare.prepare` by name. Returns the index.
 
     The arguments are those of `prepared_folder`, but `data_dir` must not be prepared already.
     """
-    dataset = find_dataset(name)
-    samples = make_series(name, faces, workers) if data_dir is None else dataset.read(Path(data_dir))
-    return prepare.prepare(name, samples, output_dir, store, limit)
+    check_data_dir(name, data_dir)
+    if data_dir is None:
+        series = synthetic.make_series(faces or SyntheticConfig(), workers)
+        return prepare.prepare(name, series, output_dir, store, limit)
+    return prepare.prepare(name, read_dataset(name, Path(data_dir)), output_dir, store, limit)
 
 
 def state_of_files(path: Path, cache_dir: Path) -> str:

@@ -1,0 +1,35 @@
+"""Configuration of prepared datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from tf_dhm.core.configuration import AtLeastOne, check_fields
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """How faces are stored.
+
+    Attributes:
+        crop_side: a face's crop (square of side sqrt(2) x the longer side of its landmark box)
+            is stored with at most this side in pixels.
+        margin: side of the stored square over crop_side; room for shift, scale and rotation.
+        jpeg_quality: 1 to 100.
+        shard_size: faces per shard.
+    """
+
+    crop_side: AtLeastOne = 128
+    margin: Annotated[float, Meta(ge=1)] = 1.25
+    jpeg_quality: Annotated[int, Meta(ge=1, le=100)] = 97
+    shard_size: AtLeastOne = 1024
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def canvas(self) -> int:
+        return round(self.crop_side * self.margin)
