@@ -22,6 +22,7 @@ from pipelines.synthetic.config import TEST_FACES
 from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.runtime.settings import Passes
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,10 @@ class Config:
     """Label sets: "original", or a file of other labels of the same images."""
     split: Annotated[Split, RARE] = "test"
     """Split of the dataset to measure on: "val" for the faces that a training held out."""
-    passes: tuple[Literal[1, 2, 3], ...] = (1,)
-    """Runs of the model on each face: from the second on, on a crop cut by the landmarks so far. Each number
-    gives a row for each model. With detected boxes, 2 is what Aligner does by default, with a third run for
-    faces whose first two differ."""
+    passes: tuple[Passes, ...] = (1,)
+    """Runs of the model on each face: from the second on, on a crop cut by the landmarks so far. Each value
+    gives a row for each model. "default" is what Aligner does with the faces that it detects: two runs, and a
+    third one for faces whose first two differ."""
     mirror: Annotated[bool, RARE] = False
     """Also measure the mean of what each model finds in a crop and in its mirror image, which takes twice the
     time."""
@@ -90,6 +91,8 @@ def check(config: Config) -> None:
             raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
     if config.output_dir.exists() and not config.output_dir.is_dir():
         raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
+    if "default" in config.passes and "detected" not in config.boxes:
+        raise InputError(f"passes: found default with the boxes {', '.join(config.boxes)}, expected detected")
     if config.adapt_folds == 1:
         raise InputError(f"adapt-folds: found {config.adapt_folds}, expected 0, or 2 or more")
     if config.adapt_folds and ("true" not in config.boxes or 1 not in config.passes):

@@ -61,14 +61,18 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     adapter = {"file": str(model / "1"), "input_size": 24, "dimensions": 3, "name": "peer"}
     (tmp_path / "peer.json").write_text(json.dumps(adapter))
     peers: list[str | Path] = ["--peers", tmp_path / "peer.json"]
-    done = run_script_here("evaluate.py", "--models", model, *where, *labels, *peers, "--passes", "1", "2")
+    passes = ["--passes", "1", "2", "default"]
+    done = run_script_here("evaluate.py", "--models", model, *where, *labels, *peers, *passes)
     assert done.returncode == 0, done.stderr
 
     results = json.loads((out / "metrics.json").read_text())
-    detected = {
-        name: results.pop(name)
-        for name in ("fake (detected boxes)", "fake (2 passes, detected boxes)", "peer (detected boxes)")
-    }
+    detected = {name: results.pop(name) for name in list(results) if "detected boxes" in name}
+    assert list(detected) == [
+        "fake (detected boxes)",
+        "fake (2 passes, detected boxes)",
+        "fake (default passes, detected boxes)",
+        "peer (detected boxes)",
+    ]
     assert list(results) == ["fake", "fake (2 passes)", "peer"]
     for by_labels in detected.values():  # there is nothing in the photos
         assert (by_labels["original"]["missed"], by_labels["original"]["failure_rate_6"]) == (4, 1.0)
@@ -97,7 +101,7 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     assert list(rejected["labels"]) == ["original", "moved", "moved", "moved"]
     assert list(rejected["name"]) == ["image00010", "image00006", "image00008", "image00010"]
     assert f"4 faces rejected; reasons in {out / 'rejected.csv'}" in done.stdout
-    assert len(pd.read_csv(out / "per_image.csv")) == 6 * (4 + 2)
+    assert len(pd.read_csv(out / "per_image.csv")) == 7 * (4 + 2)
     assert (out / "table.md").read_text() in done.stdout
     assert "| Fast DHM×2" in done.stdout
     for name in ("ced.png", "ced_by_yaw.png", "best_and_worst.png"):

@@ -95,6 +95,7 @@ def test_options_are_parsed_before_libraries_are_loaded(program: list[str]) -> N
         "evaluate.py --faces 0",
         "evaluate.py --dataset x",
         "evaluate.py --models-dir none",
+        "evaluate.py --boxes true --passes default",
         "adapt.py --name x --dataset csv",
         "adapt.py --name x --dataset synthetic --model none",
         "export.py --model none",

@@ -92,8 +92,8 @@ class AlignConfig:
     twice the time."""
     passes: Annotated[Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None, NUMBER, RARE] = None
     """Runs of the model on each face: from the second on, on a crop normalised by the landmarks so far, which
-    corrects inexact boxes. By default 2 for faces found in photos, or 3 if these differ, and 1 in videos, in
-    which the box is that of the last landmarks."""
+    corrects inexact boxes. By default 2 for faces found in photos and a third one if these differ, and 1 in
+    videos, in which the box is that of the last landmarks. With a number all faces get as many."""
     faces: Annotated[AtLeastOne | None, NUMBER, RARE] = None
     """Keep at most this many faces of a photo or frame, the most confident ones; by default all."""
     detector: Annotated[Choice, RARE] = "auto"

@@ -18,6 +18,10 @@ NEAR = 0.6
 """Longer sides of a true box within which a detection is one of that face."""
 
 
+DETECTED = "detected boxes"
+"""Name of the boxes that the face detector finds, beside the names of models."""
+
+
 @dataclass(frozen=True)
 class Boxes:
     """Landmark boxes to cut crops from.
@@ -35,17 +39,18 @@ class Boxes:
     find: Callable[[Face, Image], Array | None]
     detected: bool = False
 
-    def row_name(self, entry: str) -> str:
-        """The name of a model with these boxes in a table.
 
-        >>> TRUE_BOXES.row_name("fast_dhm")
-        'fast_dhm'
-        >>> disturbed_boxes(0.05, 0.1).row_name("fast_dhm (2 passes)")
-        'fast_dhm (2 passes, disturbed boxes)'
-        """
-        if not self.name:
-            return entry
-        return f"{entry[:-1]}, {self.name})" if entry.endswith(")") else f"{entry} ({self.name})"
+def row_name(entry: str, boxes: str) -> str:
+    """The name of a model with boxes of some kind in a table.
+
+    >>> row_name("fast_dhm", TRUE_BOXES.name)
+    'fast_dhm'
+    >>> row_name("fast_dhm (2 passes)", DETECTED)
+    'fast_dhm (2 passes, detected boxes)'
+    """
+    if not boxes:
+        return entry
+    return f"{entry[:-1]}, {boxes})" if entry.endswith(")") else f"{entry} ({boxes})"
 
 
 TRUE_BOXES = Boxes("", "the box of the original landmarks", lambda face, image: true_box(face))
@@ -68,7 +73,7 @@ def detected_boxes() -> Boxes:
         row = nearest_box(boxes, face)
         return None if row is None else boxes[row]
 
-    return Boxes("detected boxes", "the boxes of the face detector", find, detected=True)
+    return Boxes(DETECTED, "the boxes of the face detector", find, detected=True)
 
 
 def nearest_box(boxes: Array, face: Face) -> int | None:

@@ -18,6 +18,7 @@ from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.mirror import MirrorAveraged
 from tf_dhm.runtime.predictor import LandmarkModel, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.settings import Passes
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Entry:
     Attributes:
         name: in the tables.
         find: what finds the landmarks, (N, 68, 3) pixels, of one face in each of N images with the
-            boxes (N, 4).
+            boxes (N, 4); None for an entry that only searches photos.
         size: of its weights or files.
         box_start: the first of the true landmarks that those boxes bound; 17 leaves out the jaw.
         version: of a model in a version folder.
@@ -49,7 +50,7 @@ class Entry:
     """
 
     name: str
-    find: Callable[[Sequence[Image], ArrayLike], NDArray[np.float32]]
+    find: Callable[[Sequence[Image], ArrayLike], NDArray[np.float32]] | None
     size: ModelSize
     box_start: int = 0
     version: int | None = None
@@ -59,12 +60,13 @@ class Entry:
 
 
 def load_entries(
-    models: Sequence[str | Path], passes: Sequence[int] = (1,), mirror: bool = False
+    models: Sequence[str | Path], passes: Sequence[Passes] = (1,), mirror: bool = False
 ) -> list[Entry]:
     """Load models; each gives one entry for each number of passes and, with `mirror`, one more for the mean
     of each crop and its mirror image.
 
-    Models of the same name are told apart by the paths they were given as.
+    Models of the same name are told apart by the paths they were given as. An entry with "default" passes
+    searches photos as an `Aligner` does by default, and takes no boxes.
     """
     predictors = [SavedModelPredictor(path) for path in models]
     names = distinct_names([predictor.name for predictor in predictors], [str(path) for path in models])
@@ -74,21 +76,19 @@ def load_entries(
         size = model_size(folder)
         version = int(folder.name) if folder.name.isdecimal() else None
         for count in dict.fromkeys(passes):
-            # In photos, two passes are those of an `Aligner` by default, which adds a third to some faces.
-            searching = None if count == 2 and predictor.can_refine else count
             for mirrored in (False, True) if mirror else (False,):
-                details = [f"{count} passes"] * (count > 1) + ["mirrored"] * mirrored
+                details = [f"{count} passes"] * (count != 1) + ["mirrored"] * mirrored
+                averaged = MirrorAveraged(predictor) if mirrored else predictor
+                aligner = Aligner(predictor, passes=None if count == "default" else count, mirror=mirrored)
                 entries.append(
                     Entry(
                         name=f"{name} ({', '.join(details)})" if details else name,
-                        find=partial(
-                            predict_faces, MirrorAveraged(predictor) if mirrored else predictor, passes=count
-                        ),
+                        find=None if count == "default" else partial(predict_faces, averaged, passes=count),
                         size=size,
                         version=version,
                         folder=folder,
                         is_plain=not details,
-                        align=partial(align_photo, Aligner(predictor, passes=searching, mirror=mirrored)),
+                        align=partial(align_photo, aligner),
                     )
                 )
     return entries

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
-from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, nearest_box
+from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, nearest_box, row_name
 from tf_dhm.evaluation.entries import Entry, ModelSize, distinct_names
 from tf_dhm.evaluation.labelled_faces import Face, Rejected, box_landmarks, read_batches
 from tf_dhm.face import geometry, metrics
@@ -104,7 +104,7 @@ def evaluate(
         entries: the models.
         label_sets: name -> faces.
         boxes: what crops are cut from; each gives a row for each entry, but that an entry whose boxes
-            leave out the jaw takes only true ones.
+            leave out the jaw takes only true ones, and one that only searches photos none but detected ones.
 
     Raises:
         InputError: two entries of one name, a label set without a usable face, no row at all, or a
@@ -113,13 +113,14 @@ def evaluate(
     names = [entry.name for entry in entries]
     distinct_names(names, names)
     runs = {
-        kind.row_name(entry.name): (entry, kind)
+        row_name(entry.name, kind.name): (entry, kind)
         for entry in entries
         for kind in boxes
-        if kind is TRUE_BOXES or not entry.box_start
+        if (own_search(entry, kind) or entry.find) and (kind is TRUE_BOXES or not entry.box_start)
     }
     if not runs:
-        raise InputError(f"boxes: found {', '.join(names)}, which want boxes without the jaw, so true ones")
+        kinds = ", ".join(kind.name or "true boxes" for kind in boxes)
+        raise InputError(f"boxes: found {kinds}, expected others: {', '.join(names)} cannot take these")
     tables: list[pd.DataFrame] = []
     rejections: list[tuple[str, str, str]] = []
     faces: dict[str, list[Face]] = {}
@@ -205,6 +206,7 @@ def find_batch(
     kept, own = list(found_boxes), list(found_boxes.values())
     if entry.box_start:
         own = [geometry.landmark_box(box_landmarks(batch[i][0])[entry.box_start :]) for i in kept]
+    assert entry.find is not None  # or there would be no such run
     found = entry.find([batch[i][1] for i in kept], np.stack(own))
     if not np.isfinite(found[..., :2]).all():
         raise InputError(f"{entry.name}: found landmarks that are NaN or infinite, expected finite ones")

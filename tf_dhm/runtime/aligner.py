@@ -39,10 +39,10 @@ class Aligner:
 
     Args:
         model: a model's name, its folder or version folder, a `.tflite` file, or a loaded model.
-        passes: 2 runs the model once more on a crop normalised by the first landmarks. None: 2 for
-            faces that are detected here, whose boxes are inexact, and a third one if these two differ by
-            more than 4 % of the size of the face; 1 where boxes are given; always 1 if the model cannot
-            run more.
+        passes: runs of the model on each face, 1 to 3: from the second on, on a crop normalised by the
+            landmarks so far. None: 2 for faces that are detected here, whose boxes are inexact, and a third
+            one if these two differ by more than 4 % of the size of the face; 1 where boxes are given; always
+            1 if the model cannot run more.
         backend: what runs it; not for a loaded model.
         threads: of TFLite; TensorFlow takes its own.
         mesh: whether the whole face is fitted, too: `Face.mesh`. The pose is then that of the fit.

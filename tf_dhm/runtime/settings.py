@@ -21,6 +21,8 @@ MIN_CONFIDENCE = 0.5
 without a face in the same photos (the ROC in docs/runtime.md)."""
 MAX_PASSES = 3
 """Most passes of a model over a face: those after the second change little."""
+Passes = Literal[1, 2, 3, "default"]
+"""How often an evaluation runs a model over each face; "default": as `Aligner` does with those it detects."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
+from tf_dhm.evaluation.boxes import DETECTED, row_name
 from tf_dhm.evaluation.published import read_published
 from tf_dhm.export.card import CARD_FILE
 from tf_dhm.export.description import read_description
@@ -28,8 +29,7 @@ from tools.studies.speed_tables import read_benchmark
 
 MARK, PEERS_MARK = "accuracy", "peers"
 ORIGINAL = "original"
-DETECTED = "detected boxes"
-"""Label set, and boxes, as rows of evaluate.py name them."""
+"""Label set, as rows of evaluate.py name it."""
 FREE_DATA = {"synthetic"}
 """Datasets whose models may be used for any purpose."""
 Results = dict[str, dict[str, dict[str, Any]]]
@@ -132,7 +132,6 @@ def short_rows(results: Results, models: tuple[str, ...], times: dict[str, float
     for model in models:
         if model not in results:
             raise InputError(f"models: found no {model} in the metrics, expected one of {', '.join(results)}")
-        detected = results.get(f"{model} (2 passes, {DETECTED})", {}).get(ORIGINAL)
         free = set(read_description(Path(model)).datasets) <= FREE_DATA
         rows.append(
             {
@@ -140,16 +139,23 @@ def short_rows(results: Results, models: tuple[str, ...], times: dict[str, float
                 "file": f"{find_tflite(model).stat().st_size / 1e6:.2f} MB",
                 "network": ratio(times.get(model)),
                 "true boxes": both_label_sets(results[model]),
-                "detected boxes": None if detected is None else f"{metrics.headline(detected):.2f}",
-                "beyond 60°": None if detected is None else f"{detected['nme_60_90']:.2f}",
+                **in_detected_boxes(results, f"{model} (default passes)"),
                 "weights": "any use" if free else "research",
             }
         )
     return rows
 
 
+def in_detected_boxes(results: Results, name: str) -> dict[str, object]:
+    """The cells of the short table with detected boxes and original labels; none if `results` has none."""
+    row = results.get(row_name(name, DETECTED), {}).get(ORIGINAL)
+    if row is None:
+        return {"detected boxes": None, "beyond 60°": None}
+    return {"detected boxes": f"{metrics.headline(row):.2f}", "beyond 60°": f"{row['nme_60_90']:.2f}"}
+
+
 def short_peer_rows(peers: Results, benchmark: list[dict[str, Any]]) -> Rows:
-    """The rows of SHORT_PEERS in the short table, with true boxes."""
+    """The rows of SHORT_PEERS in the short table."""
     published = {row["system"]: row for row in read_published().to_dict("records")}
     times = network_times(benchmark)
     bytes_ = {row["model"]: row["file_bytes"] for row in benchmark}
@@ -167,6 +173,7 @@ def short_peer_rows(peers: Results, benchmark: list[dict[str, Any]]) -> Rows:
                 "file": f"{size / 1e6:.2f} MB",
                 "network": ratio(times.get(peer.timed or "")),
                 "true boxes": errors,
+                **in_detected_boxes(peers, peer.evaluated),
                 "weights": peer.licence,
             }
         )

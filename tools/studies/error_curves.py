@@ -109,6 +109,7 @@ class Sheet:
         (detection,) = FaceDetector().detect(portrait)
         rows = []
         for entry in [*load_entries(self.models), *load_peers(self.peers)]:
+            assert entry.find is not None  # a peer, or a single pass
             boxes = [landmark_box(view.landmarks[entry.box_start :]) for view in views]
             found = entry.find([view.image for view in views], np.array(boxes))
             pictures = [

@@ -52,14 +52,17 @@ def test_entries_are_one_for_each_model_and_number_of_passes(tmp_path: Path) -> 
         load_entries([tmp_path / "none"])
 
 
-def test_photos_are_searched_as_an_aligner_does_by_default(tmp_path: Path) -> None:
-    entries = load_entries([write_fake_model(tmp_path / "fake")], (1, 2, 3))
+def test_photos_are_searched_by_aligners_with_these_passes(tmp_path: Path) -> None:
+    entries = load_entries([write_fake_model(tmp_path / "fake")], (1, 2, 3, "default"))
     aligners = [entry.align.args[0] for entry in entries if isinstance(entry.align, partial)]
     assert [(aligner.passes_detected, aligner.settles) for aligner in aligners] == [
         (1, False),
-        (2, True),
+        (2, False),
         (3, False),
+        (2, True),
     ]
+    assert [entry.find is None for entry in entries] == [False, False, False, True]
+    assert entries[-1].name == "fake (default passes)"
 
 
 @pytest.mark.parametrize("passes", [1, 2, 3])

@@ -20,7 +20,7 @@ from pipelines.datasets.samples import FaceSample, Rejection
 from tests.fakes import mean_shape_in_box
 from tests.shift_model import SIZE, ShiftModel, entry, face
 from tf_dhm.core.errors import InputError
-from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes
+from tf_dhm.evaluation.boxes import TRUE_BOXES, Boxes, detected_boxes
 from tf_dhm.evaluation.entries import Entry, load_entries, predict_faces
 from tf_dhm.evaluation.evaluate import SEARCHED, evaluate, summarize
 from tf_dhm.evaluation.report import write_report
@@ -127,8 +127,17 @@ def test_a_system_without_the_jaw_takes_true_boxes_alone() -> None:
     inner = Entry("inner", partial(predict_faces, ShiftModel()), SIZE, box_start=17)
     boxes = Boxes("made up", "boxes made up", lambda face, image: np.array([1.0, 2.0, 30.0, 40.0]))
     assert list(evaluate([inner], {"original": [face()]}, [TRUE_BOXES, boxes]).rows) == ["inner"]
-    with pytest.raises(InputError, match="found inner"):
+    with pytest.raises(InputError, match="boxes: found made up, expected others: inner"):
         evaluate([inner], {"original": [face()]}, [boxes])
+
+
+def test_an_entry_that_only_searches_photos_takes_no_boxes() -> None:
+    points = face().landmarks[None].astype(np.float32)
+    entry = Entry("searching", None, SIZE, align=lambda image: points)
+    with pytest.raises(InputError, match="boxes: found true boxes, expected others: searching"):
+        evaluate([entry], {"original": [face()]}, [TRUE_BOXES])
+    rows = evaluate([entry], {"original": [face()]}, [TRUE_BOXES, detected_boxes()]).rows
+    assert list(rows) == ["searching (detected boxes)"]
 
 
 def test_crops_of_other_labels_are_cut_from_the_original_boxes() -> None:
