@@ -64,7 +64,7 @@ NOT_RUN = {
     ("README.md", "align_archive.py"): "starts Ray; tests/test_align_archive.py runs it",
     ("README.md", "tune.py"): "hours; tests/test_tune.py runs a small search",
     ("README.md", "tf_dhm.demo"): "that of web.md is run",
-    ("adapt.md", "--dataset synthetic"): "10 minutes; that for a CSV file is run",
+    ("adapt.md", "--dataset synthetic"): "renders 200 faces; that for a CSV file is run",
     ("adapt.md", "--dataset lfpw"): "needs a dataset that is not public",
     ("adapt.md", "--adapt-folds"): "tests/pipelines/adaptation/test_crossfit.py runs it",
     ("archive.md", "align_archive.py"): "starts Ray; tests/test_align_archive.py runs it",
