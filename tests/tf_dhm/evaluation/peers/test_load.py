@@ -49,7 +49,9 @@ def test_a_json_file_beside_a_tflite_file(tmp_path: Path) -> None:
 def test_missing_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "net.onnx").write_bytes(b"any")
-    with pytest.raises(InputError, match=r"net.onnx: found no package onnxruntime"):
+    with pytest.raises(
+        InputError, match=r"net.onnx: found no package onnxruntime; .*pip install onnxruntime"
+    ):
         load_peer(f"3ddfa_v2={tmp_path / 'net.onnx'}")
     monkeypatch.setattr(dlib_ert.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match="found no package face-recognition-models"):
