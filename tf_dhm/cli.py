@@ -21,7 +21,7 @@ from tf_dhm.core.extras import MissingPackageError, packages_of, packages_of_scr
 
 PROGRAM = "tf-dhm"
 ROOT = Path(__file__).resolve().parents[1]
-"""The repository, if the package is not installed elsewhere."""
+"""The clone of the repository that the package is run or installed (pip install -e) from, if it is one."""
 COMPLETION = "--tyro-print-completion"
 SHELLS = ("bash", "zsh")
 """Shells for which every version of tyro writes completions without further packages."""
@@ -90,7 +90,7 @@ def usage() -> str:
         lines.append(f"  {name:<10} {command.summary}{extra}")
     elsewhere = ", ".join(name for name in COMMANDS if name not in here)
     if elsewhere:
-        lines += ["", f"In a clone of the repository also: {elsewhere}."]
+        lines += ["", "In a clone of the repository, after `pip install -e .`, also:", f"{elsewhere}."]
     return "\n".join(
         [
             *lines,
@@ -108,11 +108,11 @@ def load(reference: str) -> Any:
 
 
 def script(name: str) -> Path:
-    """The script of a sub-command; InputError outside the repository."""
+    """The script of a sub-command; InputError if the package is not that of a clone."""
     if not is_repository():
         raise InputError(
-            f"{name}: found an installed package, expected a clone of the repository, which this command "
-            f"needs: python {name}.py"
+            f"{name}: the installed package does not contain this script. In a clone of the repository, run "
+            f"`python {name}.py`, or let {PROGRAM} find it there by `pip install -e .`"
         )
     # The scripts import the packages beside them.
     if str(ROOT) not in sys.path:

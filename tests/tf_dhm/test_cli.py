@@ -39,7 +39,7 @@ def test_the_list_of_commands(capsys: pytest.CaptureFixture[str], monkeypatch: p
     monkeypatch.setattr(cli, "ROOT", Path("/"))  # an installed package
     listed = [line.split()[0] for line in usage().splitlines() if line.startswith("  ")]
     assert listed == ["align", "archive", "demo", "benchmark"]
-    assert "also: evaluate, adapt, train, export, tune, prepare" in usage()
+    assert "`pip install -e .`, also:\nevaluate, adapt, train, export, tune, prepare." in usage()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -56,7 +56,7 @@ def test_an_unknown_command() -> None:
 @pytest.mark.parametrize("name", [name for name in COMMANDS if COMMANDS[name].main is None])
 def test_a_script_needs_the_repository(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "ROOT", Path("/"))
-    with pytest.raises(InputError, match=f"{name}: found an installed package"):
+    with pytest.raises(InputError, match=f"`python {name}.py`.*`pip install -e .`"):
         dispatch([name])
 
 
