@@ -3,7 +3,8 @@
     python export.py --model runs/my_run/export/fast_dhm --promote fast_dhm \\
         --metrics runs/evaluation/metrics.json --metrics-title "AFLW2000-3D"
 
-Without --promote it only writes TFLite files, into the version folder of the model:
+Without --promote it only writes TFLite files, into the version folder of the model, beside those that are
+there already:
 
     python export.py --model runs/my_run/export/fast_dhm --tflite float32 float16 dynamic_range
 """
@@ -20,7 +21,7 @@ from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.store import find_savedmodel, model_name
-from tf_dhm.runtime.tflite import DEFAULT_KIND, Kind
+from tf_dhm.runtime.tflite import DEFAULT_KIND, Kind, tflite_name
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Config:
     """The model to promote or convert, and the results for its card."""
 
     model: Path
-    """Folder of an exported model (runs/<run>/export/<preset>, or one of its versions)."""
+    """Model of this project by name, or the folder of an exported one (runs/<run>/export/<preset>, or one of
+    its versions)."""
     promote: str | None = None
     """Name of the served model; its next version is written to <savedmodels-dir>/<name>."""
     tflite: tuple[Kind, ...] | None = None
@@ -40,6 +42,8 @@ class Config:
     """Files metrics.json that evaluate.py wrote for this model; their results go on the card."""
     metrics_title: tuple[str, ...] = ()
     """Name of the data of each of these files, for example "AFLW2000-3D"."""
+    overwrite: bool = False
+    """Replace TFLite files that the model already has, which are kept by default."""
     savedmodels_dir: Path = Path("savedmodels")
     """Folder of the served models."""
     renew: bool = False
@@ -62,7 +66,10 @@ def check(config: Config) -> None:
     if name is None and config.metrics:
         raise InputError("metrics: found some, expected --promote: they are for the card")
     if "int8" in (config.tflite or ()) and config.calibration is None:
-        raise InputError("calibration: found none, expected a prepared dataset, as int8 needs it")
+        raise InputError(
+            "calibration: found none, expected --calibration FOLDER, a dataset that prepare.py wrote: int8 "
+            "is calibrated with faces"
+        )
 
 
 def main() -> None:
@@ -80,10 +87,18 @@ def main() -> None:
     model = read_description(version_dir).model
     default: tuple[Kind, ...] = (DEFAULT_KIND, "web") if model.family == "fast_dhm" else ()
     kinds = default if config.tflite is None else config.tflite
+    name = config.promote
+    if name is None and not config.overwrite:
+        files = {kind: version_dir / tflite_name(model_name(version_dir), kind) for kind in kinds}
+        present = [kind for kind, path in files.items() if path.exists()]
+        for kind in present:
+            print(f"{files[kind]}: kept, as it exists already; --overwrite replaces it")
+        kinds = tuple(kind for kind in kinds if kind not in present)
+        if present and not kinds:
+            return
     crops: Any = ()
     if "int8" in kinds and config.calibration is not None:
         crops = representative_crops(config.calibration, model.input_size)
-    name = config.promote
     if name is None:
         for contents in convert(version_dir, None, kinds, crops).values():
             print(f"{contents.path}: {contents.file_bytes:,} bytes")

@@ -95,6 +95,27 @@ def test_tflite_files_alone(exported: Path, tmp_path: Path) -> None:
         assert line == f"{path}: {path.stat().st_size:,} bytes"
 
 
+def test_tflite_files_are_replaced_only_if_asked_for(exported: Path, tmp_path: Path) -> None:
+    version = tmp_path / "tiny" / "1"
+    shutil.copytree(exported / "1", version)
+    present, new = version / "tiny_float16.tflite", version / "tiny_float32.tflite"
+    present.write_bytes(b"as it was")
+    command = ["export.py", "--model", str(tmp_path / "tiny"), "--tflite"]
+    done = run_script_here(*command, "float16", "float32")
+    assert done.returncode == 0, done.stderr
+    kept, written = done.stdout.splitlines()
+    assert kept.startswith(f"{present}: kept")
+    assert "--overwrite" in kept
+    assert written == f"{new}: {new.stat().st_size:,} bytes"
+    assert present.read_bytes() == b"as it was"
+    before = new.stat().st_mtime_ns
+    done = run_script_here(*command, "float16", "float32")
+    assert (done.returncode, done.stdout.count(": kept"), new.stat().st_mtime_ns) == (0, 2, before)
+    done = run_script_here(*command, "float16", "--overwrite")
+    assert done.stdout == f"{present}: {present.stat().st_size:,} bytes\n"
+    assert present.stat().st_size > 1000
+
+
 @pytest.mark.slow
 def test_other_families_have_no_tflite_file(tmp_path: Path) -> None:
     described = dataclasses.replace(
@@ -135,7 +156,7 @@ SERVED = ["--promote", "served"]
             ["--metrics", "metrics.json", "--metrics-title", "a"],
             "error: metrics: found some, expected --prom",
         ),
-        (["--tflite", "int8"], "error: calibration: found none, expected a prepared dataset"),
+        (["--tflite", "int8"], "error: calibration: found none, expected --calibration FOLDER"),
         (["--tflite", "int4"], "int4"),
     ],
 )
