@@ -66,8 +66,8 @@ def read(path: Path, *, val_share: float = 0.1) -> Iterator[FaceSample | Rejecti
 
     Args:
         path: the file, or a folder with one CSV file.
-        val_share: without a column `split`, about this share of the groups is "val", at least one of
-            two or more, chosen by a hash of their names; 0 makes all "train".
+        val_share: without a column `split`, about this share of the groups is "val", at least half
+            of it, chosen by a hash of their names; 0 makes all "train".
 
     Raises:
         InputError: no file, no table, a missing column, no row, or `val_share` out of range.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,12 +109,11 @@ def hash_fraction(group: str) -> float:
 
 
 def split_groups(groups: Iterable[str], val_share: float) -> dict[str, Split]:
-    """ "val" for about `val_share` of the groups, at least one of several, and "train" for the others.
+    """ "val" for about `val_share` of the groups, at least half of that share, and "train" for the others.
 
-    If several are chosen, the choice of each is independent of the other groups.
+    The choice of each is independent of the other groups, unless too few of several would be chosen.
     """
-    names = set(groups)
-    val = {name for name in names if hash_fraction(name) < val_share}
-    if not val and val_share > 0 and len(names) > 1:
-        val = {min(names, key=hash_fraction)}
+    names = sorted(set(groups), key=hash_fraction)
+    least = math.ceil(val_share * len(names) / 2) if len(names) > 1 else 0
+    val = {name for number, name in enumerate(names) if hash_fraction(name) < val_share or number < least}
     return {name: "val" if name in val else "train" for name in names}

@@ -60,8 +60,10 @@ class EpochOrder:
                 f"dataset_weights: found {len(self.weights)}, expected one for each of {len(found)} datasets"
             )
         if self.steps < 1:
+            faces = self.length or self.count
             raise InputError(
-                f"batch_size: found {self.batch_size}, expected at most the {self.length or self.count} faces"
+                f"batch_size: found {self.batch_size}, expected at most the {faces} faces of an epoch, for "
+                f"example --batch-size {2 ** (faces.bit_length() - 1)}"
             )
 
     @property

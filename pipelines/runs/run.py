@@ -45,6 +45,7 @@ from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.machine import software_versions
+from tf_dhm.core.words import counted
 from tf_dhm.export.card import CARD_FILE
 from tf_dhm.export.description import Description, read_description
 from tf_dhm.export.saved_model import read_weights, save_model
@@ -62,6 +63,8 @@ EXPORT_FOLDER = "export"
 FACES_FILE = "faces.json"
 INITIAL_FILE = "initialized_from.json"
 TEACHER_FILE = "teacher.npy"
+FEW_VAL_FACES = 10
+"""With fewer faces to validate with, a note is printed."""
 FREE_OPTIONS = ("recurrent_steps",)
 """Options of a network that do not change its weights (except whether there is a step at all)."""
 
@@ -123,7 +126,10 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
         strategy.wait_for_all()
     counts = np.bincount(mixture.sources, minlength=len(folders)).tolist()
     for name, folder, count in zip(options.data.dataset, folders, counts, strict=True):
-        print(f"{name}: {count:,} faces to train with, from {folder}")
+        print(f"{name}: {counted(count, 'face')} to train with, from {folder}")
+    if len(mixture.val) < FEW_VAL_FACES:
+        few = counted(len(mixture.val), "face")
+        print(f"note: val has {few}, too few to choose the best weights; {FEW_VAL_FACES} or more are better")
     make = partial(
         make_trainer,
         options.model,

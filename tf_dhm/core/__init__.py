@@ -13,4 +13,5 @@ __all__ = [
     "renamed",
     "types",
     "version",
+    "words",
 ]

@@ -57,6 +57,18 @@ def test_split_takes_about_its_share() -> None:
     assert half == {name: splits[name] for name in names[::2]}
 
 
+@pytest.mark.parametrize("count", [*range(2, 60), 200])
+def test_a_split_has_half_of_its_share_or_more(count: int) -> None:
+    for number in range(20):
+        names = [f"{number}/photo_{i}" for i in range(count)]
+        splits = split_groups(names, 0.1)
+        val = {name for name, split in splits.items() if split == "val"}
+        assert len(val) >= max(1, count / 20)
+        # Those of the least hashes, whatever their order, so that none changes when other groups are added.
+        assert val == set(sorted(names, key=hash_fraction)[: len(val)])
+        assert splits == split_groups(reversed(names), 0.1)
+
+
 @pytest.mark.parametrize(("count", "share", "val"), [(1, 0.05, 0), (2, 0.0, 0), (2, 1e-9, 1), (9, 1e-9, 1)])
 def test_split_of_a_few_groups(count: int, share: float, val: int) -> None:
     splits = split_groups([f"photo_{i % count}" for i in range(20)], share)

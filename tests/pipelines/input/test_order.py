@@ -141,7 +141,9 @@ class TestEpochOrder:
             self.weighted(0.5, weights)
 
     def test_fewer_faces_than_a_batch(self) -> None:
-        with pytest.raises(InputError, match="batch_size: found 32, expected at most the 5 faces"):
+        with pytest.raises(
+            InputError, match=r"batch_size: found 32, expected at most the 5 faces .*--batch-size 4"
+        ):
             EpochOrder(0, 5, 32, 0.0, (0,) * 5)
 
     def test_an_epoch_of_another_length_repeats_each_face_as_often(self) -> None:

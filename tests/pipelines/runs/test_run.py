@@ -15,7 +15,7 @@ import tensorflow as tf
 from pipelines.prepared import datasets
 from pipelines.runs import run as training_run
 from pipelines.runs.options import DataOptions, Options, read_options
-from pipelines.runs.run import run, was_begun
+from pipelines.runs.run import FEW_VAL_FACES, run, was_begun
 from pipelines.synthetic.config import TEST_SEED
 from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
 from tests.small_runs import small_run
@@ -320,6 +320,22 @@ def test_a_table_without_faces_to_validate_with(base: Options, tmp_path: Path) -
     )
     with pytest.raises(InputError, match=r"expected faces of both train and val"):
         run(options, False, COMMAND)
+
+
+@pytest.mark.parametrize("count", [1, FEW_VAL_FACES])
+def test_few_faces_to_validate_with_are_noted(
+    count: int, base: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = with_data(
+        base,
+        data_dir=(write_faces(tmp_path / "faces", 20, count),),
+        runs_dir=tmp_path,
+        cache_dir=tmp_path / "prepared",
+        train=dataclasses.replace(TINY_RECIPE, batch_size=49),
+    )
+    with pytest.raises(InputError, match=r"--batch-size 16"):
+        run(options, False, COMMAND)
+    assert ("val has 1 face, too few" in capsys.readouterr().out) == (count == 1)
 
 
 @pytest.mark.slow
