@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import DASH, markdown_table
 from tf_dhm.core.types import Array
+from tf_dhm.core.words import counted
 from tf_dhm.evaluation.boxes import TRUE_BOXES
 from tf_dhm.evaluation.entries import ModelSize
 from tf_dhm.evaluation.evaluate import Evaluation, Metrics, summarize
@@ -26,7 +27,7 @@ POSE_COLUMNS = {
     "pitch": "pose_mae_pitch",
     "yaw": "pose_mae_yaw",
     "roll": "pose_mae_roll",
-    "pose": "pose_mae",
+    "pose error": "pose_mae",
 }
 """Title in a table -> key in metrics.json and column of the published rows."""
 
@@ -97,7 +98,9 @@ def report_text(evaluation: Evaluation, results: Metrics, dataset: str) -> str:
             name: results[name][labels]["missed"] for name in results if results[name][labels]["missed"]
         }
         rejected = int((evaluation.rejected["labels"] == labels).sum())
-        lines.append(f"- labels {labels}: {len(faces)} faces, by bin {counts}; {rejected} rejected")
+        lines.append(
+            f"- labels {labels}: {counted(len(faces), 'face')}, by bin {counts}; {rejected} rejected"
+        )
         lines += [f"  - {name}: {count} missed" for name, count in missed.items()]
     others = {name: row for name, row in evaluation.rows.items() if row.boxes != TRUE_BOXES.source}
     lines += [f"- {name}: crops from {row.boxes}" for name, row in others.items()]
@@ -122,14 +125,14 @@ def comparison_table(
             size = sizes[model]
             rows.append(
                 {
-                    "system": model,
+                    "model": model,
                     "source": "this evaluation",
                     "labels": labels,
                     **{bin_title(name): two_digits(summary[f"nme_{name}"]) for name in metrics.YAW_BINS},
                     "mean of bins": two_digits(summary["nme_mean_of_bins"]),
                     "mean of images": two_digits(summary["nme_mean"]),
-                    "AUC 6 %": f"{summary['auc_6']:.3f}",
-                    "failures 6 %": f"{summary['failure_rate_6']:.1%}",
+                    "AUC to 6 %": f"{summary['auc_6']:.3f}",
+                    "above 6 %": f"{summary['failure_rate_6']:.1%}",
                     "images": str(summary["images"]),
                     "missed": str(summary["missed"]),
                     **{title: two_digits(summary[key]) for title, key in POSE_COLUMNS.items()},
@@ -138,7 +141,7 @@ def comparison_table(
                 }
             )
     for row in [] if published is None else published.to_dict("records"):
-        shared = {"system": row["system"], "source": row["source"], "images": str(PUBLISHED_IMAGES)}
+        shared = {"model": row["system"], "source": row["source"], "images": str(PUBLISHED_IMAGES)}
         rows.append(
             {
                 **shared,
@@ -159,8 +162,8 @@ def comparison_table(
 
 
 def bin_title(name: str) -> str:
-    """A yaw bin for the reader: "0_30" -> "0–30"."""
-    return name.replace("_", DASH)
+    """A yaw bin for the reader: "0_30" -> "0–30°"."""
+    return f"{name.replace('_', DASH)}°"
 
 
 def two_digits(value: float | None) -> str:
@@ -175,9 +178,9 @@ def ced_panels(table: pd.DataFrame, by_yaw: bool) -> list[CedPanel]:
         for name in metrics.YAW_BINS if by_yaw else ("",):
             inside = part[part["bin"] == name] if by_yaw else part
             errors = {model: inside.loc[inside["model"] == model, "nme"].to_numpy() for model in models}
-            which = f", |yaw| {bin_title(name)}°" if by_yaw else ""
+            which = f", |yaw| {bin_title(name)}" if by_yaw else ""
             count = len(inside) // len(models)
-            panels.append(CedPanel(f"labels: {labels}{which} ({count} faces)", errors))
+            panels.append(CedPanel(f"labels: {labels}{which} ({counted(count, 'face')})", errors))
     return panels
 
 

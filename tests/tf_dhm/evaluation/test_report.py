@@ -78,12 +78,15 @@ def test_report(evaluated: Evaluation, tmp_path: Path) -> None:
     assert ours["source"] == "this evaluation"
     assert ours["mean of bins"] == f"{original['nme_mean_of_bins']:.2f}"
     assert (ours["size"], ours["parameters"], ours["images"]) == ("1,000 bytes", "204", "7")
-    assert by_name["good", "other"]["60–90"] == "–"
+    assert by_name["good", "other"]["60–90°"] == "–"
     theirs = by_name["DHM", "original"]
-    assert (theirs["source"], theirs["mean of bins"], theirs["60–90"]) == ("published", "4.11", "6.91")
+    assert (theirs["source"], theirs["mean of bins"], theirs["60–90°"]) == ("published", "4.11", "6.91")
     assert theirs["note"] == "mean as printed; the mean of the bins is 4.62"
     assert ours["yaw"] == f"{original['pose_mae_yaw']:.2f}"
-    assert (by_name["6DRepNet", "original"]["pose"], by_name["6DRepNet", "original"]["mean of bins"]) == (
+    assert (
+        by_name["6DRepNet", "original"]["pose error"],
+        by_name["6DRepNet", "original"]["mean of bins"],
+    ) == (
         "3.97",
         "–",
     )
