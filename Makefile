@@ -7,7 +7,7 @@
 # make test-web   set up, then build and test the browser page and npm package
 # make docs       set up, then build the documentation site into site/
 #
-# The last two need Node.js 20.19 or later, and the tests Chromium (CHROMIUM=... names it).
+# `make web` and `make test-web` need Node.js 20.19 or later, and the tests Chromium (CHROMIUM=... names it).
 #
 # PYTHON=... names the Python to make the environment with, VENV=... its folder, and LANE=... the
 # packages: "pinned" (TensorFlow 2.15, tensorflow-addons; Python 3.10 and 3.11) or "current"

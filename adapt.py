@@ -3,9 +3,9 @@
     python adapt.py --dataset csv --data-dir faces.csv --name mine
     python adapt.py --model fast_dhm_m --dataset synthetic --faces 200 --name rendered
 
-It needs 20 faces or more, and takes points of any number and meaning. After a minute or two, or ten if it
-renders the faces, it prints the error on held-out faces before and after, and writes a model folder,
-runs/NAME, for align.py, evaluate.py and TF Serving.
+It needs 20 faces or more, and takes points of any number and meaning. After a minute or two it prints the
+error on held-out faces before and after, and writes a model folder, runs/NAME, for align.py, evaluate.py and
+TF Serving.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pipelines.runs.options import DataOptions, Options
 from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.words import counted
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.runtime.store import DEFAULT_MODEL, find_savedmodel
@@ -138,7 +139,8 @@ def main() -> None:
     rejected_rows = [(item.name, item.reason) for item in rejected] + seen.rejected
     if rejected_rows:
         name, reason = rejected_rows[0]
-        print(f"{len(rejected_rows)} faces rejected, the first: {name}: {reason}", file=sys.stderr)
+        count = counted(len(rejected_rows), "face")
+        print(f"{count} rejected, the first: {name}: {reason}", file=sys.stderr)
     adapted = adapt(
         model, seen, kind=config.kind, mirror=config.mirror_map or ("learn" if config.mirror else "none")
     )

@@ -22,6 +22,7 @@ from pipelines.synthetic.config import TEST_FACES
 from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.words import counted
 from tf_dhm.runtime.settings import Passes
 
 
@@ -30,7 +31,7 @@ class Config:
     """The models and the data to measure them on."""
 
     models: tuple[str, ...] = ()
-    """Model folders (savedmodels/<name>, or one of its versions); by default all in --models-dir."""
+    """Names of models, or model folders (runs/<run>/export/<preset>); by default all in --models-dir."""
     peers: tuple[str, ...] = ()
     """Systems of others, measured by the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file
     of an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers/adapter.py)."""
@@ -142,7 +143,8 @@ def main() -> None:
     print(write_report(result, dataset, config.output_dir))
     print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
     if len(result.rejected):
-        print(f"{len(result.rejected)} faces rejected; reasons in {config.output_dir / 'rejected.csv'}")
+        count = counted(len(result.rejected), "face")
+        print(f"{count} rejected; reasons in {config.output_dir / 'rejected.csv'}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pipelines.prepared.config import StoreConfig
 from pipelines.synthetic.config import SyntheticConfig
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
+from tf_dhm.core.words import counted
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Config:
     data_dir: Path | None = None
     """Folder of the dataset as distributed; none for synthetic."""
     crop_side: AtLeastOne = StoreConfig.crop_side
-    """Side in pixels to which larger crops of faces are reduced; 4/3 of the network's input is ample."""
+    """Side in pixels to which larger crops of faces are reduced: at least 4/3 of the network's input, for
+    example 149 for the default preset of train.py."""
     limit: AtLeastOne | None = None
     """Stop after this number of faces."""
     faces: AtLeastOne = SyntheticConfig.count
@@ -66,7 +68,7 @@ def main() -> None:
     counts = records.read_settings(config.output_dir)["counts"]
     rejected = counts.pop("rejected", 0)
     splits = ", ".join(f"{count:,} {split}" for split, count in counts.items())
-    print(f"{config.dataset}: {sum(counts.values()):,} faces ({splits}) in {config.output_dir}")
+    print(f"{config.dataset}: {counted(sum(counts.values()), 'face')} ({splits}) in {config.output_dir}")
     print(f"{rejected:,} rejected; reasons in {config.output_dir / REJECTED_FILE}")
 
 

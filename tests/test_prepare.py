@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -18,8 +19,11 @@ from filelock import FileLock
 
 from pipelines.prepared import datasets, records
 from pipelines.prepared.config import StoreConfig
+from pipelines.runs.faces import face_store
 from tests.made_faces import encode, mean_face, smooth_image
 from tests.scripts import ROOT, run_script_here
+from tf_dhm.runtime.store import DEFAULT_MODEL
+from tf_dhm.training.presets import find_preset
 
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_NUM_INTRAOP_THREADS": "1"}
 
@@ -72,6 +76,12 @@ def test_prepares_and_says_what_it_did(data_dir: Path, tmp_path: Path) -> None:
     assert "5.png" in rejected["reason"][0]
     assert len(records.load(output, "train")) == 8
     assert records.load(output).images.shape == (11, 40, 40, 3)
+
+
+def test_the_help_names_the_crops_of_the_default_network() -> None:
+    (text,) = re.findall(r"--crop-side(.*?)--limit", run_script_here("prepare.py", "--help").stdout, re.S)
+    side = face_store(find_preset(DEFAULT_MODEL).model.input_size).crop_side
+    assert f"{side} for the default preset" in " ".join(text.split())
 
 
 def test_bad_arguments_are_one_line_and_code_2(data_dir: Path, tmp_path: Path) -> None:

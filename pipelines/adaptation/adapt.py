@@ -19,6 +19,7 @@ from pipelines.adaptation.views import OutputFeatures, Views, mirror_unit, to_un
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.machine import processor_name, software_versions
 from tf_dhm.core.types import Array, Image
+from tf_dhm.core.words import counted
 from tf_dhm.export.card import model_card
 from tf_dhm.export.description import Description
 from tf_dhm.export.saved_model import read_head, save_model
@@ -210,7 +211,9 @@ def adapt(
         if mirror == "learn":
             pairs = learn_pairs(plain, seen.views.mirrored, make_prior(plain))
             if pairs is None:
-                notes.append("The points have no mirror map, so mirrored copies of the faces were not used.")
+                notes.append(
+                    "No mirror map of the points was found, so mirrored copies of the faces were not used."
+                )
     examples = Examples(seen.views.features, seen.points, groups)
     if pairs is not None:
         flipped = mirror_unit(seen.points, pairs)
@@ -231,7 +234,9 @@ def adapt(
     ignored = [name for name, weight in zip(names, found.weights, strict=True) if weight == 0.0]
     if ignored:
         shown = ", ".join(ignored[:5]) + (f" and {len(ignored) - 5} more" if len(ignored) > 5 else "")
-        notes.append(f"{len(ignored)} faces have labels that are far off and were not counted: {shown}.")
+        notes.append(
+            f"The labels of {counted(len(ignored), 'face')} are far off and were not counted: {shown}."
+        )
     if missing := missing_yaw(old, mirrored=pairs is not None):
         notes.append(f"Fewer than {FEWEST_OF_A_RANGE} faces have a yaw of {missing}: expect no gain there.")
     return Adapted(kind, found.layer, found.strength, cross, truth, ignored, pairs, notes)

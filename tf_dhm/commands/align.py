@@ -29,6 +29,7 @@ from tf_dhm.commands.videos import align_frames, align_video
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.extras import packages_of, require_extra
 from tf_dhm.core.progress import Progress, print_beside
+from tf_dhm.core.words import counted
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.camera import CameraReader, check_display
 from tf_dhm.runtime.images import Photo, decode, read_photo
@@ -176,7 +177,7 @@ def align_file(
 
 def describe(file: InputFile, faces: int, config: AlignConfig) -> str:
     """A line about a file that was aligned."""
-    found = "no face" if not faces else "1 face" if faces == 1 else f"{faces} faces"
+    found = "no face" if not faces else counted(faces, "face")
     assert config.drawn_folder is not None
     return f"{file.label}: {found}, drawn in {output_path(config.drawn_folder, file)}"
 
