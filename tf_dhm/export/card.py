@@ -182,7 +182,8 @@ def accuracy_lines(metrics: dict[str, Any]) -> list[str]:
         "are cut from the box of the original landmarks if a row names no other boxes. A missed face, one "
         "that the detector does not find, counts as above 6 % and is not in the means.",
         "",
-        "| data | 0-30 | 30-60 | 60-90 | mean of bins | mean | AUC to 6 % | above 6 % | faces | missed |",
+        "| data | 0-30 | 30-60 | 60-90 | mean of bins | mean of images | AUC to 6 % | above 6 % | images "
+        "| missed |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for title, row in metrics.items():
