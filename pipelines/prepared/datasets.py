@@ -60,10 +60,7 @@ def prepared_folder(
     data_dir = Path(data_dir)
     if not data_dir.exists():
         raise InputError(f"data-dir: found no {data_dir}, expected the folder of {name}")
-    if (data_dir / records.DATASET_FILE).is_file():
-        found = records.read_settings(data_dir)["name"]
-        if found != name:
-            raise InputError(f"{data_dir}: found the prepared dataset {found}, expected {name}")
+    if records.is_prepared(data_dir, name):
         if limit is not None:
             raise InputError(
                 f"limit: found {limit} with a prepared dataset, expected none; give --limit to prepare.py"

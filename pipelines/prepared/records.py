@@ -124,6 +124,16 @@ def encode_record(sample: FaceSample, config: StoreConfig) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
+def is_prepared(folder: Path, name: str) -> bool:
+    """Whether a folder holds a dataset in prepared form; InputError if it is another one than `name`."""
+    if not (folder / DATASET_FILE).is_file():
+        return False
+    found = read_settings(folder)["name"]
+    if found != name:
+        raise InputError(f"{folder}: found the prepared dataset {found}, expected {name}")
+    return True
+
+
 def read_settings(folder: Path) -> dict:
     """The content of `dataset.json`; InputError if `folder` is not a finished prepared dataset."""
     path = Path(folder) / DATASET_FILE

@@ -26,10 +26,7 @@ def read_split(dataset: str, data_dir: Path, labels: str, split: Split) -> Itera
         InputError: a prepared folder of another dataset, a dataset without faces of that split, or what the
             reader rejects.
     """
-    if labels == "original" and (data_dir / records.DATASET_FILE).is_file():
-        found = records.read_settings(data_dir)["name"]
-        if found != dataset:
-            raise InputError(f"{data_dir}: found the prepared dataset {found}, expected {dataset}")
+    if labels == "original" and records.is_prepared(data_dir, dataset):
         return records.read_samples(data_dir, split)
     if dataset == "aflw2000_3d":
         # The bins of published tables are of angles as labelled, one of which is unwrapped.

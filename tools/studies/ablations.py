@@ -14,7 +14,6 @@ python -m tools.studies.result_tables         # fills the tables of docs/recipe.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,9 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import DASH
 from tf_dhm.export.description import read_description
+from tools.studies.accuracy_tables import read_metrics
 
+METRICS_FILE = "metrics.json"
 DISTURBED = " (2 passes, disturbed boxes)"
 
 
@@ -86,14 +87,6 @@ def typed(name: str, value: Any) -> Iterator[str]:
         yield f"{part:g}" if isinstance(part, float) else str(part)
 
 
-def read_metrics(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """metrics.json of an output of evaluate.py: model -> label set -> metrics."""
-    file = folder / "metrics.json"
-    if not file.is_file():
-        raise InputError(f"{folder}: found no metrics.json, expected the output of evaluate.py")
-    return json.loads(file.read_text())
-
-
 def measured(folder: Path, models: Sequence[str], names: Mapping[str, tuple[str, str, str]]) -> pd.DataFrame:
     """Some metrics of an output of evaluate.py: a row for each model, a column for each of `names`.
 
@@ -105,7 +98,7 @@ def measured(folder: Path, models: Sequence[str], names: Mapping[str, tuple[str,
     Raises:
         InputError: a metric is missing for a model that has others.
     """
-    metrics = read_metrics(folder)
+    metrics = read_metrics(folder / METRICS_FILE)
     columns = names.items()
     try:
         rows = {
@@ -131,7 +124,7 @@ def validation_table(near: Path, far: Path, models: Sequence[str]) -> pd.DataFra
 
 def aflw2000_table(folder: Path, models: Sequence[str]) -> pd.DataFrame:
     """What is measured on AFLW2000-3D: a row for each model."""
-    label_sets = list(next(iter(read_metrics(folder).values())))
+    label_sets = list(next(iter(read_metrics(folder / METRICS_FILE).values())))
     if len(label_sets) != 2 or label_sets[0] != "original":
         raise InputError(f"{folder}: found the labels {label_sets}, expected original and re-annotated ones")
     modes = {"": "", ", cross-fitted": " (cross-fitted, 2 folds)"}
