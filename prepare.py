@@ -20,6 +20,8 @@ from pipelines.synthetic.config import SyntheticConfig
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
 from tf_dhm.core.words import counted
+from tf_dhm.runtime.store import DEFAULT_MODEL
+from tf_dhm.training.presets import find_preset
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class Config:
     """New folder, or one of a stopped run with the same options."""
     data_dir: Path | None = None
     """Folder of the dataset as distributed; none for synthetic."""
-    crop_side: AtLeastOne = StoreConfig.crop_side
-    """Side in pixels to which larger crops of faces are reduced: at least 4/3 of the network's input, for
-    example 149 for the default preset of train.py."""
+    crop_side: AtLeastOne = StoreConfig.for_input(find_preset(DEFAULT_MODEL).model.input_size).crop_side
+    """Side in pixels to which larger crops of faces are reduced: 4/3 of the network's input. The default is
+    that of the default preset of train.py."""
     limit: AtLeastOne | None = None
     """Stop after this number of faces."""
     faces: AtLeastOne = SyntheticConfig.count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import resource
 import shutil
 import signal
@@ -19,7 +18,6 @@ from filelock import FileLock
 
 from pipelines.prepared import datasets, records
 from pipelines.prepared.config import StoreConfig
-from pipelines.runs.faces import face_store
 from tests.made_faces import encode, mean_face, smooth_image
 from tests.scripts import ROOT, run_script_here
 from tf_dhm.runtime.store import DEFAULT_MODEL
@@ -78,10 +76,12 @@ def test_prepares_and_says_what_it_did(data_dir: Path, tmp_path: Path) -> None:
     assert records.load(output).images.shape == (11, 40, 40, 3)
 
 
-def test_the_help_names_the_crops_of_the_default_network() -> None:
-    (text,) = re.findall(r"--crop-side(.*?)--limit", run_script_here("prepare.py", "--help").stdout, re.S)
-    side = face_store(find_preset(DEFAULT_MODEL).model.input_size).crop_side
-    assert f"{side} for the default preset" in " ".join(text.split())
+def test_faces_are_stored_for_the_default_network_by_default(data_dir: Path, tmp_path: Path) -> None:
+    output = tmp_path / "prepared"
+    result = run_script_here("prepare.py", "--dataset", "csv", "--data-dir", data_dir, "--output-dir", output)
+    assert result.returncode == 0, result.stderr
+    expected = StoreConfig.for_input(find_preset(DEFAULT_MODEL).model.input_size)
+    assert records.load(output).images.shape[1] == expected.canvas
 
 
 def test_bad_arguments_are_one_line_and_code_2(data_dir: Path, tmp_path: Path) -> None:

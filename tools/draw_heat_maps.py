@@ -29,7 +29,7 @@ from pipelines.datasets.catalogue import SYNTHETIC  # noqa: E402
 from pipelines.input.batches import training_batches  # noqa: E402
 from pipelines.input.order import make_order  # noqa: E402
 from pipelines.prepared import datasets, records  # noqa: E402
-from pipelines.runs.faces import face_store  # noqa: E402
+from pipelines.prepared.config import StoreConfig  # noqa: E402
 from pipelines.synthetic.series import training_series  # noqa: E402
 from tf_dhm.core.command_line import parse_options  # noqa: E402
 from tf_dhm.core.errors import InputError  # noqa: E402
@@ -65,7 +65,7 @@ class Config:
 def draw(config: Config) -> None:
     """Render faces, make one training batch and write it as a picture."""
     size = find_preset(config.preset).model.input_size
-    store = face_store(size)
+    store = StoreConfig.for_input(size)
     with tempfile.TemporaryDirectory() as cache:
         series = training_series(FACES, 0, store.crop_side)
         folder = datasets.prepared_folder(SYNTHETIC, None, Path(cache), store, faces=series, workers=1)

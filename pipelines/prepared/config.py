@@ -30,6 +30,11 @@ class StoreConfig:
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @classmethod
+    def for_input(cls, input_size: int) -> StoreConfig:
+        """How faces are stored for a network with `input_size` pixels: a third larger, and at least 128."""
+        return cls(crop_side=max(cls.crop_side, round(input_size * 4 / 3)))
+
     @property
     def canvas(self) -> int:
         return round(self.crop_side * self.margin)

@@ -26,7 +26,7 @@ def prepared_folders(data: DataOptions, input_size: int, threads: int = 0) -> li
     Raises:
         InputError: see `DataOptions.folders` and `datasets.prepared_folder`.
     """
-    store = face_store(input_size)
+    store = StoreConfig.for_input(input_size)
     rendered = series.training_series(data.faces, data.faces_seed, store.crop_side)
     return [
         datasets.prepared_folder(name, folder, data.cache_dir, store, data.limit, rendered, threads)
@@ -34,14 +34,9 @@ def prepared_folders(data: DataOptions, input_size: int, threads: int = 0) -> li
     ]
 
 
-def face_store(input_size: int) -> StoreConfig:
-    """How faces are stored for a network of `input_size` pixels."""
-    return StoreConfig(crop_side=max(StoreConfig.crop_side, round(input_size * 4 / 3)))
-
-
 def faces_to_render(data: DataOptions, input_size: int) -> int:
     """The number of synthetic faces that `prepared_folders` would render."""
-    store = face_store(input_size)
+    store = StoreConfig.for_input(input_size)
     faces = series.training_series(data.faces, data.faces_seed, store.crop_side)
     return datasets.faces_to_render(data.cache_dir, store, faces, data.limit)
 

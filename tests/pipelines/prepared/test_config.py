@@ -14,6 +14,10 @@ def test_canvas_is_the_crop_with_its_margin() -> None:
     assert StoreConfig(crop_side=128, margin=1.25).canvas == 160
 
 
+def test_faces_are_stored_a_third_larger_than_the_input() -> None:
+    assert [StoreConfig.for_input(size).crop_side for size in (64, 96, 112, 224)] == [128, 128, 149, 299]
+
+
 @pytest.mark.parametrize(
     "change",
     [
