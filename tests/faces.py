@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.networks.config import ModelConfig
-from tf_dhm.training.config import AugmentConfig, TrainConfig
+from tf_dhm.training.config import TrainConfig
 
 SIDE = 80
 TINY_MODEL = ModelConfig(
@@ -26,7 +26,6 @@ TINY_MODEL = ModelConfig(
     hidden_units=16,
 )
 TINY_RECIPE = TrainConfig(epochs=3, batch_size=16, warmup_epochs=0.5, learning_rate=3e-3)
-NO_AUGMENTATION = AugmentConfig(*([0.0] * len(AugmentConfig.__dataclass_fields__)))
 
 
 def draw_face(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

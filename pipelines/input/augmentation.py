@@ -16,6 +16,7 @@ from pipelines.prepared.arrays import JoinedImages
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.geometry import CROP_SCALE, MIRROR_68, NUM_LANDMARKS
 from tf_dhm.face.mean_face import mean_landmarks
+from tf_dhm.face.metrics import YAW_EDGES
 from tf_dhm.runtime.crops import MAX_SHRINK, MAX_SUPERSAMPLING
 from tf_dhm.training.config import AugmentConfig
 
@@ -67,14 +68,26 @@ def sample_crops(
     scale, shift = config.scale, config.shift
     if config.detected > 0.0:
         detected = seed.uniform([count]) < config.detected
-        scale = tf.where(detected, config.detected_scale, scale)
-        shift = tf.where(detected, config.detected_shift, shift)[:, None]
+        factor = tf.gather(tf.constant(config.detected_yaw_factors), jaw_yaw_bins(landmarks))
+        scale = tf.where(detected, config.detected_scale * factor, scale)
+        shift = tf.where(detected, config.detected_shift * factor, shift)[:, None]
     low, high = turned_box(landmarks, angle)
     side = CROP_SCALE * tf.reduce_max(high - low, -1)
     side *= tf.exp(seed.cut_normal([count], scale))
     centre = (low + high) / 2.0 + seed.cut_normal([count, 2], shift) * side[:, None]
     matrix = crop_matrix(angle, centre, side, sample_mirror(seed, count, config), size)
     return {"matrix": matrix, "landmarks": to_crop(landmarks, matrix, size)}
+
+
+def jaw_yaw_bins(landmarks: Tensor) -> Tensor:
+    """The yaw bin (B,) int32, 0 to 2, of landmarks (B, 68, 3), by the line between the ends of the jaw.
+
+    That line crosses the image in a frontal face and points at the camera in a profile, however the face is
+    rotated in the image. Landmarks without z count as frontal.
+    """
+    ends = landmarks[:, 16] - landmarks[:, 0]
+    yaw = tf.atan2(tf.abs(ends[:, 2]), tf.norm(ends[:, :2], axis=-1)) * (180.0 / np.pi)
+    return tf.reduce_sum(tf.cast(yaw[:, None] > YAW_EDGES, tf.int32), -1)
 
 
 def sample_second_pass(

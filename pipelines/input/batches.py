@@ -29,7 +29,7 @@ from pipelines.prepared.arrays import FaceArrays
 from tf_dhm.core.types import Tensor
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.runtime.crops import upright_roll
-from tf_dhm.training.config import AugmentConfig, TrainConfig
+from tf_dhm.training.config import NO_AUGMENTATION, AugmentConfig, TrainConfig
 
 ALL = slice(None)
 """Rows of a whole batch."""
@@ -186,11 +186,10 @@ def plain_crops(faces: FaceArrays, size: int) -> tuple[NDArray[np.uint8], NDArra
     Returns:
         crops (N, size, size, 3) uint8 and landmarks (N, 68, 3) float32 in their pixels.
     """
-    none = AugmentConfig(*([0.0] * len(AugmentConfig.__dataclass_fields__)))
     count = len(faces)
     seed = SeedSequence(tf.constant([0, 0], tf.int64))
-    crops = sample_crops(seed, tf.constant(faces.landmarks), none, size)
-    looks = sample_appearance(seed, count, none, size)
+    crops = sample_crops(seed, tf.constant(faces.landmarks), NO_AUGMENTATION, size)
+    looks = sample_appearance(seed, count, NO_AUGMENTATION, size)
     values = [looks[key].numpy() for key in APPEARANCE]
     images = apply_opencv(
         faces.images, np.arange(count), crops["matrix"].numpy(), *values, sigmas=(), size=size

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -50,6 +50,8 @@ class AugmentConfig:
             detected_shift instead of scale and shift.
         detected_scale: scale of those faces.
         detected_shift: shift of those faces.
+        detected_yaw_factors: factors of detected_scale and detected_shift for faces in the yaw bins 0-30,
+            30-60 and 60-90 degrees, since a detector's box is less exact the more a face is turned.
         second_pass: share of the faces that are shown as a second pass sees them: their crop upright
             about a first pass's landmarks, of which the heat map is drawn.
         second_pass_noise: error of that first pass: its mean over the size of the landmark box, and the
@@ -73,11 +75,19 @@ class AugmentConfig:
     detected: Share = 0.0
     detected_scale: NotNegative = 0.12
     detected_shift: NotNegative = 0.05
+    detected_yaw_factors: tuple[NotNegative, NotNegative, NotNegative] = (1.0, 1.0, 1.0)
     second_pass: Share = 0.0
     second_pass_noise: NotNegative = 0.02
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+
+_STRENGTHS: dict[str, Any] = {
+    field.name: 0.0 for field in fields(AugmentConfig) if isinstance(field.default, float)
+}
+NO_AUGMENTATION = AugmentConfig(**_STRENGTHS)
+"""The configuration that changes nothing: all strengths and shares are 0."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tf_dhm.training.config import AugmentConfig
 from tools.jax_training.crops import (
     crop_matrix,
     crop_side,
+    jaw_yaw_bins,
     product,
     rotations,
     to_crop,
@@ -119,8 +120,9 @@ def sample_crops(draws: Draws, landmarks: jax.Array, config: AugmentConfig, size
     count = len(landmarks)
     angle = draws.uniform((count,), -1.0, 1.0) * (config.rotation * math.pi / 180.0)
     detected = draws.uniform((count,)) < config.detected
-    scale = jnp.where(detected, config.detected_scale, config.scale)
-    shift = jnp.where(detected, config.detected_shift, config.shift)[:, None]
+    factor = jnp.array(config.detected_yaw_factors)[jaw_yaw_bins(landmarks)]
+    scale = jnp.where(detected, config.detected_scale * factor, config.scale)
+    shift = jnp.where(detected, config.detected_shift * factor, config.shift)[:, None]
     low, high = turned_box(landmarks, angle)
     side = crop_side(low, high) * jnp.exp(draws.cut_normal((count,), scale))
     centre = (low + high) / 2.0 + draws.cut_normal((count, 2), shift) * side[:, None]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from tf_dhm.face.geometry import CROP_SCALE, MIRROR_68
+from tf_dhm.face.metrics import YAW_EDGES
 
 product = partial(jnp.einsum, precision="highest")
 
@@ -30,6 +31,13 @@ def turned_box(landmarks: jax.Array, angle: jax.Array) -> tuple[jax.Array, jax.A
 def crop_side(low: jax.Array, high: jax.Array) -> jax.Array:
     """Side (B,) of the crops of boxes with these corners (B, 2)."""
     return CROP_SCALE * (high - low).max(-1)
+
+
+def jaw_yaw_bins(landmarks: jax.Array) -> jax.Array:
+    """The yaw bin (B,), 0 to 2, of landmarks (B, 68, 3); see `augmentation.jaw_yaw_bins`."""
+    ends = landmarks[:, 16] - landmarks[:, 0]
+    yaw = jnp.degrees(jnp.arctan2(jnp.abs(ends[:, 2]), jnp.hypot(ends[:, 0], ends[:, 1])))
+    return (yaw[:, None] > jnp.array(YAW_EDGES)).sum(-1)
 
 
 def crop_matrix(

@@ -21,9 +21,8 @@ from tests.made_faces import mean_face, smooth_image
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
-from tf_dhm.training.config import AugmentConfig
+from tf_dhm.training.config import NO_AUGMENTATION, AugmentConfig
 
-NONE = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})
 CANVAS, SIZE, COUNT = 160, 96, 12
 DOTS = (0, 8, 16, 17, 30, 36, 45, 48, 54)
 """Landmarks that are drawn: both ends and the middle of the jaw, a brow, the nose, eyes and mouth."""
@@ -91,12 +90,12 @@ def find_dots(crop: NDArray[np.uint8]) -> dict[int, NDArray]:
 
 
 MOVES = {
-    "nothing": NONE,
-    "mirror": dataclasses.replace(NONE, mirror=1.0),
-    "rotation": dataclasses.replace(NONE, rotation=60.0),
-    "scale": dataclasses.replace(NONE, scale=0.1),
-    "shift": dataclasses.replace(NONE, shift=0.08),
-    "all": dataclasses.replace(NONE, mirror=0.5, rotation=60.0, scale=0.1, shift=0.05),
+    "nothing": NO_AUGMENTATION,
+    "mirror": dataclasses.replace(NO_AUGMENTATION, mirror=1.0),
+    "rotation": dataclasses.replace(NO_AUGMENTATION, rotation=60.0),
+    "scale": dataclasses.replace(NO_AUGMENTATION, scale=0.1),
+    "shift": dataclasses.replace(NO_AUGMENTATION, shift=0.08),
+    "all": dataclasses.replace(NO_AUGMENTATION, mirror=0.5, rotation=60.0, scale=0.1, shift=0.05),
 }
 
 
@@ -133,17 +132,17 @@ def test_the_moves_are_of_the_strengths_asked_for() -> None:
 
     square = geometry.crop_square(geometry.landmark_box(landmarks[0]))
     side = square[2]
-    angle, scale, shift = summary(NONE)
+    angle, scale, shift = summary(NO_AUGMENTATION)
     assert max(np.abs(angle).max(), np.abs(scale).max(), np.abs(shift).max()) < 1e-5
-    angle, scale, shift = summary(dataclasses.replace(NONE, rotation=30.0))
+    angle, scale, shift = summary(dataclasses.replace(NO_AUGMENTATION, rotation=30.0))
     assert 29.0 < np.abs(angle).max() <= 30.0
     assert abs(angle.mean()) < 2.0
-    angle, scale, shift = summary(dataclasses.replace(NONE, scale=0.05))
+    angle, scale, shift = summary(dataclasses.replace(NO_AUGMENTATION, scale=0.05))
     assert 0.09 < np.abs(scale).max() <= 0.1 + 1e-6
     assert np.abs(angle).max() < 1e-5
-    angle, scale, shift = summary(dataclasses.replace(NONE, shift=0.03))
+    angle, scale, shift = summary(dataclasses.replace(NO_AUGMENTATION, shift=0.03))
     assert 0.055 < np.abs(shift).max() <= 0.06 + 1e-6
-    mirror = dataclasses.replace(NONE, mirror=0.25)
+    mirror = dataclasses.replace(NO_AUGMENTATION, mirror=0.25)
     matrix = sample_crops(seed(1, 1), tf.constant(landmarks), mirror, SIZE)["matrix"].numpy()
     assert 0.18 < (np.linalg.det(matrix[:, :, :2]) < 0).mean() < 0.32
 
@@ -157,7 +156,7 @@ def test_mirroring_the_crop_is_mirroring_landmarks_and_pixels() -> None:
     landmarks = np.stack([mean_face(78.0, 80.0 + i, 110.0) for i in range(3)])
     landmarks[..., 0] += np.linspace(0, 20, 68)  # unlike its mirror image
     for backend in ("opencv", "graph"):
-        plain, points, _ = augmented(NONE, images, landmarks, backend)
+        plain, points, _ = augmented(NO_AUGMENTATION, images, landmarks, backend)
         mirrored, moved, _ = augmented(MOVES["mirror"], images, landmarks, backend)
         assert moved == pytest.approx(geometry.mirror_landmarks(points, SIZE), abs=1e-3)
         assert np.abs(mirrored[:, :, ::-1].astype(int) - plain).mean() < 0.3
@@ -165,7 +164,7 @@ def test_mirroring_the_crop_is_mirroring_landmarks_and_pixels() -> None:
 
 def test_a_rotated_face_is_cropped_as_on_the_rotated_photo() -> None:
     landmarks = np.stack([mean_face(80.0 + i, 78.0, 100.0) for i in range(COUNT)])
-    moved = augmented_landmarks(dataclasses.replace(NONE, rotation=45.0), landmarks)
+    moved = augmented_landmarks(dataclasses.replace(NO_AUGMENTATION, rotation=45.0), landmarks)
     box = geometry.landmark_box(moved)
     square = geometry.crop_square(box)
     assert square == pytest.approx(np.tile([(SIZE - 1) / 2, (SIZE - 1) / 2, SIZE], (COUNT, 1)), abs=1e-3)
@@ -190,7 +189,7 @@ def test_depth_is_scaled_like_the_rest() -> None:
 def test_without_strengths_it_is_the_crop_of_inference(size: int, backend: str) -> None:
     images = np.stack([smooth_image(i, CANVAS, CANVAS) for i in range(4)])
     landmarks = np.stack([mean_face(81.3 - i, 78.7 + i, 118.0 + 2 * i) for i in range(4)])
-    crops, points, _ = augmented(NONE, images, landmarks, backend, size)
+    crops, points, _ = augmented(NO_AUGMENTATION, images, landmarks, backend, size)
     for i in range(4):
         expected, matrices = cut_crops(images[i], geometry.landmark_box(landmarks[i]), size)
         inverse = geometry.invert_affine(matrices[0])
@@ -207,7 +206,7 @@ def test_a_plain_crop_by_hand() -> None:
     half = 16.0 / geometry.CROP_SCALE
     landmarks = np.full((1, 68, 3), [79.5 - half, 75.5 - half, 0.0], np.float32)
     landmarks[0, 34:, :2] += 2 * half
-    crops, points, drawn = augmented(NONE, image[None], landmarks, "opencv", 32)
+    crops, points, drawn = augmented(NO_AUGMENTATION, image[None], landmarks, "opencv", 32)
     assert drawn["matrix"].numpy()[0] == pytest.approx(np.array([[1, 0, 64], [0, 1, 60]]), abs=1e-4)
     assert np.array_equal(crops[0], image[60:92, 64:96])
     assert points[0, 0] == pytest.approx([15.5 - half, 15.5 - half, 0.0], abs=1e-4)
@@ -229,7 +228,7 @@ def test_graph_and_opencv_agree(size: int) -> None:
 
 class TestAppearance:
     def test_no_strength_changes_nothing(self) -> None:
-        looks = sample_appearance(seed(), 5, NONE, SIZE)
+        looks = sample_appearance(seed(), 5, NO_AUGMENTATION, SIZE)
         identity = np.concatenate([np.eye(3), np.zeros((3, 1))], 1)
         assert looks["colour"].numpy() == pytest.approx(np.tile(identity, (5, 1, 1)), abs=1e-6)
         assert not looks["blur_level"].numpy().any()
@@ -238,7 +237,7 @@ class TestAppearance:
     def test_grey(self) -> None:
         images = np.full((1, CANVAS, CANVAS, 3), (200, 100, 50), np.uint8)
         landmarks = mean_face(80.0, 80.0, 100.0)[None]
-        grey = dataclasses.replace(NONE, grey=1.0)
+        grey = dataclasses.replace(NO_AUGMENTATION, grey=1.0)
         for backend in ("opencv", "graph"):
             crops, _, _ = augmented(grey, images, landmarks, backend)
             # 0.299 x 200 + 0.587 x 100 + 0.114 x 50
@@ -246,7 +245,8 @@ class TestAppearance:
 
     @pytest.mark.parametrize("option", ["brightness", "contrast", "saturation", "colour"])
     def test_strength_bounds_the_change(self, option: str) -> None:
-        config = dataclasses.replace(NONE, **{option: 0.2})
+        changes: dict[str, Any] = {option: 0.2}
+        config = dataclasses.replace(NO_AUGMENTATION, **changes)
         linear = sample_appearance(seed(), 300, config, SIZE)["colour"].numpy()
         pixel = np.array([150.0, 100.0, 60.0])
         changed = linear[:, :, :3] @ pixel + linear[:, :, 3]
@@ -259,7 +259,7 @@ class TestAppearance:
         assert (np.ptp(ratio, axis=1).max() < 1e-3) == (option != "colour")
 
     def test_blur_levels(self) -> None:
-        config = dataclasses.replace(NONE, blur=1.5, blur_probability=0.5)
+        config = dataclasses.replace(NO_AUGMENTATION, blur=1.5, blur_probability=0.5)
         levels = sample_appearance(seed(), 600, config, SIZE)["blur_level"].numpy()
         shares = np.bincount(levels, minlength=4) / 600
         assert len(shares) == 4
@@ -267,7 +267,7 @@ class TestAppearance:
 
     @pytest.mark.parametrize(("largest", "smallest"), [(0.4, 0.1), (0.05, 0.05)])
     def test_occluders_are_of_the_size_asked_for(self, largest: float, smallest: float) -> None:
-        config = dataclasses.replace(NONE, occlusion=0.5, occlusion_size=largest)
+        config = dataclasses.replace(NO_AUGMENTATION, occlusion=0.5, occlusion_size=largest)
         boxes = sample_appearance(seed(), 400, config, SIZE)["occluder"].numpy()
         extent = boxes[:, 2:] - boxes[:, :2]
         there = (extent > 0).all(1)
@@ -279,7 +279,7 @@ class TestAppearance:
     def test_an_occluder_covers_its_pixels_and_no_other(self) -> None:
         images = np.full((COUNT, CANVAS, CANVAS, 3), 7, np.uint8)
         landmarks = np.stack([mean_face(80.0, 80.0, 100.0)] * COUNT)
-        config = dataclasses.replace(NONE, occlusion=1.0, occlusion_size=0.4)
+        config = dataclasses.replace(NO_AUGMENTATION, occlusion=1.0, occlusion_size=0.4)
         for backend in ("opencv", "graph"):
             crops, _, drawn = augmented(config, images, landmarks, backend)
             for crop, box, colour in zip(
@@ -293,7 +293,7 @@ class TestAppearance:
 
 def test_a_share_is_cropped_as_by_a_detector() -> None:
     config = dataclasses.replace(
-        NONE, scale=0.01, shift=0.01, detected=0.25, detected_scale=0.15, detected_shift=0.1
+        NO_AUGMENTATION, scale=0.01, shift=0.01, detected=0.25, detected_scale=0.15, detected_shift=0.1
     )
     landmarks = tf.constant(np.tile(mean_face(80.0, 80.0, 90.0), (2000, 1, 1)))
     found = sample_crops(seed(), landmarks, config, SIZE)["landmarks"].numpy()
@@ -306,14 +306,50 @@ def test_a_share_is_cropped_as_by_a_detector() -> None:
     assert np.abs(np.log(squares[:, 2] / SIZE)).max() < 0.301
 
 
+def turned_face(yaw: float, roll: float) -> NDArray[np.float32]:
+    """The mean face (68, 3), turned by yaw and then rotated in the image, in degrees."""
+    turn = geometry.rotation_matrix(0.0, np.radians(yaw), 0.0)
+    rotation = geometry.rotation_matrix(0.0, 0.0, np.radians(roll)) @ turn
+    return (mean_face(0.0, 0.0, 90.0) @ rotation.T).astype(np.float32) + [80.0, 80.0, 0.0]
+
+
+def test_the_ends_of_the_jaw_show_the_yaw_bin() -> None:
+    yaws = [0.0, 27.0, -27.0, 33.0, -57.0, 63.0, -90.0]
+    landmarks = np.stack([turned_face(yaw, roll) for roll in (0.0, 40.0, -130.0) for yaw in yaws])
+    bins = augmentation.jaw_yaw_bins(tf.constant(landmarks, tf.float32)).numpy()
+    assert bins.tolist() == [0, 0, 0, 1, 1, 2, 2] * 3
+    landmarks[..., 2] = np.nan
+    assert not augmentation.jaw_yaw_bins(tf.constant(landmarks, tf.float32)).numpy().any()
+
+
+@pytest.mark.parametrize(("yaw", "factor"), [(0.0, 0.5), (-45.0, 1.0), (80.0, 2.0)])
+def test_errors_of_a_detector_grow_with_the_yaw(yaw: float, factor: float) -> None:
+    config = dataclasses.replace(
+        NO_AUGMENTATION,
+        detected=1.0,
+        detected_scale=0.08,
+        detected_shift=0.04,
+        detected_yaw_factors=(0.5, 1.0, 2.0),
+    )
+    face = turned_face(yaw, 0.0)
+    landmarks = tf.constant(np.tile(face, (4000, 1, 1)), tf.float32)
+    matrix = sample_crops(seed(), landmarks, config, SIZE)["matrix"].numpy()
+    square = geometry.crop_square(geometry.landmark_box(face[None]))[0]
+    side = np.linalg.norm(matrix[:, :, 0], axis=1) * SIZE
+    centre = matrix[:, :, :2].sum(-1) * (SIZE - 1) / 2 + matrix[:, :, 2]
+    # A normal distribution cut at two deviations has 0.88 of the deviation.
+    assert np.log(side / square[2]).std() == pytest.approx(0.88 * 0.08 * factor, rel=0.05)
+    assert ((centre - square[:2]) / side[:, None]).std(0) == pytest.approx(0.88 * 0.04 * factor, rel=0.05)
+
+
 class TestInitialShape:
     def test_is_the_mean_shape_without_noise(self) -> None:
-        shapes = augmentation.sample_initial_shape(seed(), 3, NONE, SIZE).numpy()
+        shapes = augmentation.sample_initial_shape(seed(), 3, NO_AUGMENTATION, SIZE).numpy()
         assert shapes == pytest.approx(np.tile(mean_landmarks(SIZE), (3, 1, 1)), abs=1e-4)
 
     def test_is_a_similar_shape_within_two_deviations(self) -> None:
         noise = 0.05
-        config = dataclasses.replace(NONE, map_noise=noise)
+        config = dataclasses.replace(NO_AUGMENTATION, map_noise=noise)
         shapes = augmentation.sample_initial_shape(seed(), 200, config, SIZE).numpy().astype(float)
         mean = mean_landmarks(SIZE).astype(float)
         middle = (SIZE - 1) / 2
@@ -349,7 +385,7 @@ class TestSecondPass:
         landmarks = self.turned_faces(7)
         roll = upright_roll(landmarks)
         found = augmentation.sample_second_pass(
-            seed(), tf.constant(landmarks), tf.constant(roll, tf.float32), NONE, SIZE
+            seed(), tf.constant(landmarks), tf.constant(roll, tf.float32), NO_AUGMENTATION, SIZE
         )
         image = np.zeros((CANVAS, CANVAS, 3), np.uint8)
         _, matrices = cut_crops(image, upright_boxes(landmarks, roll), SIZE, roll)
@@ -362,7 +398,7 @@ class TestSecondPass:
     def test_the_first_pass_errs_as_much_as_is_asked_for(self) -> None:
         landmarks = np.tile(self.turned_faces(1), (400, 1, 1))
         roll = np.zeros(400, np.float32)
-        config = dataclasses.replace(NONE, second_pass_noise=0.03)
+        config = dataclasses.replace(NO_AUGMENTATION, second_pass_noise=0.03)
         found = augmentation.sample_second_pass(seed(), tf.constant(landmarks), roll, config, SIZE)
         truth, initial = found["landmarks"].numpy(), found["initial"].numpy()
         errors = metrics.nme(initial, truth)
@@ -379,7 +415,11 @@ class TestSecondPass:
         roll = tf.constant(upright_roll(landmarks), tf.float32)
         drawn = {
             mirror: augmentation.sample_second_pass(
-                seed(), tf.constant(landmarks), roll, dataclasses.replace(NONE, mirror=mirror), SIZE
+                seed(),
+                tf.constant(landmarks),
+                roll,
+                dataclasses.replace(NO_AUGMENTATION, mirror=mirror),
+                SIZE,
             )
             for mirror in (0.0, 1.0)
         }

@@ -18,7 +18,7 @@ from tests.made_faces import made_faces
 from tf_dhm.face import geometry, metrics
 from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.runtime.crops import upright_roll
-from tf_dhm.training.config import AugmentConfig, TrainConfig
+from tf_dhm.training.config import NO_AUGMENTATION, AugmentConfig, TrainConfig
 
 SIZE = 24
 CONFIG = TrainConfig(batch_size=4, seed=3)
@@ -115,11 +115,10 @@ def test_it_is_endless_without_a_last_step(faces: FaceArrays) -> None:
 
 
 def test_images_belong_to_their_landmarks(faces: FaceArrays) -> None:
-    none = AugmentConfig(**{field.name: 0.0 for field in dataclasses.fields(AugmentConfig)})
     crops, landmarks = plain_crops(faces, SIZE)
     for image_ops in ("opencv", "graph"):
         config = dataclasses.replace(CONFIG, image_ops=image_ops)
-        for step, batch in enumerate(run(faces, config, none)):
+        for step, batch in enumerate(run(faces, config, NO_AUGMENTATION)):
             chosen = order_of(faces).batch(step)
             assert batch["landmarks"] == pytest.approx(landmarks[chosen], abs=1e-4)
             assert np.abs(batch["image"].astype(int) - crops[chosen]).mean() < 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.input.variation import blur_sigmas, error_factor
-from tests.faces import NO_AUGMENTATION
+from tf_dhm.training.config import NO_AUGMENTATION
 
 
 def test_blur_levels() -> None:

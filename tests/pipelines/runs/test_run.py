@@ -17,7 +17,7 @@ from pipelines.runs import run as training_run
 from pipelines.runs.options import DataOptions, Options, read_options
 from pipelines.runs.run import FEW_VAL_FACES, run, was_begun
 from pipelines.synthetic.config import TEST_SEED
-from tests.faces import NO_AUGMENTATION, TINY_MODEL, TINY_RECIPE, write_faces
+from tests.faces import TINY_MODEL, TINY_RECIPE, write_faces
 from tests.small_runs import small_run
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
@@ -27,6 +27,7 @@ from tf_dhm.export.saved_model import read_weights
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model
 from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.training.config import NO_AUGMENTATION
 from tf_dhm.training.history import HISTORY_FILE
 from tf_dhm.training.trainer import Trainer
 

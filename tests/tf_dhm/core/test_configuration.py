@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tf_dhm.core.configuration import differences, from_dict, read_json, to_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.networks.config import ModelConfig
-from tf_dhm.training.config import AugmentConfig, TrainConfig
+from tf_dhm.training.config import NO_AUGMENTATION, AugmentConfig, TrainConfig
 from tf_dhm.training.presets import PRESETS
 
 
@@ -136,6 +137,8 @@ def test_files_that_hold_no_configuration(tmp_path: Path) -> None:
         (AugmentConfig, {"rotation": -30.0}),
         (AugmentConfig, {"detected_scale": -1}),
         (AugmentConfig, {"detected_shift": float("nan")}),
+        (AugmentConfig, {"detected_yaw_factors": (1.0, 1.0)}),
+        (AugmentConfig, {"detected_yaw_factors": (1.0, -0.1, 1.0)}),
     ],
 )
 def test_a_wrong_value_is_named_with_its_field(kind: type, values: dict[str, Any]) -> None:
@@ -163,7 +166,7 @@ def test_a_fault_of_a_nested_configuration_is_named_with_its_path() -> None:
 def test_values_at_the_ends_of_their_range() -> None:
     TrainConfig(balance=0.0, ema=0.0, warmup_epochs=0.0, seed=2**32 - 1)
     TrainConfig(balance=1.0)
-    AugmentConfig(*([0.0] * len(AugmentConfig.__dataclass_fields__)))
+    dataclasses.replace(NO_AUGMENTATION, detected_yaw_factors=(0.0, 0.0, 0.0))
     ModelConfig(recurrent_steps=0, hidden_units=0)
 
 

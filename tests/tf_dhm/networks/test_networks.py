@@ -22,7 +22,7 @@ from pipelines.prepared import prepare, records
 from pipelines.prepared.arrays import FaceArrays
 from pipelines.prepared.config import StoreConfig
 from pipelines.synthetic import series as synthetic
-from tests.faces import NO_AUGMENTATION, face_arrays
+from tests.faces import face_arrays
 from tf_dhm.export.description import Description, read_description
 from tf_dhm.export.saved_model import read_weights, save_model
 from tf_dhm.face.geometry import unit_to_pixels
@@ -30,7 +30,7 @@ from tf_dhm.face.mean_face import mean_landmarks
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, constant_heatmap, weight_bytes
 from tf_dhm.runtime.saved_model import SavedModelPredictor
-from tf_dhm.training.config import TrainConfig
+from tf_dhm.training.config import NO_AUGMENTATION, TrainConfig
 from tf_dhm.training.presets import PRESETS, find_preset
 from tf_dhm.training.trainer import Trainer
 from tf_dhm.training.validation import Validation

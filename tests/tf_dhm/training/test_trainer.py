@@ -18,7 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from pipelines.input.order import make_order
-from tests.faces import NO_AUGMENTATION, TINY_RECIPE
+from tests.faces import TINY_RECIPE
 from tests.trainers import FACES, MODEL, SIZE, STEPS, Batch, make_trainer
 from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry, metrics
@@ -27,7 +27,7 @@ from tf_dhm.networks.fast_dhm import POOLED_NORMALIZATION
 from tf_dhm.networks.models import build_model
 from tf_dhm.training import optimizers
 from tf_dhm.training import trainer as training
-from tf_dhm.training.config import AugmentConfig
+from tf_dhm.training.config import NO_AUGMENTATION, AugmentConfig
 from tf_dhm.training.distribution import Strategy
 from tf_dhm.training.history import HISTORY_FILE
 from tf_dhm.training.presets import find_preset
@@ -140,7 +140,7 @@ def test_networks_without_pooled_statistics_reject_to_fix_them() -> None:
 @pytest.mark.parametrize("changes", [{"map_noise": 0.1}, {"second_pass": 0.25}])
 @pytest.mark.parametrize("map_source", ["layer", "py_function"])
 def test_the_heat_map_of_a_batch_is_that_of_its_initial_shapes(
-    map_source: Any, changes: dict[str, float], tmp_path: Path
+    map_source: Any, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     noisy = dataclasses.replace(NO_AUGMENTATION, **changes)
     trainer = make_trainer(tmp_path, dataclasses.replace(TINY_RECIPE, map_source=map_source), noisy)
@@ -169,7 +169,7 @@ def test_the_heat_map_of_a_batch_is_that_of_its_initial_shapes(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"second_pass": 0.25}, {"map_noise": 0.1}])
-def test_both_sources_of_heat_maps_train_alike(changes: dict[str, float], tmp_path: Path) -> None:
+def test_both_sources_of_heat_maps_train_alike(changes: dict[str, Any], tmp_path: Path) -> None:
     # Maps of the two differ in the last bits, and sums are taken in another order. The differences grow with
     # every step, and differ between processors: the early steps have to agree, the late ones on the whole.
     augment = AugmentConfig(**changes)

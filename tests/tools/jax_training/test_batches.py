@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from pipelines.input.batches import plain_crops
-from tests.faces import NO_AUGMENTATION
 from tests.jax_faces import FACES, STORED
 from tf_dhm.face.geometry import MIRROR_68
 from tf_dhm.face.heatmap import diffusion_heatmaps
 from tf_dhm.face.mean_face import mean_landmarks
+from tf_dhm.training.config import NO_AUGMENTATION
 from tools.jax_training.batches import Faces, make_batch
-from tools.jax_training.crops import turned_box
+from tools.jax_training.crops import jaw_yaw_bins, turned_box
 
 SIZE = 24
 INDEX = np.array([4, 0, 3, 1])
 
 
-def batch(seed: int = 0, faces: Faces = STORED, **changes: float) -> Any:
+def batch(seed: int = 0, faces: Faces = STORED, **changes: Any) -> Any:
     config = dataclasses.replace(NO_AUGMENTATION, **changes)
     made = make_batch(jax.random.PRNGKey(seed), jnp.asarray(INDEX), faces, config, SIZE)
     return jax.tree_util.tree_map(np.asarray, made)
@@ -81,6 +81,18 @@ def test_changes_of_the_crop_and_of_the_map_depend_on_the_key() -> None:
         np.testing.assert_array_equal(value, getattr(again, name))
         assert np.abs(value - getattr(other, name)).max() > 0.1
     assert np.abs(first.landmarks - batch().landmarks).max() < 0.5 * SIZE
+
+
+def test_a_detectors_errors_have_the_factor_of_the_yaw_bin() -> None:
+    exact, wrong = (
+        batch(detected=1.0, detected_shift=0.1, detected_scale=0.1, detected_yaw_factors=factors)
+        for factors in ((0.0, 1.0, 1.0), (1.0, 0.0, 0.0))
+    )
+    frontal = np.asarray(jaw_yaw_bins(STORED.landmarks[INDEX])) == 0
+    plain = batch().landmarks
+    for found, is_exact in ((exact, frontal), (wrong, ~frontal)):
+        far = np.abs(found.landmarks - plain).max((1, 2)) > 1e-3
+        np.testing.assert_array_equal(far, ~is_exact)
 
 
 def test_changes_of_the_look_leave_the_landmarks() -> None:

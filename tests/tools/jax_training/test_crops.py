@@ -35,6 +35,15 @@ def test_matrices_and_landmarks_are_those_of_the_pipeline() -> None:
     np.testing.assert_allclose(crops.from_crop(found, matrices()), LANDMARKS, atol=1e-3)
 
 
+def test_yaw_bins_are_those_of_the_pipeline() -> None:
+    turned = np.stack(
+        [LANDMARKS[0] @ geometry.rotation_matrix(0.2, yaw, 0.3).T for yaw in np.linspace(-1.5, 1.5, 31)]
+    )
+    found = np.asarray(crops.jaw_yaw_bins(jnp.asarray(turned)))
+    assert set(found) == {0, 1, 2}
+    np.testing.assert_array_equal(found, augmentation.jaw_yaw_bins(turned))
+
+
 def test_a_plain_crop_is_that_of_the_box() -> None:
     squares = geometry.crop_square(geometry.landmark_box(LANDMARKS))
     expected = [geometry.crop_to_image(square, SIZE) for square in squares]

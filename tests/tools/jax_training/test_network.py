@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.exports import random_network
-from tests.faces import NO_AUGMENTATION, TINY_MODEL
+from tests.faces import TINY_MODEL
 from tests.trainers import MODEL, TINY_RECIPE
 from tf_dhm.core.errors import InputError
 from tf_dhm.face.mean_face import mean_landmarks, mean_shape
@@ -19,6 +19,7 @@ from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.layers import DiffusionHeatMap
 from tf_dhm.networks.models import build_model
 from tf_dhm.training import losses
+from tf_dhm.training.config import NO_AUGMENTATION
 from tf_dhm.training.presets import find_preset
 from tf_dhm.training.trainer import fix_pooled_statistics
 from tools.jax_training.batches import Batch

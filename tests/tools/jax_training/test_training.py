@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.faces import NO_AUGMENTATION, TINY_RECIPE
+from tests.faces import TINY_RECIPE
 from tests.jax_faces import FACES, STORED
 from tests.trainers import MODEL
 from tf_dhm.core.errors import InputError
+from tf_dhm.training.config import NO_AUGMENTATION
 from tf_dhm.training.optimizers import WarmupCosine, make_optimizer
 from tools.jax_training.batches import Batch
 from tools.jax_training.finding import HeldOut
