@@ -1,4 +1,4 @@
-"""Time exported models and systems of others.
+"""Time exported models and other systems.
 
 `python benchmark.py --help` lists the options.
 """

@@ -33,7 +33,7 @@ class Config:
     models: tuple[str, ...] = ()
     """Names of models, or model folders (runs/<run>/export/<preset>); by default all in --models-dir."""
     peers: tuple[str, ...] = ()
-    """Systems of others, measured by the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file
+    """Other systems, measured by the same protocol: mediapipe, dlib, 3ddfa_v2=FILE.onnx, or the JSON file
     of an adapter for any TFLite or ONNX file or SavedModel (see tf_dhm/evaluation/peers/adapter.py)."""
     models_dir: Annotated[Path, RARE] = Path("savedmodels")
     """Folder whose models are measured if --models names none."""
@@ -56,9 +56,9 @@ class Config:
     split: Annotated[Split, RARE] = "test"
     """Split of the dataset to measure on: "val" for the faces that a training held out."""
     passes: tuple[Passes, ...] = (1,)
-    """Runs of the model on each face: from the second on, on a crop cut by the landmarks so far. Each value
-    gives a row for each model. "default" is what Aligner does with the faces that it detects: two runs, and a
-    third one for faces whose first two differ."""
+    """Numbers of runs of the model on each face; each gives a row for each model. From the second run on, the
+    crop is cut by the landmarks so far. "default" is what Aligner does with the faces that it detects: two
+    runs, and a third one for faces whose first two differ."""
     mirror: Annotated[bool, RARE] = False
     """Also measure the mean of what each model finds in a crop and in its mirror image, which takes twice the
     time."""
@@ -66,7 +66,7 @@ class Config:
     """Boxes that crops are cut from: those of the original landmarks, as in published tables, and those that
     the face detector finds in the photo alone. Each kind gives a row for each model."""
     box_error: Annotated[tuple[NotNegative, NotNegative] | None, RARE] = None
-    """Measure also with true boxes shifted and scaled by normal errors: standard deviations in sides of the
+    """Also measure with true boxes shifted and scaled by normal errors: standard deviations in sides of the
     box, and of the logarithm of its size."""
     adapt_folds: Count = 0
     """Add a cross-fitted row for each model: its output layer is fitted to this annotation on all but one of

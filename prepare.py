@@ -1,10 +1,10 @@
-"""Turn a dataset into shards for training at speed, checking every image and label.
+"""Check every image and label of a dataset, and write it as shards for fast training.
 
     python prepare.py --dataset wild68 --data-dir wild68 --output-dir prepared/wild68
     python prepare.py --dataset synthetic --faces 50000 --output-dir prepared/synthetic
 
-The same command resumes a run that was stopped. `train.py` takes the folder as --data-dir; given a dataset
-as distributed, it prepares it by itself.
+The same command resumes a run that was stopped. `train.py` takes the folder as --data-dir. If
+--data-dir is a dataset as distributed, `train.py` prepares it itself.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Config:
     faces: AtLeastOne = SyntheticConfig.count
     """Number of synthetic faces to render; every eleventh is held out for validation."""
     faces_seed: Count = SyntheticConfig.seed
-    """Number of the series of synthetic faces: parts of a large set can be rendered in parallel with
+    """Number of the series of synthetic faces; parts of a large set can be rendered in parallel with
     different numbers."""
     threads: Count = 0
     """Processes that render; 0 for one per core."""

@@ -1,6 +1,6 @@
-"""Search for the networks that are accurate for their time.
+"""Search for networks that are both accurate and fast.
 
-keras-tuner proposes multipliers, steps and sizes, each network is trained for a short while and
+keras-tuner proposes multipliers, steps and sizes; each network is trained for a short while and
 timed. The same command continues a search that was stopped, and so does --resume:
 
     python tune.py --data-dir wild68 --output-dir runs/tune

@@ -62,7 +62,7 @@ COMMANDS = {
         "tf_dhm.commands.demo:DemoConfig",
     ),
     "benchmark": Command(
-        "Time models, and systems of others, in one run.",
+        "Time models and other systems in one run.",
         "tf_dhm.evaluation.benchmark:main",
         "tf_dhm.evaluation.benchmark:BenchmarkConfig",
         extra="evaluate",
@@ -71,8 +71,8 @@ COMMANDS = {
     "adapt": Command("Fit a model to your own points, or to another annotation."),
     "train": Command("Train a network and export it.", options="Arguments"),
     "export": Command("Promote a trained model, or write its TFLite files."),
-    "tune": Command("Search for networks that are accurate for their time.", options="Arguments"),
-    "prepare": Command("Turn a dataset into shards for training."),
+    "tune": Command("Search for networks that are both accurate and fast.", options="Arguments"),
+    "prepare": Command("Check a dataset and write it as shards for training."),
 }
 
 

@@ -1,4 +1,4 @@
-"""Find faces on photos, in videos and before a camera in the browser.
+"""Find faces in photos, videos and camera pictures, in the browser.
 
 `python -m tf_dhm.demo`, or `tf-dhm demo` if the package is installed, serves the page on this computer.
 """

@@ -47,7 +47,7 @@ class DataOptions:
     test_faces: Annotated[Count, RARE] = TEST_FACES
     """Number of synthetic faces on which a model trained on synthetic faces is measured; 0 for none."""
     limit: Annotated[AtLeastOne | None, RARE] = None
-    """Largest number of faces to use of each dataset."""
+    """Largest number of faces of each dataset to use."""
     cache_dir: Annotated[Path, RARE] = Path("data/prepared")
     """Directory in which datasets are kept in prepared form."""
 
@@ -97,28 +97,28 @@ class Options:
     preset: str = DEFAULT_MODEL
     """Network and recipe to start from; every option below can be changed."""
     runs_dir: Annotated[Path, RARE] = Path("runs")
-    """Runs are kept in RUNS_DIR/NAME."""
+    """Folder of the runs; this run is kept in RUNS_DIR/NAME."""
     name: str = "train"
     """Name of the run."""
     init: str | None = None
     """SavedModel whose weights training starts from. With --epochs 0 they are kept, and only visibility and
     confidence are fitted."""
     teacher: Annotated[tuple[str, ...], RARE] = ()
-    """SavedModels whose landmarks the network learns beside the labels (--teacher-share): the mean of what
-    all of them find in each face and in its mirror image."""
+    """SavedModels whose predictions the network learns beside the labels (--teacher-share): the mean of the
+    landmarks that all of them predict for each face and its mirror image."""
     minutes: NotNegative = 0.0
-    """Time for the whole run without set-up; 0 for no limit. Rates measured in its first seconds decide the
-    number of passes and, without another dataset, of rendered faces; --epochs, --faces and --test-faces are
-    then upper limits. By default 10 without --dataset, --epochs and --faces."""
+    """Minutes for the whole run without set-up; 0 for no limit. Rates measured in its first seconds decide
+    the number of passes and, without another dataset, of rendered faces; --epochs, --faces and --test-faces
+    are then upper limits. By default 10 without --dataset, --epochs and --faces."""
     quality_crops: Annotated[Count, RARE] = 40_000
     """Number of crops to which visibility and confidence are fitted after the training, at most 2 per face;
     0 fits neither."""
     checkpoint_minutes: Annotated[NotNegative, RARE] = 5.0
-    """Time between checkpoints; one is also written at the end of each epoch."""
+    """Minutes between checkpoints; one is also written at the end of each epoch."""
     threads: Annotated[Count, RARE] = 0
     """Threads of the computation, and processes that render; 0 for all cores."""
     distribute: Annotated[Distribution, RARE] = "none"
-    """Train on one device, on all GPUs of this machine (mirrored), or on those of the machines that
+    """Devices to train on: one (none), all GPUs of this machine (mirrored), or those of the machines that
     TF_CONFIG names (multi_worker); see docs/distributed.md."""
     data_service: Annotated[tuple[str, ...], RARE] = ()
     """Services of pipelines.input.data_service that make the batches, as grpc://HOST:PORT; needs --image-ops

@@ -78,7 +78,7 @@ class TuneConfig:
     mark: Annotated[tuple[str, ...], RARE] = ("fast_dhm", "fast_dhm_s", "fast_dhm_m", "fast_dhm_x2")
     """Models to mark in the figure, if they were validated on the same dataset."""
     export: Literal["none", "best", "pareto"] = "none"
-    """Train these from scratch, for all epochs of the preset, and export them to
+    """Train these trials from scratch, for all epochs of the preset, and export them to
     OUTPUT_DIR/exported/TRIAL/export/PRESET. best: the one with the lowest
     objective, see --latency-weight; pareto: those that no other beats in both NME and time."""
     epochs: AtLeastOne | None = None

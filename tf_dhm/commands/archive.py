@@ -76,9 +76,9 @@ class ArchiveConfig:
     model: str = DEFAULT_MODEL
     """Name of a model, its folder, or a .tflite file."""
     passes: int | None = None
-    """Runs of the model on each face: from the second on, on a crop normalised by the landmarks so far, which
-    corrects inexact boxes. By default 2 for detected faces, with a third one if these differ, and 1 for given
-    boxes. With a number all faces get as many."""
+    """Number of runs of the model on each face. From the second run on, the crop is normalised by the
+    landmarks so far, which corrects inexact boxes. By default 2 for detected faces, with a third one if their
+    results differ, and 1 for given boxes. A number applies to all faces."""
     address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
     """Address of a running Ray cluster whose machines all see the same files (not auto or ray://).
     By default this machine."""

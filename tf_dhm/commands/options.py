@@ -57,12 +57,12 @@ class AlignConfig:
     """Folder for whole faces: a coloured head (.obj and .glb) for each face of a photo, a depth map and a map
     of positions on the face (PNCC) for each photo, and a .glb for each face of a video frame. The records
     then have the parameters p, the pose matrix and the expression of each face, and "mesh" in --draw draws
-    it."""
+    the head."""
     osc: Annotated[str | None, RARE] = None
     """HOST:PORT that receives pose, matrix and expression of the faces as OSC messages over UDP."""
     field_of_view: Annotated[float | None, RARE] = None
     """Horizontal field of view of the camera in degrees, which makes the pose right for faces off the centre
-    of the photo. By default the projection is taken to be parallel."""
+    of the photo. By default a parallel projection is assumed."""
     show: bool = False
     """Show the frames of videos and of the camera in a window; q stops."""
     resume: bool = False
@@ -86,14 +86,15 @@ class AlignConfig:
     threads: Annotated[AtLeastOne, RARE] = 1
     """Threads of TFLite."""
     server: str | None = None
-    """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving that runs the model instead."""
+    """HOST:PORT (gRPC) or http://HOST:PORT (REST) of a TF Serving server that runs the model instead."""
     mirror: Annotated[bool, RARE] = False
     """Run the model on each face and on its mirror image and average the results: slightly more accurate, in
     twice the time."""
     passes: Annotated[Annotated[int, Meta(ge=1, le=MAX_PASSES)] | None, NUMBER, RARE] = None
-    """Runs of the model on each face: from the second on, on a crop normalised by the landmarks so far, which
-    corrects inexact boxes. By default 2 for faces found in photos and a third one if these differ, and 1 in
-    videos, in which the box is that of the last landmarks. With a number all faces get as many."""
+    """Number of runs of the model on each face. From the second run on, the crop is normalised by the
+    landmarks so far, which corrects inexact boxes. By default 2 for faces found in photos, with a third one
+    if their results differ, and 1 in videos, in which the box is that of the last landmarks. A number applies
+    to all faces."""
     faces: Annotated[AtLeastOne | None, NUMBER, RARE] = None
     """Keep at most this many faces of a photo or frame, the most confident ones; by default all."""
     detector: Annotated[Choice, RARE] = "auto"

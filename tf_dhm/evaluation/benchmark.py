@@ -1,10 +1,10 @@
-"""Time exported models and systems of others alternately in one run: a table, and a JSON file.
+"""Time exported models and other systems alternately in one run, and write a table and a JSON file.
 
     python benchmark.py --models fast_dhm fast_dhm_x2 --kinds float16 --threads 1
     python benchmark.py --photo PHOTO --peers mediapipe dlib facemesh=MEDIAPIPE_ENV/bin/python my_adapter.json
     python benchmark.py --reference mb05_120x120.tflite --output benchmark.json
 
-In every round all are timed one after another, so that other work on the machine slows them alike.
+In every round all of them are timed one after another, so that other work on the machine slows them alike.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class BenchmarkConfig:
         threads: numbers of threads, each timed in a process of its own on as many CPUs; empty: 1 and one
             per CPU.
         batches: faces in one call of the stage model.
-        peers: systems of others (docs/peers.md), `.tflite` files, which are timed on random input, and
+        peers: other systems (docs/peers.md), `.tflite` files, which are timed on random input, and
             `facemesh[=PYTHON]`, the whole package mediapipe, run by PYTHON if it is in an environment of
             its own.
         reference: TFLite file whose network the ratios are against; by default MediaPipe's

@@ -50,9 +50,9 @@ class TrackingConfig:
     Attributes:
         detect_every: frames between detections while every face is sure, and between searches of the frame
             upside down while there is no face.
-        glances: of the detections while every face is sure and large, how many in a row only look for large
-            faces, which takes a fifth of the time; a new small face is found by the next full one. Only with
-            `detector="auto"`.
+        glances: while every face is sure and large, number of detections in a row that look only for large
+            faces, which takes a fifth of the time; a new small face is found by the next full detection. Only
+            with `detector="auto"`.
         recheck_every: frames between detections while a face is doubtful, was not seen by the last
             detection, or was lost a short while ago.
         max_misses: a face is lost when this many detections in a row did not see it.

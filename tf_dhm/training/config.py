@@ -95,42 +95,42 @@ class TrainConfig:
     """How a network is trained.
 
     Attributes:
-        epochs: passes over the training faces, with a validation after each; 0 keeps the weights that
-            training would begin with.
-        epoch_faces: faces seen in an epoch; 0: one pass over all faces.
+        epochs: passes over the training faces, with a validation after each; 0 keeps the initial weights.
+        epoch_faces: faces seen in an epoch; 0 for one pass over all faces.
         batch_size: faces in a step, over all devices.
         learning_rate: highest learning rate.
         schedule: "cosine" (linear warm-up, then half a cosine to 0), or one of the paper's: "step"
             (learning_rate, then learning_rate_late after half of the epochs), "exponential"
             (x decay_factor every decay_steps steps) or "epochs" (x decay_factor after each of
             decay_epochs).
-        learning_rate_late: learning rate after half of the epochs, of the schedule "step".
-        decay_factor: factor of the learning rate, of the schedules "exponential" and "epochs".
-        decay_steps: steps after which the factor is applied, of the schedule "exponential".
-        decay_epochs: epochs after which the factor is applied, of the schedule "epochs".
-        warmup_epochs: length of the linear warm-up in epochs, of the schedule "cosine".
+        learning_rate_late: learning rate of the schedule "step" after half of the epochs.
+        decay_factor: factor of the learning rate in the schedules "exponential" and "epochs".
+        decay_steps: steps after which the schedule "exponential" applies the factor.
+        decay_epochs: epochs after which the schedule "epochs" applies the factor.
+        warmup_epochs: epochs of the linear warm-up of the schedule "cosine".
         optimizer: optimizer of the weights.
-        weight_decay: share of a weight that a step of "adamw" subtracts, times the learning rate.
+        weight_decay: weight decay of "adamw"; each step subtracts this share of a weight, times the learning
+            rate.
         loss: loss over the landmarks: "nme" (mean distance over the size of the box), "wing",
             "smooth_l1" or "squared".
         depth_weight: weight of the z axis in the loss.
-        teacher_share: share of the teacher's landmarks in the loss, if there is a teacher; that of the labels
-            is the rest.
+        teacher_share: share of the teacher's landmarks in the loss, if there is a teacher; the rest is the
+            share of the labels.
         sigma_floor: C of the weights 1 / (sigma² + C²) of landmarks in the loss, in percent of the size of
-            a face; 0: all landmarks weigh the same. Needs a dataset that states how uncertain its labels are.
+            a face; 0 weights all landmarks equally. Needs a dataset that states how uncertain its labels are.
         ema: decay of the running average of the weights that is validated and exported.
         keep: which of the running averages is exported: "best" on `val`, or the "last".
         balance: share of the training batches that is drawn evenly from the yaw bins 0-30,
             30-60 and 60-90 degrees; the rest is drawn evenly from all faces.
-        pooled_statistics: what normalises the pooled features of Fast DHM in training: those of
-            each "batch", or "fixed" ones, which are those of the weights that training begins with
-            (mean 0 and variance 1 for new weights). The mean of a batch hides from the network
-            where that batch lies among all poses, which "fixed" does not.
+        pooled_statistics: statistics that normalise the pooled features of Fast DHM in training: those
+            of each "batch", or "fixed" ones, which belong to the initial weights (mean 0 and variance 1
+            for new weights). The mean of a batch hides from the network where that batch lies among
+            all poses; "fixed" statistics do not.
         mixed_precision: compute in float16 (GPU) or bfloat16 (CPU).
-        map_source: what draws the heat maps: "py_function" (NumPy in the tf.data pipeline, a map for
+        map_source: where the heat maps are drawn: "py_function" (NumPy in the tf.data pipeline, a map for
             every face of a batch) or "layer" (in the training step, for the faces whose initial shape
             is not the mean face), which a data service needs.
-        image_ops: what warps and colours faces: "opencv" (fast, in this process) or "graph"
+        image_ops: operations that warp and colour faces: "opencv" (fast, in this process) or "graph"
             (TensorFlow ops, which can run in another process).
         seed: seed of the order, the augmentation and the initial weights.
     """
