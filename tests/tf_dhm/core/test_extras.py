@@ -22,6 +22,7 @@ DISTRIBUTIONS = {
     "google": "tensorflow",  # protobuf, which TensorFlow requires
     "grpc": "grpcio",
     "pythonosc": "python-osc",
+    "sklearn": "scikit-learn",
     "tensorflow_serving": "tensorflow-serving-api",
 }
 """Modules that are named otherwise than their distributions."""
@@ -36,8 +37,9 @@ ENGINES = {
     "to_excel": "openpyxl",
     "read_xml": "lxml",
     "to_markdown": "tabulate",
+    "BayesianOptimizationOracle": "sklearn",
 }
-"""Functions of pandas -> the module that each imports when it is called."""
+"""Functions of pandas and classes of keras-tuner -> the module that each imports when it is called."""
 SEPARATE = {"dlib", "face_recognition_models", "onnxruntime", "mediapipe"}
 """Packages of other systems, which docs/peers.md says how to install."""
 USERS = {
@@ -79,7 +81,7 @@ def third_party(tops: Sequence[str]) -> dict[str, str]:
     for module, source in read_modules(ROOT, *tops).items():
         names = [item.name.partition(".")[0] for item in imports(module, source)]
         names += re.findall(r'find_spec\("(\w+)"\)', source)
-        names += [ENGINES[name] for name in re.findall(r"\.(\w+)\(", source) if name in ENGINES]
+        names += [ENGINES[name] for name in re.findall(r"\.(\w+)", source) if name in ENGINES]
         found |= {name: module for name in names if name not in ours}
     return found
 
@@ -105,8 +107,9 @@ def test_an_extra_installs_all_that_its_users_load(extra: str) -> None:
     assert {name: user for name, user in missing.items() if name not in SEPARATE} == {}
 
 
-def test_engines_of_pandas_count_as_imports() -> None:
+def test_what_other_packages_import_counts_too() -> None:
     assert third_party(["pipelines/prepared/prepare.py"])["pyarrow"] == "pipelines.prepared.prepare"
+    assert third_party(["pipelines/search"])["sklearn"] == "pipelines.search.tuner"
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
