@@ -41,7 +41,8 @@ class Config:
     """Folder of the dataset, as distributed or as prepare.py wrote it; by default synthetic faces are
     rendered, once."""
     output_dir: Path = Path("runs/evaluation")
-    """Folder for metrics.json, per_image.csv, table.md and the pictures."""
+    """Folder for metrics.json, per_image.csv, table.md and the pictures; those of an earlier evaluation are
+    replaced."""
     dataset: str | None = None
     """Name of the dataset in --data-dir: by default aflw2000_3d, or another one that docs/training.md
     lists."""

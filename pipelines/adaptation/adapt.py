@@ -11,13 +11,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from tqdm import tqdm
 
 from pipelines.adaptation.annotations import AnnotatedFace
 from pipelines.adaptation.kinds import BoxKind, Kind
 from pipelines.adaptation.views import OutputFeatures, Views, mirror_unit, to_unit
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.machine import processor_name, software_versions
+from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
 from tf_dhm.core.words import counted
 from tf_dhm.export.card import model_card
@@ -123,7 +123,7 @@ def look_at(model: OutputFeatures, faces: Sequence[AnnotatedFace], boxes: BoxKin
         images.clear()
         found.clear()
 
-    for face in tqdm(faces, desc="features", unit=" faces"):
+    for face in Progress(faces, desc="features", unit=" faces"):
         try:
             image = decode_raster(face.read_image(), face.name)
             box = find_box(face, image, detector)

@@ -83,8 +83,8 @@ def check_display() -> None:
     """Raise InputError if no window can be shown: OpenCV would end the whole process."""
     if re.search(r"GUI: *NONE", cv2.getBuildInformation()):
         raise InputError(
-            "--show: found opencv-python-headless, which has no windows, expected opencv-python: "
-            "pip install --force-reinstall --no-deps opencv-python"
+            "--show: found opencv-python-headless, which has no windows, expected opencv-python of the extra "
+            "gui; if that is installed: pip install --force-reinstall --no-deps opencv-python"
         )
     if sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
         raise InputError("--show: found no display, expected one (or write the video with --output)")
