@@ -132,7 +132,11 @@ def _fields(options: Options) -> dict[str, Any]:
 def main() -> None:
     options, resume = parse(sys.argv[1:])
     check_options(options)
-    # After the options, so that --help and errors about options do not wait for TensorFlow.
+    # After the options, which are checked without the packages of training too.
+    from pipelines.runs.checks import check_start
+
+    check_start(options, resume)
+    # After the checks, so that errors about options and missing files do not wait for TensorFlow.
     import tensorflow as tf
 
     from pipelines.runs.failures import describe_lost_worker

@@ -171,7 +171,7 @@ def test_mistakes_without_a_folder(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--data-dir": "{tmp}/none"}, "{tmp}/none: found nothing there, expected a folder"),
+        ({"--data-dir": "{tmp}/none"}, "data-dir: found no {tmp}/none"),
         ({"--output-dir": "{tmp}/file"}, "{tmp}/file: found a file, expected a folder"),
         ({"--models": "{tmp}"}, "model {tmp}: found file, expected saved_model.pb"),
         ({"--dataset": "nothing"}, "dataset: found 'nothing', expected one of"),

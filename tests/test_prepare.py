@@ -89,7 +89,7 @@ def test_bad_arguments_are_one_line_and_code_2(data_dir: Path, tmp_path: Path) -
     result = run_script_here("prepare.py", *options)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.splitlines()[-1] == (
-        f"error: {tmp_path / 'none'}: found nothing there, expected a CSV file or a folder with one"
+        f"error: data-dir: found no {tmp_path / 'none'}, expected the folder of csv or its file"
     )
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "a").exists()

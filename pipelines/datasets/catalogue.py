@@ -71,7 +71,12 @@ def check_dataset(name: str) -> None:
 
 
 def check_data_dir(name: str, data_dir: Path | None) -> None:
-    """Raise an InputError if `name` is no dataset, or has no folder and is not rendered."""
+    """Raise an InputError if `name` is no dataset, or has no folder and is not rendered.
+
+    A folder that is named must exist; its contents are not checked.
+    """
     check_dataset(name)
     if data_dir is None and name != SYNTHETIC:
         raise InputError(f"data-dir: found none, expected the folder of {name}")
+    if data_dir is not None and not data_dir.exists():
+        raise InputError(f"data-dir: found no {data_dir}, expected the folder of {name} or its file")

@@ -15,7 +15,8 @@ Other columns are ignored. Rows are numbered as spreadsheets do, the header bein
 
 A table that `align.py --csv` wrote is taken, too (`align.py photos --csv faces.csv`): its faces are
 pseudo-labels. Rows without a face and faces marked `below_limit` are left out. `file` is relative to the
-CSV file or to the working directory. A point with a visibility below 0.5 counts as self-occluded.
+folder in which that command ran: it is looked up in the folder of the CSV file, in the current folder, and
+in the folders above the CSV file. A point with a visibility below 0.5 counts as self-occluded.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     table.index += 2
     table.attrs["is_aligned"] = ALIGNED.issubset(table.columns)
     if table.attrs["is_aligned"]:
-        table = _from_aligned(table, path.parent)
+        table = _from_aligned(table)
     present = set(table.columns)
     check_columns(path, table, REQUIRED, "image, x0 ... x67 and y0 ... y67")
     for block in OPTIONAL_BLOCKS:
@@ -204,7 +205,7 @@ def _check_header(path: Path) -> None:
         )
 
 
-def _from_aligned(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def _from_aligned(table: pd.DataFrame) -> pd.DataFrame:
     """The faces in a table of `align.py --csv`, with the columns of this format."""
     is_face = table["face"].notna()
     if "below_limit" in table:
@@ -217,10 +218,21 @@ def _from_aligned(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     if V[0] in table:
         seen = np.where(table[V] >= 0.5, VISIBLE, SELF_OCCLUDED)
         table[V] = np.where(table[V].isna(), UNLABELLED, seen)
-    is_beside = [(folder / name).exists() for name in table["image"]]
-    absolute = [str(Path(name).absolute()) for name in table["image"]]
-    table["image"] = np.where(is_beside, table["image"], absolute) if len(table) else table["image"]
     return table
+
+
+def _find_aligned(folder: Path, name: str) -> Path:
+    """The image named in a table of `align.py` in `folder`; InputError listing the places if none has it."""
+    if Path(name).is_absolute():
+        return Path(name)
+    current = Path.cwd()
+    for place in (folder, current, *folder.resolve().parents):
+        if (place / name).is_file():
+            return place / name
+    raise InputError(
+        f"{name}: found no such file in {folder.resolve()}, the folders above it and {current}, expected an "
+        "image: run the command in the folder in which align.py ran"
+    )
 
 
 def _read_upright(image: Path) -> bytes:
@@ -260,7 +272,8 @@ def _sample(faces: _Faces, split: str, row: int) -> FaceSample | Rejection:
             raise InputError(f"name: found {name} a second time, expected each name once")
         if split not in get_args(Split):
             raise InputError(f"split: found {split!r}, expected {', '.join(get_args(Split))}")
-        image = require_image(faces.path.parent / faces.images[row])
+        folder, file = faces.path.parent, faces.images[row]
+        image = require_image(_find_aligned(folder, file) if faces.is_aligned else folder / file)
         axes = [faces.x.numbers(row, optional=False), faces.y.numbers(row, optional=False)]
         if faces.z is not None:
             axes.append(faces.z.numbers(row, optional=True))

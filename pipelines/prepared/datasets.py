@@ -57,9 +57,6 @@ def prepared_folder(
         folder = _series_folder(name, series, cache_dir, store, limit)
         prepare.prepare(name, series, folder, store, limit)
         return folder
-    data_dir = Path(data_dir)
-    if not data_dir.exists():
-        raise InputError(f"data-dir: found no {data_dir}, expected the folder of {name}")
     if records.is_prepared(data_dir, name):
         if limit is not None:
             raise InputError(

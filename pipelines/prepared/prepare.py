@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -52,7 +53,8 @@ def prepare(
         limit: stop after this many samples.
 
     Raises:
-        InputError: no usable face, or `output_dir` was begun with other settings or samples.
+        InputError: no usable face, or `output_dir` was begun with other settings or samples. A new
+            `output_dir` is removed again, unless a usable face is in it.
         OSError: it cannot be written to; complete shards stay, and no partial file.
     """
     config = config or StoreConfig()
@@ -63,10 +65,16 @@ def prepare(
     if isinstance(samples, Series):
         plan |= {"source": {**samples.source, "count": samples.count}}
     if not _is_finished(output_dir, plan):
+        is_new = not output_dir.exists()
         output_dir.mkdir(parents=True, exist_ok=True)
         with records.locked(output_dir):
             if not _is_finished(output_dir, plan):
-                _write(name, samples, output_dir, config, limit, plan)
+                try:
+                    _write(name, samples, output_dir, config, limit, plan)
+                except InputError:
+                    if is_new and not any(file.stat().st_size for file in output_dir.glob("*.tfrecord")):
+                        shutil.rmtree(output_dir)
+                    raise
     return records.read_index(output_dir)
 
 

@@ -2,6 +2,7 @@
 
 __all__ = [
     "budget",
+    "checks",
     "description",
     "faces",
     "failures",

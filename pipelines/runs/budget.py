@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -170,6 +171,13 @@ def choose_passes(
         f"{LONGER * budget.minutes:g} would allow {longer}",
         flush=True,
     )
+    if steps < train.epochs * (train_faces // train.batch_size) and steps * train.batch_size < train_faces:
+        print(
+            f"warning: {budget.minutes:g} minutes are too short: only {describe(train, steps, train_faces)} "
+            "are planned, so the model will be almost untrained; give a longer --minutes",
+            file=sys.stderr,
+            flush=True,
+        )
     epochs = max(1, steps * train.batch_size // max(EPOCH_FACES, train_faces))
     chosen = dataclasses.replace(
         train,

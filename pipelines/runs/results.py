@@ -12,8 +12,8 @@ from tf_dhm.core.files import atomic_write
 from tf_dhm.evaluation.entries import load_entries
 from tf_dhm.evaluation.evaluate import evaluate, summarize
 from tf_dhm.evaluation.report import write_report
-from tf_dhm.export.card import CARD_FILE, model_card
-from tf_dhm.export.description import read_description
+from tf_dhm.export.card import model_card
+from tf_dhm.export.description import CARD_FILE, read_description
 
 EVALUATION_FOLDER = "evaluation"
 

@@ -30,24 +30,23 @@ from pipelines.runs.budget import (
     rendering_rate,
     training_times,
 )
+from pipelines.runs.checks import (
+    TEACHER_FILE,
+    check_start,
+    exported_version,
+    finished,
+    initial_description,
+    was_begun,
+)
 from pipelines.runs.description import describe_datasets, machine, portable_command, without_folders
 from pipelines.runs.faces import check_faces, count_faces, prepared_folders
-from pipelines.runs.options import (
-    MOVABLE_OPTIONS,
-    OPTIONS_FILE,
-    Options,
-    check_options,
-    differences,
-    read_options,
-)
+from pipelines.runs.options import OPTIONS_FILE, Options
 from pipelines.runs.results import test_folder, write_card
 from tf_dhm.core import configuration
-from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.machine import software_versions
 from tf_dhm.core.words import counted
-from tf_dhm.export.card import CARD_FILE
-from tf_dhm.export.description import Description, read_description
+from tf_dhm.export.description import Description
 from tf_dhm.export.saved_model import read_weights, save_model
 from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
@@ -59,14 +58,10 @@ from tf_dhm.training.trainer import Trainer, Weights
 from tf_dhm.training.validation import Validation
 
 COMMAND_FILE = "command.txt"
-EXPORT_FOLDER = "export"
 FACES_FILE = "faces.json"
 INITIAL_FILE = "initialized_from.json"
-TEACHER_FILE = "teacher.npy"
 FEW_VAL_FACES = 10
 """With fewer faces to validate with, a note is printed."""
-FREE_OPTIONS = ("recurrent_steps",)
-"""Options of a network that do not change its weights (except whether there is a step at all)."""
 
 
 def run(options: Options, resume: bool, command: str, mixture: Mixture | None = None) -> Path:
@@ -88,18 +83,9 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
         InputError: a dataset has no folder, a run of that name exists, or an option or a file is rejected
             by the part that reads it.
     """
-    check_options(options)
+    resume = check_start(options, resume)
     run_dir = options.run_dir
     version_dir = exported_version(options)
-    if options.distribute == "multi_worker":
-        resume = resume or was_begun(options)
-    if not resume and run_dir.exists() and (not run_dir.is_dir() or begun_files(run_dir)):
-        raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
-    if resume and (version_dir.parent / CARD_FILE).exists():
-        raise InputError(
-            f"{run_dir}: found the exported model {version_dir}; the run is finished. "
-            f"To train it further, start a new run with --init {version_dir.parent}"
-        )
     if not resume:
         heat_maps.check_options(
             options.model.heatmap_input, options.train, options.augment, bool(options.data_service)
@@ -167,40 +153,6 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
     return version_dir
 
 
-def begun_files(run_dir: Path) -> list[Path]:
-    """The files of an earlier run. One that was stopped before its first step may have left TEACHER_FILE."""
-    return [path for path in run_dir.iterdir() if path.name != TEACHER_FILE]
-
-
-def exported_version(options: Options) -> Path:
-    """The version folder to which a run of these options exports its model."""
-    return options.run_dir / EXPORT_FOLDER / options.preset / "1"
-
-
-def was_begun(options: Options) -> bool:
-    """Whether there is a run of these options to resume.
-
-    Raises:
-        InputError: it has other options, except for `MOVABLE_OPTIONS` and the folder of runs.
-    """
-    file = options.run_dir / OPTIONS_FILE
-    if not file.exists():
-        return False
-    if found := differences(read_options(file), options, (*MOVABLE_OPTIONS, "runs_dir")):
-        raise InputError(f"{file}: found an earlier run with {found}; choose another name, or move it away")
-    return True
-
-
-def finished(options: Options) -> Path | None:
-    """The model that a run of these options exported; None if it is not finished.
-
-    Raises:
-        InputError: as `was_begun`.
-    """
-    version_dir = exported_version(options)
-    return version_dir if was_begun(options) and (version_dir.parent / CARD_FILE).exists() else None
-
-
 def run_to_end(options: Options, command: str, mixture: Mixture | None = None) -> Path:
     """`run`, resuming a run that was stopped and leaving one that is finished as it is.
 
@@ -224,11 +176,7 @@ def read_initial(init: str | None, model: ModelConfig) -> tuple[Description | No
     """
     if init is None:
         return None, None
-    description = read_description(Path(init))
-    found, expected = dataclasses.asdict(description.model), dataclasses.asdict(model)
-    if differing := configuration.differences(found, expected, FREE_OPTIONS):
-        raise InputError(f"init {init}: found a network with {differing} as the chosen preset has")
-    return description, read_weights(Path(init))
+    return initial_description(init, model), read_weights(Path(init))
 
 
 def make_service(addresses: tuple[str, ...], faces: FaceArrays, cache_dir: Path) -> DataService | None:

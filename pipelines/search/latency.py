@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from pipelines.runs.run import EXPORT_FOLDER
+from pipelines.runs.checks import EXPORT_FOLDER
 from pipelines.search.options import TuneConfig
 from pipelines.search.trials import RESULT_FILE, read_table, trained, write_json, write_table
 from tf_dhm.evaluation.benchmark import REFERENCE

@@ -17,6 +17,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 
 from pipelines.prepared import datasets, records
 from pipelines.runs import run as training_run
+from pipelines.runs.checks import EXPORT_FOLDER
 from pipelines.runs.faces import prepared_folders
 from pipelines.runs.options import Options
 from pipelines.search.latency import measure_latency
@@ -155,7 +156,7 @@ class Search(BaseTuner):
         epochs = values.get("tuner/epochs") or self.epochs
         if parent := values.get("tuner/trial_id"):  # Hyperband trains the better ones further
             epochs -= values["tuner/initial_epoch"]
-            network = config.output_dir / "trials" / parent / training_run.EXPORT_FOLDER / config.preset
+            network = config.output_dir / "trials" / parent / EXPORT_FOLDER / config.preset
             options = replace(options, init=str(network.resolve()))
         return replace(options, train=replace(preset.train, epochs=epochs, seed=config.seed))
 

@@ -57,9 +57,9 @@ def align_inputs(config: AlignConfig) -> int:
         the exit code: 0, 1 if a file failed, or INTERRUPTED.
 
     Raises:
-        InputError: No files, no model, no camera, an output over an input, or another run that writes the
-            same records.
-        OSError: The records cannot be written.
+        InputError: No files, no model, no camera, an output over an input, records that cannot be
+            written there, or another run that writes the same records.
+        OSError: Writing the records fails later, for example on a full disk.
     """
     if config.show:
         check_display()

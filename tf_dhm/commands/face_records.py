@@ -169,15 +169,21 @@ class RecordFile:
         """Keep other runs from this file until `unlock` or the end of the process.
 
         Raises:
-            InputError: Another run is writing it.
+            InputError: Another run is writing it, or it cannot be written there.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
-        except Timeout as error:
+        except OSError as error:
+            # In a folder such as /proc, which takes no new file, acquiring the lock times out too.
+            if isinstance(error, Timeout) and Path(self._lock.lock_file).exists():
+                raise InputError(
+                    f"{self.path}: found another run that is writing it; "
+                    "expected another file, or the end of that run"
+                ) from error
+            reason = "" if isinstance(error, Timeout) else f" ({error.strerror})"
             raise InputError(
-                f"{self.path}: found another run that is writing it; "
-                "expected another file, or the end of that run"
+                f"{self.path}: cannot be written there{reason}; choose another folder"
             ) from error
 
     def unlock(self) -> None:
@@ -246,7 +252,7 @@ class FaceRecords:
         paths: Paths of the files that are not standard output.
 
     Raises:
-        InputError: On entering the block: another run is writing one of the files.
+        InputError: On entering the block: another run is writing one of the files, or it cannot be written.
     """
 
     def __init__(self, json: Path | None, csv: Path | None) -> None:

@@ -66,7 +66,8 @@ class AlignConfig:
     show: bool = False
     """Show the frames of videos and of the camera in a window; q stops."""
     resume: bool = False
-    """Resume an earlier run: skip files that it finished, and keep its lines."""
+    """Resume an earlier run: skip files that it finished, and keep its lines. Give the same options as in
+    that run: the records do not hold them, so another model or number of passes is not noticed."""
     frames: Annotated[AtLeastOne | None, NUMBER, RARE] = None
     """Stop a video or the camera after this number of frames."""
     min_confidence: Annotated[Share, RARE] = MIN_CONFIDENCE

@@ -13,7 +13,6 @@ from tf_dhm.export.saved_model import read_head, read_points, read_weights
 from tf_dhm.networks.quality import GOOD_NME, QualityHead
 from tf_dhm.training.presets import PRESETS
 
-CARD_FILE = "README.md"
 CARD_METRICS = (
     "nme_0_30",
     "nme_30_60",

@@ -11,6 +11,8 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.runtime.store import find_savedmodel
 
+CARD_FILE = "README.md"
+"""The model card, beside the version folders."""
 DESCRIPTION_FILE = Path("assets.extra") / "description.json"
 """Inside a version folder; TF Serving leaves assets.extra alone."""
 

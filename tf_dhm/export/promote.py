@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tf_dhm.core.files import atomic_write
-from tf_dhm.export.card import CARD_FILE, accuracy_lines, model_card
-from tf_dhm.export.description import read_description
+from tf_dhm.export.card import accuracy_lines, model_card
+from tf_dhm.export.description import CARD_FILE, read_description
 from tf_dhm.export.saved_model import read_head, read_points, read_weights, write_model
 from tf_dhm.runtime.store import find_savedmodel
 

@@ -25,6 +25,13 @@ FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
 """Seconds before a request that met no server is sent again: at first, and at most."""
 
 
+NOT_HTTP_HINT = (
+    "; the answer is not HTTP: REST is on port 8501 by default; for gRPC, on port 8500, give HOST:8500 "
+    "without http://"
+)
+"""Added to the error of a REST request that met another protocol."""
+
+
 class ServerError(InputError):
     """No server is there, or it does not answer in time."""
 
@@ -207,7 +214,8 @@ class RestTransport(Transport):
         except requests.exceptions.InvalidJSONError as error:
             raise InputError(f"{self.name}: NaN and infinite numbers cannot be sent over REST") from error
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise UnavailableError(str(error)) from error
+            hint = NOT_HTTP_HINT if "BadStatusLine" in str(error) else ""
+            raise UnavailableError(f"{error}{hint}") from error
         except requests.Timeout as error:
             raise self.silent() from error
         if response.status_code == requests.codes.service_unavailable:

@@ -21,8 +21,7 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.markdown import fill_in, markdown_table
 from tf_dhm.evaluation.boxes import DETECTED, row_name
 from tf_dhm.evaluation.published import read_published
-from tf_dhm.export.card import CARD_FILE
-from tf_dhm.export.description import read_description
+from tf_dhm.export.description import CARD_FILE, read_description
 from tf_dhm.face import metrics
 from tf_dhm.runtime.tflite import find_tflite
 from tools.studies.speed_tables import read_benchmark

@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from pipelines.datasets import aflw2000_3d
 from pipelines.runs import run as training_run
+from pipelines.runs.checks import EXPORT_FOLDER
 from pipelines.runs.options import OPTIONS_FILE, DataOptions, Options, read_options
 from pipelines.runs.results import EVALUATION_FOLDER
 from tf_dhm.core.command_line import parse_options
@@ -38,8 +39,7 @@ from tf_dhm.evaluation.benchmark import BenchmarkConfig
 from tf_dhm.evaluation.entries import load_entries, model_size
 from tf_dhm.evaluation.evaluate import evaluate
 from tf_dhm.evaluation.report import write_report
-from tf_dhm.export.card import CARD_FILE
-from tf_dhm.export.description import read_description
+from tf_dhm.export.description import CARD_FILE, read_description
 from tf_dhm.face import metrics
 from tf_dhm.networks.models import build_model, weight_bytes
 from tf_dhm.training.presets import PRESETS, find_preset
@@ -114,7 +114,7 @@ class Run:
 
     @property
     def version_dir(self) -> Path:
-        return self.folder / training_run.EXPORT_FOLDER / self.preset / "1"
+        return self.folder / EXPORT_FOLDER / self.preset / "1"
 
     @property
     def is_trained(self) -> bool:

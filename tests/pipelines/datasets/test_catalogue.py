@@ -23,8 +23,10 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         check_data_dir("wild", Path("wild"))
 
 
-def test_only_synthetic_faces_need_no_folder() -> None:
+def test_only_synthetic_faces_need_no_folder(tmp_path: Path) -> None:
     check_data_dir("synthetic", None)
-    check_data_dir("csv", Path("faces.csv"))
+    check_data_dir("csv", tmp_path)
     with pytest.raises(InputError, match="data-dir: found none, expected the folder of csv"):
         check_data_dir("csv", None)
+    with pytest.raises(InputError, match=r"data-dir: found no .*faces.csv, expected the folder of csv"):
+        check_data_dir("csv", tmp_path / "faces.csv")

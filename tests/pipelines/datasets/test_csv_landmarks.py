@@ -249,7 +249,30 @@ class TestTablesOfAlign:
         path = self.write_aligned(tmp_path / "tables", self.record("photos/a.jpg", 1))
         monkeypatch.chdir(tmp_path)
         (sample,) = samples(path)
+        assert (sample.name, sample.group) == ("photos/a.jpg", "photos/a.jpg")
         assert sample.read_image() == (tmp_path / "photos" / "a.jpg").read_bytes()
+
+    def test_a_table_among_the_photos_is_read_from_another_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As after `align.py photos --csv photos/faces.csv`, then `train.py` in a clone beside it."""
+        write_image(tmp_path / "work" / "photos" / "a.jpg")
+        self.write_aligned(tmp_path / "work" / "photos", self.record("photos/a.jpg", 1))
+        (tmp_path / "clone").mkdir()
+        monkeypatch.chdir(tmp_path / "clone")
+        (sample,) = samples(Path("../work/photos/faces.csv"))
+        assert sample.name == "photos/a.jpg"
+        assert sample.read_image() == (tmp_path / "work" / "photos" / "a.jpg").read_bytes()
+
+    def test_a_photo_that_is_not_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "tables").mkdir()
+        (tmp_path / "clone").mkdir()
+        path = self.write_aligned(tmp_path / "tables", self.record("a.jpg", 1), self.record("/no/b.jpg", 2))
+        monkeypatch.chdir(tmp_path / "clone")
+        reasons = rejections(path)
+        for place in ("row 2: a.jpg", f"{tmp_path}/tables", "folders above", f"{tmp_path}/clone"):
+            assert place in reasons["a.jpg"]
+        assert "row 3: /no/b.jpg: found no such file, expected" in reasons["/no/b.jpg"]
 
     def test_a_photo_that_is_stored_on_its_side(self, tmp_path: Path) -> None:
         """Labels are of the photo as it is shown; readers of images see it as it is stored."""

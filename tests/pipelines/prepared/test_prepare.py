@@ -266,6 +266,26 @@ def test_no_usable_face(tmp_path: Path) -> None:
         prepare("made", [Rejection("a", "torn")], tmp_path / "a", STORE)
     with pytest.raises(InputError, match="made: found no usable face among 0"):
         prepare("made", [], tmp_path / "b", STORE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_a_dataset_that_breaks_off_leaves_only_usable_shards(tmp_path: Path, count: int) -> None:
+    def samples() -> Iterator[FaceSample | Rejection]:
+        yield from [made_sample(i) for i in range(count)]
+        raise InputError("torn")
+
+    with pytest.raises(InputError, match="torn"):
+        prepare("made", samples(), tmp_path / "a", STORE)
+    assert (tmp_path / "a" / "shard-00000.tfrecord").exists() == (count >= STORE.shard_size)
+    assert (tmp_path / "a").exists() == (count >= STORE.shard_size)
+
+
+def test_an_unusable_dataset_leaves_a_folder_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match="no usable face"):
+        prepare("made", [], tmp_path, STORE)
+    assert (tmp_path / "notes.txt").exists()
 
 
 class FullDisk:

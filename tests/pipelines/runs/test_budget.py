@@ -141,6 +141,19 @@ def test_at_least_one_pass_and_at_most_those_given(tmp_path: Path) -> None:
     assert (found.epochs, found.epoch_faces) == (2, 853 * 128)
 
 
+def test_less_than_one_pass_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = options(tmp_path)
+    choose_passes(wanted, wanted, Budget(0.5, FakeClock()), 250, TIMES, None)
+    warning = capsys.readouterr().err
+    assert "0.5 passes over 250 faces" in warning
+    assert "--minutes" in warning
+    # Enough time, or no more passes wanted.
+    once = dataclasses.replace(wanted, train=dataclasses.replace(wanted.train, epochs=1))
+    for chosen in (wanted, once):
+        choose_passes(chosen, chosen, Budget(10.0, FakeClock()), 250, TIMES, None)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_rate_of_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = FakeClock()
     closed = []

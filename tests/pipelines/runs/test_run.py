@@ -15,14 +15,13 @@ import tensorflow as tf
 from pipelines.prepared import datasets
 from pipelines.runs import run as training_run
 from pipelines.runs.options import DataOptions, Options, read_options
-from pipelines.runs.run import FEW_VAL_FACES, run, was_begun
+from pipelines.runs.run import FEW_VAL_FACES, run
 from pipelines.synthetic.config import TEST_SEED
 from tests.faces import TINY_MODEL, TINY_RECIPE, write_faces
 from tests.small_runs import small_run
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.card import CARD_FILE
-from tf_dhm.export.description import DESCRIPTION_FILE, Description, read_description
+from tf_dhm.export.description import CARD_FILE, DESCRIPTION_FILE, Description, read_description
 from tf_dhm.export.saved_model import read_weights
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model
@@ -108,16 +107,6 @@ def test_an_earlier_run_is_not_overwritten(base: Options, finished: Path) -> Non
     with pytest.raises(InputError, match=r"first: found an earlier run; choose another --name, or --resume"):
         run(base, False, COMMAND)
     assert (base.run_dir / HISTORY_FILE).read_text() == before
-
-
-def test_workers_resume_a_run_of_the_same_options(base: Options, finished: Path) -> None:
-    assert not was_begun(dataclasses.replace(base, name="another"))
-    assert was_begun(with_data(base, cache_dir=Path("elsewhere"), data_service=("grpc://a:1",)))
-    other = dataclasses.replace(base, train=dataclasses.replace(base.train, epochs=9))
-    with pytest.raises(
-        InputError, match=r"options.json: found an earlier run with epochs 2, expected 9; choose"
-    ):
-        was_begun(other)
 
 
 def test_a_run_that_was_killed_while_exporting_is_resumed(base: Options, finished: Path) -> None:

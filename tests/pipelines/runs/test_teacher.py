@@ -21,8 +21,7 @@ from tests.shift_model import ShiftModel
 from tests.small_runs import small_run
 from tests.tiny_models import write_tiny_model
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.card import CARD_FILE
-from tf_dhm.export.description import read_description
+from tf_dhm.export.description import CARD_FILE, read_description
 from tf_dhm.training.distribution import Strategy
 
 

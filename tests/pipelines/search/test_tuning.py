@@ -22,8 +22,7 @@ from pipelines.search.tuning import tune
 from tests.faces import write_faces
 from tf_dhm.core.errors import InputError
 from tf_dhm.evaluation.entries import model_size
-from tf_dhm.export.card import CARD_FILE
-from tf_dhm.export.description import read_description
+from tf_dhm.export.description import CARD_FILE, read_description
 from tf_dhm.networks.models import build_model, weight_bytes
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.training.trainer import DivergedError

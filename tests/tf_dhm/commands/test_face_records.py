@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock, Timeout
 
 from tf_dhm.commands.face_records import BELOW_LIMIT, CSV_COLUMNS, FaceRecords, Record
 from tf_dhm.core.errors import InputError
@@ -152,6 +153,23 @@ class TestLock:
         ):
             pass
         run((paths[0], None), photo("a.jpg"))
+
+    @pytest.mark.parametrize("reason", [PermissionError(1, "Operation not permitted"), Timeout("a.lock")])
+    def test_a_folder_that_takes_no_file(
+        self, paths: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, reason: OSError
+    ) -> None:
+        def fail(self: FileLock) -> None:
+            raise reason
+
+        monkeypatch.setattr(FileLock, "acquire", fail)
+        with pytest.raises(InputError, match=rf"^{paths[0]}: cannot be written there") as raised:
+            run(paths)
+        assert "lock" not in str(raised.value)
+
+    def test_a_folder_below_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(InputError, match=r"a\.csv: cannot be written there"):
+            run((None, tmp_path / "file" / "a.csv"))
 
     def test_a_run_that_does_not_start_leaves_nothing(self, paths: tuple[Path, Path]) -> None:
         with FaceRecords(*paths):

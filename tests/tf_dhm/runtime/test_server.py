@@ -322,6 +322,12 @@ def test_no_server(double: ServingDouble, protocol: str) -> None:
         assert time.monotonic() - began < 2.0
 
 
+def test_rest_to_the_port_of_grpc(double: ServingDouble) -> None:
+    config = ServerConfig(f"http://127.0.0.1:{double.port}", "tiny", timeout=0.5)
+    with Client(config) as client, pytest.raises(ServerError, match=r"not HTTP.*8501.*gRPC.*8500"):
+        client.predict(make_crops(1))
+
+
 @pytest.mark.parametrize("protocol", ["gRPC", pytest.param("REST", marks=pytest.mark.slow)])
 def test_a_killed_server_that_comes_back(
     models: dict[str, Path], local: SavedModelPredictor, protocol: str
