@@ -44,6 +44,8 @@ DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.parquet"
 LOCK_FILE = ".lock"
 """Held while a folder is prepared or decoded; it stays there, empty."""
+LEAST_COVERED = 0.01
+"""Least share of a face's crop that its photo covers."""
 RECORD_HEADER, RECORD_FOOTER = 12, 4  # length and checksum before the bytes, checksum after them
 
 
@@ -61,7 +63,8 @@ def cut_face(
         pixels.
 
     Raises:
-        InputError: landmarks that are not finite or span no box, or all lie outside of the image.
+        InputError: landmarks that are not finite or span no box, or whose crop lies (almost) outside of the
+            image.
     """
     points = np.array(landmarks, np.float64)
     box = landmark_box(points)
@@ -80,9 +83,17 @@ def cut_face(
         ratio = np.array([size[0] / width, size[1] / height])
         points[:, :2] = (points[:, :2] + 0.5) * ratio - 0.5
         points[:, 2] *= ratio.mean()
-    centre = crop_square(landmark_box(points))[:2]
-    left, top = np.floor(centre - config.canvas / 2 + 0.5).astype(int)
+    square = crop_square(landmark_box(points))
+    centre, half = square[:2], square[2] / 2
     height, width = image.shape[:2]
+    inside = np.minimum(centre + half, [width - 0.5, height - 0.5]) - np.maximum(centre - half, -0.5)
+    covered = float(np.maximum(inside, 0.0).prod() / square[2] ** 2)
+    if covered < LEAST_COVERED:  # OpenCV never ends mirroring the empty part of an image far away
+        raise InputError(
+            f"landmarks: found the box {box.round(1).tolist()}, of whose crop the image covers "
+            f"{covered:.2%}, expected at least {LEAST_COVERED:.0%}"
+        )
+    left, top = np.floor(centre - config.canvas / 2 + 0.5).astype(int)
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + config.canvas, width), min(top + config.canvas, height)
     # Black borders would teach the network that nothing but black is ever beside a face.

@@ -123,6 +123,19 @@ class TestCutFace:
             assert np.isnan(points[:, 2]).all()
             assert np.isfinite(points[:, :2]).all()
 
+    @pytest.mark.parametrize(("index", "value"), [(0, 1e6), (1, -1e6), (0, 1e4), (1, 3e3)])
+    def test_a_point_far_away_is_rejected(self, index: int, value: float) -> None:
+        landmarks = square_face(10, 10, 20)
+        landmarks[5, index] = value
+        with pytest.raises(
+            InputError, match=r"landmarks: found the box .*, of whose crop the image covers 0"
+        ):
+            records.cut_face(smooth_image(0, 60, 50), landmarks, self.config)
+
+    def test_a_tiny_photo_is_accepted(self) -> None:
+        canvas, _ = records.cut_face(smooth_image(0, 9, 9), square_face(2, 2, 5), self.config)
+        assert canvas.shape == (self.config.canvas, self.config.canvas, 3)
+
     @pytest.mark.parametrize(("left", "top"), [(-21, 10), (60, 10), (10, -21), (10, 50)])
     def test_a_face_outside_of_the_image_is_rejected(self, left: float, top: float) -> None:
         with pytest.raises(InputError, match=r"landmarks: found the box .* outside of the 60 x 50 image"):
