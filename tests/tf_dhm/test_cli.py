@@ -68,13 +68,13 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         dispatch(["benchmark"])
 
 
-def test_a_missing_package_of_a_script_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_of_a_script_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delitem(sys.modules, "prepare", raising=False)
     monkeypatch.setitem(sys.modules, "torchfile", None)
     for name in [name for name in sys.modules if name.startswith("pipelines")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingPackageError, match=r"tf-dhm prepare: .*torchfile.*\.\[train\]"):
-        dispatch(["prepare", "--dataset", "csv", "--data-dir", "x", "--output-dir", "y"])
+        dispatch(["prepare", "--dataset", "csv", "--data-dir", str(tmp_path), "--output-dir", "y"])
 
 
 def test_a_command_runs_its_script(monkeypatch: pytest.MonkeyPatch) -> None:

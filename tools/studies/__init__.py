@@ -18,6 +18,7 @@ __all__ = [
     "result_tables",
     "runtime_measures",
     "serving_load",
+    "small_faces",
     "speed_tables",
     "tracking_measures",
 ]
