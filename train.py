@@ -42,6 +42,8 @@ TRIAL_FACES = 26_400
 """Largest number of faces that a run with --minutes renders, unless --faces is given."""
 TRIAL_EPOCHS = 36
 """Epochs without --dataset and --minutes."""
+FINE_TUNING_SHARE = 0.1
+"""Learning rate with --init, in learning rates of the preset."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Start:
     preset: str = Options.preset
     dataset: tuple[str, ...] = ()
     resume: Path | None = None
+    init: str | None = None
     minutes: float | None = None
     epochs: int | None = None
     faces: int | None = None
@@ -96,7 +99,8 @@ def parse(arguments: list[str]) -> tuple[Options, bool]:
 
 
 def default_options(start: Start) -> Options:
-    """Options of a preset: a short run without a named dataset, stronger changes of rendered faces."""
+    """Options of a preset: a short run without a named dataset, stronger changes of rendered faces, small
+    steps from trained weights."""
     preset = find_preset(start.preset)
     train, augment, data = preset.train, preset.augment, DataOptions()
     minutes = start.minutes
@@ -109,6 +113,14 @@ def default_options(start: Start) -> Options:
         train = dataclasses.replace(train, epochs=min(train.epochs, TRIAL_EPOCHS))
     if start.dataset in ((), (SYNTHETIC,)) and augment in (AugmentConfig(), FAST_AUGMENT):
         augment = dataclasses.replace(SYNTHETIC_AUGMENT, map_noise=augment.map_noise)
+    if start.init is not None:
+        # The statistics of few faces, or of batches of one kind of face, would undo what the weights know.
+        statistics = "fixed" if preset.model.family == "fast_dhm" else train.pooled_statistics
+        train = dataclasses.replace(
+            train,
+            learning_rate=FINE_TUNING_SHARE * train.learning_rate,
+            pooled_statistics=statistics,
+        )
     return Options(
         preset=start.preset, minutes=minutes, data=data, model=preset.model, train=train, augment=augment
     )

@@ -85,6 +85,17 @@ def test_options_stand_over_those_of_the_preset() -> None:
         assert train.parse(["--preset", "fast_dhm_tuned"])[0] == train.parse([])[0]
 
 
+def test_trained_weights_take_small_steps_by_default() -> None:
+    usual, tuned = (train.parse(arguments)[0].train for arguments in ([], ["--init", "fast_dhm_m"]))
+    assert (usual.pooled_statistics, tuned.pooled_statistics) == ("batch", "fixed")
+    assert tuned.learning_rate == pytest.approx(usual.learning_rate / 10)
+    given = ["--init=fast_dhm_m", "--learning-rate", "0.004", "--pooled-statistics", "batch"]
+    assert train.parse(given)[0].train == dataclasses.replace(usual, learning_rate=0.004)
+    # Other families do not normalise pooled features.
+    dhm = train.parse(["--preset", "dhm_small", "--init", "model"])[0].train
+    assert dhm.pooled_statistics == "batch"
+
+
 def test_without_a_dataset_faces_are_rendered_and_the_run_is_short() -> None:
     full = PRESETS[DEFAULT_MODEL].train.epochs
     options, _ = train.parse([])

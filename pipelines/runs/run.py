@@ -300,6 +300,9 @@ def export(
         version_dir: folder to write.
     """
     weights = trainer.best_weights()
+    is_unchanged = initial is not None and options.train.epochs > 0 and not trainer.is_improved
+    if is_unchanged:
+        print("note: no epoch was better on val than the initial weights, so these are exported")
     head, quality = fit_head(weights, options.model, mixture, options.quality_crops)
     description = Description(
         preset=options.preset,
@@ -307,7 +310,7 @@ def export(
         options=without_folders(json.loads((options.run_dir / OPTIONS_FILE).read_text())),
         command=portable_command((options.run_dir / COMMAND_FILE).read_text().strip()),
         datasets=describe_datasets(options.data.dataset, counts, options.data.dataset_weights),
-        faces_seen=trainer.total_steps * options.train.batch_size,
+        faces_seen=0 if is_unchanged else trainer.total_steps * options.train.batch_size,
         hours=float(trainer.seconds) / 3600.0,
         machine=machine(),
         val=val,

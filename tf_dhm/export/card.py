@@ -107,7 +107,7 @@ def model_card(
     for path in sorted(version_dir.glob("*.tflite")):
         lines.append(f"- `{path.name}`: {path.stat().st_size:,} bytes.")
     lines += ["", "## Data and licence", ""]
-    lines += [f"- **{dataset}**: {note}" for dataset, note in description.datasets.items()]
+    lines += dataset_lines(description)
     own = "held-out faces of the adaptation" if description.adapted else "val"
     lines += accuracy_lines({own: description.val, **metrics})
     if description.quality:
@@ -134,11 +134,27 @@ def _duration(hours: float) -> str:
     return f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
 
 
-def training_lines(description: Description, head: QualityHead | None) -> list[str]:
-    """Lines of a card on the runs that a model comes from, the last one first."""
+def runs_of(description: Description) -> list[dict[str, Any]]:
+    """The descriptions of the runs that a model comes from, the last one first."""
     runs = [asdict(description)]
     while runs[-1].get("initialized_from"):
         runs.append(runs[-1]["initialized_from"])
+    return runs
+
+
+def dataset_lines(description: Description) -> list[str]:
+    """Lines of a card on the datasets of all runs that a model comes from, each once."""
+    last, *earlier = runs_of(description)
+    lines = {name: f"- **{name}**: {note}" for name, note in last["datasets"].items()}
+    for run in earlier:
+        for name, note in run["datasets"].items():
+            lines.setdefault(name, f"- **{name}**, in an earlier run: {note}")
+    return list(lines.values())
+
+
+def training_lines(description: Description, head: QualityHead | None) -> list[str]:
+    """Lines of a card on the runs that a model comes from, the last one first."""
+    runs = runs_of(description)
     trained = [run for run in runs[1:] if run["faces_seen"]]
 
     def amount(run: dict[str, Any]) -> str:

@@ -98,7 +98,7 @@ class TrainConfig:
         epochs: passes over the training faces, with a validation after each; 0 keeps the initial weights.
         epoch_faces: faces seen in an epoch; 0 for one pass over all faces.
         batch_size: faces in a step, over all devices.
-        learning_rate: highest learning rate.
+        learning_rate: highest learning rate; by default a tenth of the preset's with --init.
         schedule: "cosine" (linear warm-up, then half a cosine to 0), or one of the paper's: "step"
             (learning_rate, then learning_rate_late after half of the epochs), "exponential"
             (x decay_factor every decay_steps steps) or "epochs" (x decay_factor after each of
@@ -125,7 +125,7 @@ class TrainConfig:
         pooled_statistics: statistics that normalise the pooled features of Fast DHM in training: those
             of each "batch", or "fixed" ones, which belong to the initial weights (mean 0 and variance 1
             for new weights). The mean of a batch hides from the network where that batch lies among
-            all poses; "fixed" statistics do not.
+            all poses; "fixed" statistics do not. The default with --init is "fixed".
         mixed_precision: compute in float16 (GPU) or bfloat16 (CPU).
         map_source: where the heat maps are drawn: "py_function" (NumPy in the tf.data pipeline, a map for
             every face of a batch) or "layer" (in the training step, for the faces whose initial shape

@@ -22,6 +22,14 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
         table.writerow(row)
 
 
+def read_column(path: Path, name: str) -> list[float]:
+    """The numbers of a column, an epoch each; none if there is no table yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [float(row[name]) for row in csv.DictReader(file)]
+
+
 def forget_later_epochs(path: Path, last_epoch: int) -> None:
     """Remove what a killed run wrote after its last checkpoint, the one after `last_epoch` epochs."""
     if not path.exists():

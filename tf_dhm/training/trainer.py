@@ -26,7 +26,7 @@ from tf_dhm.networks.models import build_model, constant_heatmap, precision_poli
 from tf_dhm.networks.tensorflow import tf
 from tf_dhm.training.config import CALIBRATION_STEPS, TrainConfig
 from tf_dhm.training.distribution import Strategy, batch_normalizations
-from tf_dhm.training.history import HISTORY_FILE, append_row, forget_later_epochs
+from tf_dhm.training.history import HISTORY_FILE, append_row, forget_later_epochs, read_column
 from tf_dhm.training.losses import batch_loss
 from tf_dhm.training.optimizers import make_optimizer, precision
 from tf_dhm.training.software import check_software, record_software
@@ -152,7 +152,10 @@ class Trainer:
         return self.config.epochs * self.steps_per_epoch
 
     def initialize(self, weights: Weights) -> None:
-        """Start from trained weights, in the order of `model.get_weights()`."""
+        """Start from trained weights, in the order of `model.get_weights()`.
+
+        Unless the last weights are wanted, they are the best ones until an epoch is better on `val`.
+        """
         expected = [tuple(w.shape) for w in self.model.get_weights()]
         found = [tuple(w.shape) for w in weights]
         if found != expected:
@@ -162,6 +165,10 @@ class Trainer:
             )
         self.model.set_weights(weights)
         self.average.set_weights(weights)
+        if self.strategy.chief and self.config.keep == "best" and self.config.epochs:
+            value = metrics.headline(self.validation.summarize(self.predict))
+            self._keep(value)
+            print(f"the initial weights: NME on val {value:.3f} %")
 
     def resume(self) -> int:
         """Restore the last checkpoint; returns its step. InputError if there is none that can be read."""
@@ -357,9 +364,7 @@ class Trainer:
         summary = self.validation.summarize(self.predict)
         value = metrics.headline(summary)
         if value < float(self.best) or self.config.keep == "last":
-            self.best.assign(value)  # of the weights that are kept
-            with atomic_write(self.best_file) as path:
-                np.savez(path, *self.average.get_weights())
+            self._keep(value)
         row = {
             "epoch": epoch,
             "loss": loss_sum / self.steps_per_epoch,
@@ -372,6 +377,18 @@ class Trainer:
             tf.summary.scalar(key, row[key], step=epoch)
         append_row(self.history_file, row)
         return row
+
+    def _keep(self, value: float) -> None:
+        """Keep the running average, with this error on `val`, as the best weights."""
+        self.best.assign(value)
+        self.best_file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self.best_file) as path:
+            np.savez(path, *self.average.get_weights())
+
+    @property
+    def is_improved(self) -> bool:
+        """Whether the best weights are those of an epoch, not the initial ones."""
+        return float(self.best) in read_column(self.history_file, "val_nme")
 
     def best_weights(self) -> Weights:
         """The running average that was best on `val`; before the end of the first epoch the present one."""

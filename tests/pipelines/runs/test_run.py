@@ -126,7 +126,9 @@ def test_training_begins_with_an_exported_model(base: Options, finished: Path) -
         name="tuned",
         init=str(finished.parent),
         # The learning rate is too low to move the weights.
-        train=dataclasses.replace(base.train, epochs=1, learning_rate=1e-9, ema=0.0, weight_decay=0.0),
+        train=dataclasses.replace(
+            base.train, epochs=1, learning_rate=1e-9, ema=0.0, weight_decay=0.0, keep="last"
+        ),
         quality_crops=0,
         augment=NO_AUGMENTATION,
     )
@@ -141,6 +143,26 @@ def test_training_begins_with_an_exported_model(base: Options, finished: Path) -
     assert (began["faces_seen"], began["command"]) == (96, COMMAND)
     card = (version_dir.parent / CARD_FILE).read_text()
     assert "Began with the weights of an earlier run of preset `tiny`: 96 faces" in card
+
+
+def test_initial_weights_that_no_epoch_improves_are_exported(
+    base: Options, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoiled = dataclasses.replace(
+        base,
+        name="spoiled",
+        init=str(finished.parent),
+        train=dataclasses.replace(base.train, epochs=2, learning_rate=0.5, ema=0.0),
+        quality_crops=0,
+    )
+    version_dir = run(spoiled, False, COMMAND)
+    for found, expected in zip(read_weights(version_dir), read_weights(finished), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    printed = capsys.readouterr().out
+    assert "the initial weights: NME on val" in printed
+    assert "note: no epoch was better on val" in printed
+    assert read_description(version_dir).faces_seen == 0
+    assert "unchanged: 96 faces" in (version_dir.parent / CARD_FILE).read_text()
 
 
 def test_with_no_epochs_the_network_stays_and_the_head_is_fitted(base: Options, finished: Path) -> None:

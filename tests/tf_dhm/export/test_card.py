@@ -53,6 +53,14 @@ def test_the_card_of_a_model_without_visibility(tmp_path: Path) -> None:
     assert "isibility" not in card
 
 
+def test_the_card_names_the_data_of_every_run(exported: Path) -> None:
+    first = describe(datasets={"wild68": "research only", "own": "old"})
+    last = describe(datasets={"own": "three faces"}, initialized_from=dataclasses.asdict(first))
+    card = model_card("name", exported / "1", last, {}, "1")
+    assert "- **own**: three faces\n- **wild68**, in an earlier run: research only\n" in card
+    assert "old" not in card.partition("## Data")[2].partition("## Accuracy")[0]
+
+
 def test_the_card_names_every_run_that_trained(exported: Path) -> None:
     first = describe(command="python train.py --name a")
     second = describe(command="python b", faces_seen=7, initialized_from=dataclasses.asdict(first))
