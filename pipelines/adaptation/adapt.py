@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipelines.adaptation.annotations import AnnotatedFace
+from pipelines.adaptation.annotations import FOLDS, AnnotatedFace, check_faces
 from pipelines.adaptation.kinds import BoxKind, Kind
 from pipelines.adaptation.views import OutputFeatures, Views, mirror_unit, to_unit
 from tf_dhm.core.errors import InputError
@@ -32,8 +32,6 @@ from tf_dhm.runtime.tflite import DEFAULT_KIND
 from tf_dhm.training import output_layer
 from tf_dhm.training.output_layer import CrossFit, Examples, OutputLayer
 
-FEWEST_FACES = 20
-FOLDS = 5
 SAME_MEANING = 15.0
 """NME in percent of the old landmarks below which 68 points are taken to mean the same."""
 UNRELATED = 20.0
@@ -177,13 +175,9 @@ def adapt(
     Raises:
         InputError: too few faces, labels that do not belong to the faces, or pairs that are no mirror map.
     """
+    check_faces(seen.faces)
     names = [face.name for face in seen.faces]
     groups = np.array([face.group for face in seen.faces])
-    if len(names) < FEWEST_FACES or len(np.unique(groups)) < FOLDS:
-        raise InputError(
-            f"faces: found {len(names)} usable faces, of {len(np.unique(groups))} photos or persons, "
-            f"expected at least {FEWEST_FACES} faces, of at least {FOLDS} photos or persons"
-        )
     count = seen.points.shape[2]
     old = model.layer(seen.views.features[:, 0])
     notes = []

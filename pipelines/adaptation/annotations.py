@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,16 @@ from pipelines.datasets.catalogue import NOTES, check_data_dir
 from pipelines.datasets.folders import require_image, require_pair
 from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.samples import FaceSample, Rejection
-from pipelines.prepared import records
+from pipelines.prepared.config import DATASET_FILE
 from pipelines.synthetic import series
 from pipelines.synthetic.config import TEST_FACES
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import NUM_LANDMARKS
+
+FEWEST_FACES = 20
+FOLDS = 5
+"""Parts of the faces in the cross-validation."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,16 @@ def read_annotations(
     return faces, rejected
 
 
+def check_faces(faces: Sequence[AnnotatedFace]) -> None:
+    """Raise InputError if there are too few faces or groups of faces to fit to."""
+    groups = {face.group for face in faces}
+    if len(faces) < FEWEST_FACES or len(groups) < FOLDS:
+        raise InputError(
+            f"faces: found {len(faces)} usable faces, of {len(groups)} photos or persons, "
+            f"expected at least {FEWEST_FACES} faces, of at least {FOLDS} photos or persons"
+        )
+
+
 def _read(
     dataset: str, data_dir: Path | None, count: int, split: str | None, manual: bool
 ) -> Iterator[AnnotatedFace | Rejection]:
@@ -95,7 +109,9 @@ def _read(
     if data_dir is None:
         return _of_samples(series.read(count or TEST_FACES, workers=0), None, manual)
     data_dir = Path(data_dir)
-    if (data_dir / records.DATASET_FILE).is_file():
+    if (data_dir / DATASET_FILE).is_file():
+        from pipelines.prepared import records  # here, because it loads TensorFlow
+
         return _of_samples(records.read_samples(data_dir, split or "train"), None, manual)  # type: ignore[arg-type]
     if dataset == "pts":
         return _of_pts(data_dir)
