@@ -124,6 +124,7 @@ def look_at(model: OutputFeatures, faces: Sequence[AnnotatedFace], boxes: BoxKin
     for face in Progress(faces, desc="features", unit=" faces"):
         try:
             image = decode_raster(face.read_image(), face.name)
+            check_near(face.points, image)
             box = find_box(face, image, detector)
         except (InputError, OSError) as error:
             rejected.append((face.name, str(error)))
@@ -142,6 +143,19 @@ def look_at(model: OutputFeatures, faces: Sequence[AnnotatedFace], boxes: BoxKin
     points = np.stack([face.points for face in kept])
     points[..., 2] -= points[..., 2].mean(1, keepdims=True)  # NaN, if z is unknown, stays NaN
     return SeenFaces(kept, views, to_unit(points[:, None], views.matrices, model.size), rejected)
+
+
+def check_near(points: Array, image: Image) -> None:
+    """Raise InputError that names the first of (P, 3) points that is more than an image size outside."""
+    height, width = image.shape[:2]
+    sides = np.array([width, height])
+    far = (points[:, :2] < -sides) | (points[:, :2] > 2 * sides)
+    if far.any():
+        point, axis = np.argwhere(far)[0]
+        value = points[point, axis]
+        raise InputError(
+            f"{'xy'[axis]}{point}: found {value:.1f}, far outside of the {width} x {height} image"
+        )
 
 
 def find_box(face: AnnotatedFace, image: Image, detector: FaceDetector | None) -> Array:
