@@ -56,8 +56,8 @@ class Config:
     """Boxes that crops are cut from: that of the labelled points (labels), or the face detector's (detected).
     By default labels for 68 landmarks, and detected for other points."""
     mirror_map: Annotated[tuple[Count, ...], RARE] = ()
-    """For other points than the 68 landmarks: the number, from 0, of the mirror image of each point. By
-    default it is learned."""
+    """For other points than the 68 landmarks: the number, from 0, of the mirror image of each point, for
+    example 1 0 2 4 3 for the eyes, the nose and the corners of the mouth. By default it is learned."""
     mirror: bool = True
     """For other points than the 68 landmarks: also use mirrored copies of the faces."""
     finetune: Count = 0

@@ -220,7 +220,9 @@ def adapt(
             pairs = learn_pairs(plain, seen.views.mirrored, make_prior(plain))
             if pairs is None:
                 notes.append(
-                    "No mirror map of the points was found, so mirrored copies of the faces were not used."
+                    "No mirror map of the points was found, so mirrored copies of the faces were not used. "
+                    "If the points are symmetric, give their map, for example --mirror-map 1 0 2 4 3 for the "
+                    "eyes, the nose and the corners of the mouth."
                 )
     examples = Examples(seen.views.features, seen.points, groups)
     if pairs is not None:

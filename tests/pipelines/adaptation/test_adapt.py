@@ -189,6 +189,14 @@ def test_points_near_the_photo_and_unknown_ones_are_accepted() -> None:
     check_near(np.array([[-80.0, 120.0, 999.0], [160.0, -60.0, np.nan], [np.nan, np.nan, np.nan]]), image)
 
 
+def test_the_note_of_points_without_mirror_images_names_the_option(tiny: Path) -> None:
+    model = OutputFeatures(tiny)
+    faces = [replace(face, points=face.points[[0, 8, 30]]) for face in made_faces(24)]
+    adapted = adapt(model, look_at(model, faces, "labels"))
+    assert adapted.pairs is None
+    assert any("--mirror-map 1 0 2 4 3" in note for note in adapted.notes)
+
+
 def test_a_detected_box_lies_around_the_points() -> None:
     class Detection:
         def __init__(self, box: list[float]) -> None:
