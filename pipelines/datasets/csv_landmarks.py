@@ -189,7 +189,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     if table.attrs["is_aligned"]:
         table = _from_aligned(table)
     present = set(table.columns)
-    check_columns(path, table, REQUIRED, "image, x0 ... x67 and y0 ... y67")
+    check_columns(path, table, REQUIRED, "image, x0 ... x67 and y0 ... y67; only adapt.py takes other points")
     for block in OPTIONAL_BLOCKS:
         if present.intersection(block):
             expected = f"all {len(block)} columns {block[0]} ... {block[-1]} or none of them"
