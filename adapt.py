@@ -56,8 +56,8 @@ class Config:
     """Boxes that crops are cut from: that of the labelled points (labels), or the face detector's (detected).
     By default labels for 68 landmarks, and detected for other points."""
     mirror_map: Annotated[tuple[Count, ...], RARE] = ()
-    """For other points than the 68 landmarks: the number, from 0, of the mirror image of each point. By
-    default it is learned."""
+    """For other points than the 68 landmarks: the number, from 0, of the mirror image of each point, for
+    example 1 0 2 4 3 for the eyes, the nose and the corners of the mouth. By default it is learned."""
     mirror: bool = True
     """For other points than the 68 landmarks: also use mirrored copies of the faces."""
     finetune: Count = 0
@@ -119,28 +119,35 @@ def finetune_options(config: Config, version_dir: Path, preset: str, model: Mode
     )
 
 
+def print_rejected(rejected: list[tuple[str, str]]) -> None:
+    """Print the number of rejected faces, and the (name, reason) of the first."""
+    if rejected:
+        count = counted(len(rejected), "face")
+        print(f"{count} rejected, the first: {': '.join(rejected[0])}", file=sys.stderr)
+
+
 def main() -> None:
     config = parse_options(Config, description=__doc__)
     check(config)
     source = find_savedmodel(config.model)
-    # After the options, so that --help and errors about options do not wait for TensorFlow.
+    # After the options, so that --help and errors about options do not wait for pandas.
+    from pipelines.adaptation.annotations import annotation_note, check_faces, read_annotations
+
+    faces, rejected = read_annotations(
+        config.dataset, config.data_dir, config.faces, split=config.split, manual=config.manual
+    )
+    print_rejected([(item.name, item.reason) for item in rejected])
+    check_faces(faces)
+    # After the labels, so that errors in them do not wait for TensorFlow.
     from pipelines.adaptation.adapt import adapt, export, look_at, summary
-    from pipelines.adaptation.annotations import annotation_note, read_annotations
     from pipelines.adaptation.views import OutputFeatures
     from pipelines.runs.run import run
 
     command = shlex.join(["python", "adapt.py", *sys.argv[1:]])
     model = OutputFeatures(config.model)
-    faces, rejected = read_annotations(
-        config.dataset, config.data_dir, config.faces, split=config.split, manual=config.manual
-    )
     boxes = config.boxes or ("labels" if len(faces[0].points) == NUM_LANDMARKS else "detected")
     seen = look_at(model, faces, boxes)
-    rejected_rows = [(item.name, item.reason) for item in rejected] + seen.rejected
-    if rejected_rows:
-        name, reason = rejected_rows[0]
-        count = counted(len(rejected_rows), "face")
-        print(f"{count} rejected, the first: {name}: {reason}", file=sys.stderr)
+    print_rejected(seen.rejected)
     adapted = adapt(
         model, seen, kind=config.kind, mirror=config.mirror_map or ("learn" if config.mirror else "none")
     )

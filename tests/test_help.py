@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,9 +53,15 @@ def test_help(script: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None
             assert re.search(r"(?<=\s)[A-Z\"].* .*([.\]]|\(required\))$", " ".join(row.split())), row
 
 
-def run_without_libraries(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a script or a module with arguments in a process in which an import of a large library fails."""
-    needed = [package for word in words if word in NEEDED for package in EXTRAS[NEEDED[word]]]
+def run_without_libraries(*words: str, extra: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a script or a module with arguments in a process in which an import of a large library fails.
+
+    Args:
+        words: the script or module, and its arguments.
+        extra: its packages may be imported, as those that the program needs.
+    """
+    extras = [NEEDED[word] for word in words if word in NEEDED] + ([extra] if extra else [])
+    needed = [package for name in extras for package in EXTRAS[name]]
     code = f"""
 import runpy, sys
 sys.modules.update(dict.fromkeys({sorted(LIBRARIES.difference(needed))}))
@@ -111,6 +118,23 @@ def test_values_are_checked_before_libraries_are_loaded(command: str) -> None:
     assert done.returncode == 2
     assert "found" in done.stderr
     assert not re.search("Traceback|package", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("image,x0,y0,x1\n", "found no column y1"),
+        ("image;x0;y0\na.png;1;2\n", "found no column image, x0, y0"),
+        ("image,x0,y0\na.png,1,b\n", "y0: found text"),
+        ("image,x0,y0\na.png,1,2\n", "found 1 usable faces"),
+    ],
+)
+def test_adapt_checks_labels_before_tensorflow_is_loaded(tmp_path: Path, text: str, error: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"pixels")
+    (tmp_path / "faces.csv").write_text(text)
+    done = run_without_libraries("adapt.py", "--name", "x", "--data-dir", str(tmp_path), extra="evaluate")
+    assert done.returncode == 2
+    assert error in done.stderr
 
 
 def test_completion_loads_no_libraries() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipelines.adaptation.annotations import AnnotatedFace
+from pipelines.adaptation.annotations import FOLDS, AnnotatedFace, check_faces
 from pipelines.adaptation.kinds import BoxKind, Kind
 from pipelines.adaptation.views import OutputFeatures, Views, mirror_unit, to_unit
 from tf_dhm.core.errors import InputError
@@ -32,8 +32,6 @@ from tf_dhm.runtime.tflite import DEFAULT_KIND
 from tf_dhm.training import output_layer
 from tf_dhm.training.output_layer import CrossFit, Examples, OutputLayer
 
-FEWEST_FACES = 20
-FOLDS = 5
 SAME_MEANING = 15.0
 """NME in percent of the old landmarks below which 68 points are taken to mean the same."""
 UNRELATED = 20.0
@@ -126,6 +124,7 @@ def look_at(model: OutputFeatures, faces: Sequence[AnnotatedFace], boxes: BoxKin
     for face in Progress(faces, desc="features", unit=" faces"):
         try:
             image = decode_raster(face.read_image(), face.name)
+            check_near(face.points, image)
             box = find_box(face, image, detector)
         except (InputError, OSError) as error:
             rejected.append((face.name, str(error)))
@@ -144,6 +143,19 @@ def look_at(model: OutputFeatures, faces: Sequence[AnnotatedFace], boxes: BoxKin
     points = np.stack([face.points for face in kept])
     points[..., 2] -= points[..., 2].mean(1, keepdims=True)  # NaN, if z is unknown, stays NaN
     return SeenFaces(kept, views, to_unit(points[:, None], views.matrices, model.size), rejected)
+
+
+def check_near(points: Array, image: Image) -> None:
+    """Raise InputError that names the first of (P, 3) points that is more than an image size outside."""
+    height, width = image.shape[:2]
+    sides = np.array([width, height])
+    far = (points[:, :2] < -sides) | (points[:, :2] > 2 * sides)
+    if far.any():
+        point, axis = np.argwhere(far)[0]
+        value = points[point, axis]
+        raise InputError(
+            f"{'xy'[axis]}{point}: found {value:.1f}, far outside of the {width} x {height} image"
+        )
 
 
 def find_box(face: AnnotatedFace, image: Image, detector: FaceDetector | None) -> Array:
@@ -177,13 +189,9 @@ def adapt(
     Raises:
         InputError: too few faces, labels that do not belong to the faces, or pairs that are no mirror map.
     """
+    check_faces(seen.faces)
     names = [face.name for face in seen.faces]
     groups = np.array([face.group for face in seen.faces])
-    if len(names) < FEWEST_FACES or len(np.unique(groups)) < FOLDS:
-        raise InputError(
-            f"faces: found {len(names)} usable faces, of {len(np.unique(groups))} photos or persons, "
-            f"expected at least {FEWEST_FACES} faces, of at least {FOLDS} photos or persons"
-        )
     count = seen.points.shape[2]
     old = model.layer(seen.views.features[:, 0])
     notes = []
@@ -212,7 +220,9 @@ def adapt(
             pairs = learn_pairs(plain, seen.views.mirrored, make_prior(plain))
             if pairs is None:
                 notes.append(
-                    "No mirror map of the points was found, so mirrored copies of the faces were not used."
+                    "No mirror map of the points was found, so mirrored copies of the faces were not used. "
+                    "If the points are symmetric, give their map, for example --mirror-map 1 0 2 4 3 for the "
+                    "eyes, the nose and the corners of the mouth."
                 )
     examples = Examples(seen.views.features, seen.points, groups)
     if pairs is not None:

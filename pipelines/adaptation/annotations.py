@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,16 @@ from pipelines.datasets.catalogue import NOTES, check_data_dir
 from pipelines.datasets.folders import require_image, require_pair
 from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.samples import FaceSample, Rejection
-from pipelines.prepared import records
+from pipelines.prepared.config import DATASET_FILE
 from pipelines.synthetic import series
 from pipelines.synthetic.config import TEST_FACES
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import NUM_LANDMARKS
+
+FEWEST_FACES = 20
+FOLDS = 5
+"""Parts of the faces in the cross-validation."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,16 @@ def read_annotations(
     return faces, rejected
 
 
+def check_faces(faces: Sequence[AnnotatedFace]) -> None:
+    """Raise InputError if there are too few faces or groups of faces to fit to."""
+    groups = {face.group for face in faces}
+    if len(faces) < FEWEST_FACES or len(groups) < FOLDS:
+        raise InputError(
+            f"faces: found {len(faces)} usable faces, of {len(groups)} photos or persons, "
+            f"expected at least {FEWEST_FACES} faces, of at least {FOLDS} photos or persons"
+        )
+
+
 def _read(
     dataset: str, data_dir: Path | None, count: int, split: str | None, manual: bool
 ) -> Iterator[AnnotatedFace | Rejection]:
@@ -95,7 +109,9 @@ def _read(
     if data_dir is None:
         return _of_samples(series.read(count or TEST_FACES, workers=0), None, manual)
     data_dir = Path(data_dir)
-    if (data_dir / records.DATASET_FILE).is_file():
+    if (data_dir / DATASET_FILE).is_file():
+        from pipelines.prepared import records  # here, because it loads TensorFlow
+
         return _of_samples(records.read_samples(data_dir, split or "train"), None, manual)  # type: ignore[arg-type]
     if dataset == "pts":
         return _of_pts(data_dir)
@@ -134,39 +150,29 @@ def _of_pts(folder: Path) -> Iterator[AnnotatedFace | Rejection]:
 def _find_table(path: Path) -> tuple[Path, pd.DataFrame, int] | None:
     """A CSV file, its rows and number of points; None if the dataset `csv` reads it: of 68 points, or written
     by `align.py --csv`."""
-    files = [path] if path.is_file() else sorted(path.glob("*.csv"))
-    if len(files) != 1:
-        return None
-    try:
-        table = pd.read_csv(files[0], skipinitialspace=True, encoding="utf-8-sig", dtype={"image": str})
-    except (ValueError, OSError) as error:
-        raise InputError(f"{files[0]}: found {error}, expected a CSV file with a header") from error
-    table.columns = table.columns.str.strip()
+    file = csv_landmarks.find_file(path)
+    table = csv_landmarks.read_rows(file)
     count = sum(column[:1] == "x" and column[1:].isdecimal() for column in table.columns)
     if count == NUM_LANDMARKS or csv_landmarks.ALIGNED.issubset(table.columns):
         return None
     needed = ["image", *(f"{axis}{point}" for point in range(max(count, 1)) for axis in "xy")]
-    csv_landmarks.check_columns(files[0], table, needed, "image, x0, y0, x1, y1 and so on for each point")
-    return files[0], table, count
+    csv_landmarks.check_columns(file, table, needed, "image, x0, y0, x1, y1 and so on for each point")
+    return file, table, count
 
 
 def _of_table(path: Path, table: pd.DataFrame, count: int) -> Iterator[AnnotatedFace | Rejection]:
-    axes = [[f"{axis}{i}" for i in range(count)] for axis in "xyz"]
-    numbers = np.full((len(table), count, 3), np.nan)
-    for axis, columns in enumerate(axes):
-        if axis < 2 or all(column in table for column in columns):
-            numbers[:, :, axis] = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    groups = table["group"].astype(str) if "group" in table else table["image"]
-    for row, (name, group, points) in enumerate(zip(table["image"], groups, numbers, strict=True)):
-        where = f"{path}: row {row + 2}"
+    names = [[f"{axis}{i}" for i in range(count)] for axis in "xyz"]
+    axes = [csv_landmarks.Columns(table, columns) for columns in names if set(columns).issubset(table)]
+    images, groups = csv_landmarks.texts(table, "image"), csv_landmarks.texts(table, "group")
+    for row, (number, name, group) in enumerate(zip(table.index, images, groups, strict=True)):
         try:
-            image = require_image(path.parent / str(name))
-            known = np.isfinite(points[:, :2]).all(1)
-            if not known.any():
+            image = require_image(path.parent / name)
+            points = np.full((count, 3), np.nan)
+            for axis, columns in enumerate(axes):
+                points[:, axis] = columns.cells(row)
+            if not np.isfinite(points[:, :2]).all(1).any():
                 raise InputError("found no point, expected numbers in x0, y0, ...")
-            if np.isinf(points).any():
-                raise InputError("found infinity, expected numbers in x0, y0, ...")
         except InputError as error:
-            yield Rejection(str(name), f"{where}: {error}")
+            yield Rejection(name, f"{path}: row {number}: {error}")
             continue
-        yield AnnotatedFace(f"{name}#{row + 2}", image.read_bytes, points, str(group))
+        yield AnnotatedFace(f"{name}#{number}", image.read_bytes, points, group or name)

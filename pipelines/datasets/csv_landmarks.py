@@ -75,18 +75,18 @@ def read(path: Path, *, val_share: float = 0.1) -> Iterator[FaceSample | Rejecti
     """
     if not 0.0 <= val_share < 1.0:
         raise InputError(f"val_share: found {val_share}, expected 0 or more and less than 1")
-    path = _find(Path(path))
+    path = find_file(Path(path))
     table = _read_table(path)
     faces = _Faces(path, table)
     if "split" in table:
-        splits = _texts(table, "split")
+        splits = texts(table, "split")
     else:
         chosen = split_groups(faces.groups, val_share)
         splits = [chosen[group] for group in faces.groups]
     return (_sample(faces, splits[row], row) for row in range(len(table)))
 
 
-class _Block:
+class Columns:
     """Columns of numbers: (N, K) float64, NaN for empty cells."""
 
     def __init__(self, table: pd.DataFrame, columns: list[str]) -> None:
@@ -96,8 +96,9 @@ class _Block:
         self.text = numbers.isna().to_numpy() & table[columns].notna().to_numpy()
 
     def cells(self, row: int) -> NDArray[np.float64]:
-        """(K,) numbers of a row, NaN for empty cells; InputError if one holds text."""
+        """(K,) numbers of a row, NaN for empty cells; InputError naming a column with text or infinity."""
         self._reject(self.text[row], "text", "a number")
+        self._reject(np.isinf(self.values[row]), "infinity", "a number")
         return self.values[row]
 
     def numbers(self, row: int, *, optional: bool) -> NDArray[np.float64]:
@@ -105,7 +106,6 @@ class _Block:
         values = self.cells(row)
         if not (optional and np.isnan(values).all()):
             self._reject(np.isnan(values), "nothing", "a number")
-            self._reject(np.isinf(values), "infinity", "a number")
         return values
 
     def visibilities(self, row: int) -> NDArray[np.uint8]:
@@ -128,19 +128,24 @@ class _Faces:
         self.path = path
         self.is_aligned = bool(table.attrs["is_aligned"])
         self.sheet_rows = table.index.to_list()
-        self.images = _texts(table, "image")
-        self.names = _names(self.images, _texts(table, "name"))
+        self.images = texts(table, "image")
+        self.names = _names(self.images, texts(table, "name"))
         self.repeated = pd.Series(self.names).duplicated().to_list()
         self.groups = [
-            group or image for group, image in zip(_texts(table, "group"), self.images, strict=True)
+            group or image for group, image in zip(texts(table, "group"), self.images, strict=True)
         ]
-        self.x, self.y = _Block(table, X), _Block(table, Y)
-        self.z = _Block(table, Z) if Z[0] in table else None
-        self.pose = _Block(table, POSE) if POSE[0] in table else None
-        self.visibility = _Block(table, V) if V[0] in table else None
+        self.x, self.y = Columns(table, X), Columns(table, Y)
+        self.z = Columns(table, Z) if Z[0] in table else None
+        self.pose = Columns(table, POSE) if POSE[0] in table else None
+        self.visibility = Columns(table, V) if V[0] in table else None
 
 
-def _find(path: Path) -> Path:
+def find_file(path: Path) -> Path:
+    """A CSV file by its path, or the only one in a folder.
+
+    Raises:
+        InputError: no file, or several in the folder.
+    """
     if path.is_dir():
         files = sorted(file for file in path.glob("*.csv") if not file.name.startswith("."))
         if len(files) != 1:
@@ -152,8 +157,12 @@ def _find(path: Path) -> Path:
     return path
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """The table with columns checked, empty rows left out, and the number of the row as index."""
+def read_rows(path: Path) -> pd.DataFrame:
+    """A table with the number of the row as index, without empty rows.
+
+    Raises:
+        InputError: no CSV file, a column that occurs twice, or rows with more fields than the header.
+    """
     _check_header(path)
     try:
         # Empty rows are dropped below, not here, so that they count in a row's number.
@@ -170,16 +179,21 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: found rows with more fields than the header's {table.shape[1]}")
     table.columns = table.columns.str.strip()
     table.index += 2
+    return table.dropna(how="all")
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """The rows of 68 landmarks, with columns checked."""
+    table = read_rows(path)
     table.attrs["is_aligned"] = ALIGNED.issubset(table.columns)
     if table.attrs["is_aligned"]:
         table = _from_aligned(table)
     present = set(table.columns)
-    check_columns(path, table, REQUIRED, "image, x0 ... x67 and y0 ... y67")
+    check_columns(path, table, REQUIRED, "image, x0 ... x67 and y0 ... y67; only adapt.py takes other points")
     for block in OPTIONAL_BLOCKS:
         if present.intersection(block):
             expected = f"all {len(block)} columns {block[0]} ... {block[-1]} or none of them"
             check_columns(path, table, block, expected)
-    table = table.dropna(how="all")
     if table.empty:
         raise InputError(f"{path}: found a header and no row, expected one row a face")
     return table
@@ -245,7 +259,7 @@ def _read_upright(image: Path) -> bytes:
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
-def _texts(table: pd.DataFrame, column: str) -> list[str]:
+def texts(table: pd.DataFrame, column: str) -> list[str]:
     """A column of text, "" if it is empty or missing."""
     if column not in table:
         return [""] * len(table)

@@ -9,6 +9,9 @@ from msgspec import Meta
 
 from tf_dhm.core.configuration import AtLeastOne, check_fields
 
+DATASET_FILE = "dataset.json"
+"""File of a prepared folder that is written last."""
+
 
 @dataclass(frozen=True)
 class StoreConfig:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from pipelines.datasets.samples import FaceSample, Rejection, Series
 from pipelines.prepared import records
-from pipelines.prepared.config import StoreConfig
+from pipelines.prepared.config import DATASET_FILE, StoreConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
@@ -83,7 +83,7 @@ def samples_left(folder: Path, count: int, shard_size: int) -> int:
 
     `shard_size` is that of its `StoreConfig`.
     """
-    if (folder / records.DATASET_FILE).is_file():
+    if (folder / DATASET_FILE).is_file():
         return 0
     shards = 0
     while all(file.is_file() for file in _shard_files(folder, shards)):
@@ -93,7 +93,7 @@ def samples_left(folder: Path, count: int, shard_size: int) -> int:
 
 def _is_finished(folder: Path, plan: dict[str, Any]) -> bool:
     """Whether `folder` is prepared; InputError if it was prepared with another plan."""
-    path = folder / records.DATASET_FILE
+    path = folder / DATASET_FILE
     if not path.is_file():
         return False
     settings = records.read_settings(folder)
@@ -147,7 +147,7 @@ def _write(
     with atomic_write(output_dir / records.INDEX_FILE) as path:
         usable.to_parquet(path)
     counts = {split: int(count) for split, count in usable["split"].value_counts().sort_index().items()}
-    with atomic_write(output_dir / records.DATASET_FILE) as path:
+    with atomic_write(output_dir / DATASET_FILE) as path:
         rejected = {"rejected": len(table) - len(usable)}
         records.write_settings(path, name, config, {**counts, **rejected}, limit, plan.get("source"))
     _clean(output_dir)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from pipelines.datasets.samples import FaceSample, Split, unknown_sigma
 from pipelines.prepared.arrays import FaceArrays
-from pipelines.prepared.config import StoreConfig
+from pipelines.prepared.config import DATASET_FILE, StoreConfig
 from tf_dhm.core import configuration
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
@@ -40,7 +40,6 @@ from tf_dhm.runtime.images import decode_raster
 
 MEMORY_BYTES = 3 * 10**9
 """Decoded faces up to this size are held in memory; more are kept decoded on disk."""
-DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.parquet"
 LOCK_FILE = ".lock"
 """Held while a folder is prepared or decoded; it stays there, empty."""

@@ -16,6 +16,7 @@ import adapt as script
 from pipelines.adaptation.adapt import (
     Adapted,
     adapt,
+    check_near,
     check_pairs,
     export,
     find_box,
@@ -163,13 +164,37 @@ def test_too_few_faces_and_pairs_that_are_none(tiny: Path) -> None:
 
 def test_faces_that_cannot_be_used_are_rejected(tiny: Path) -> None:
     faces = [
-        replace(face, read_image=lambda: b"noise") if i == 1 else face for i, face in enumerate(made_faces(3))
+        replace(face, read_image=lambda: b"noise") if i == 1 else face for i, face in enumerate(made_faces(4))
     ]
+    faces[3].points[2, 0] = 900.0
     seen = look_at(OutputFeatures(tiny), faces, "labels")
     assert [face.name for face in seen.faces] == ["face0", "face2"]
-    assert seen.rejected[0][0] == "face1"
+    assert [name for name, _ in seen.rejected] == ["face1", "face3"]
+    assert "x2: found 900.0" in seen.rejected[1][1]
     with pytest.raises(InputError, match="found none that can be used"):
         look_at(OutputFeatures(tiny), faces[1:2], "labels")
+
+
+@pytest.mark.parametrize(
+    ("point", "coordinate"), [([161.0, 9.0, 0.0], "x1: found 161.0"), ([9.0, -61.0, 0.0], "y1: found -61.0")]
+)
+def test_a_point_far_outside_of_the_photo_is_rejected(point: list[float], coordinate: str) -> None:
+    image = np.zeros((60, 80, 3), np.uint8)
+    with pytest.raises(InputError, match=f"^{coordinate}, far outside of the 80 x 60 image"):
+        check_near(np.array([[40.0, 30.0, 0.0], point]), image)
+
+
+def test_points_near_the_photo_and_unknown_ones_are_accepted() -> None:
+    image = np.zeros((60, 80, 3), np.uint8)
+    check_near(np.array([[-80.0, 120.0, 999.0], [160.0, -60.0, np.nan], [np.nan, np.nan, np.nan]]), image)
+
+
+def test_the_note_of_points_without_mirror_images_names_the_option(tiny: Path) -> None:
+    model = OutputFeatures(tiny)
+    faces = [replace(face, points=face.points[[0, 8, 30]]) for face in made_faces(24)]
+    adapted = adapt(model, look_at(model, faces, "labels"))
+    assert adapted.pairs is None
+    assert any("--mirror-map 1 0 2 4 3" in note for note in adapted.notes)
 
 
 def test_a_detected_box_lies_around_the_points() -> None:

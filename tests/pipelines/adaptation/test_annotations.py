@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,26 @@ def test_five_points_of_a_table(table: Path) -> None:
     assert "row 5" in rejected[0].reason
     some, _ = read_annotations("csv", table, 3)
     assert [face.group for face in some] == ["0.png", "2.png", "5.png"]
+
+
+@pytest.mark.parametrize("text", ["abc", "inf"])
+def test_a_cell_that_is_no_number(table: Path, text: str) -> None:
+    cells = pd.read_csv(table, dtype=str)
+    cells.loc[1, "y3"] = text
+    cells.to_csv(table, index=False)
+    _, rejected = read_annotations("csv", table, 0)
+    assert [item.name for item in rejected] == ["1.png", "3.png"]
+    assert re.search(r"row 3: y3: found (text|infinity), expected a number", rejected[0].reason)
+
+
+def test_rows_are_numbered_and_grouped_as_in_the_table_of_landmarks(table: Path) -> None:
+    header, *rows = table.read_text().splitlines()
+    lines = [header + ",group", rows[0] + ",7", "", *(row + "," for row in rows[1:])]
+    table.write_text("\n".join(lines))
+    faces, rejected = read_annotations("csv", table, 0)
+    assert [face.name for face in faces[:2]] == ["0.png#2", "1.png#4"]
+    assert [face.group for face in faces[:2]] == ["7", "1.png"]
+    assert "row 6: " in rejected[0].reason
 
 
 def test_landmarks_that_align_wrote(tmp_path: Path) -> None:

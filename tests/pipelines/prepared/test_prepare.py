@@ -15,7 +15,7 @@ import tensorflow as tf
 from pipelines.datasets.samples import FaceSample, Rejection, Series
 from pipelines.prepared import prepare as module
 from pipelines.prepared import records
-from pipelines.prepared.config import StoreConfig
+from pipelines.prepared.config import DATASET_FILE, StoreConfig
 from pipelines.prepared.prepare import prepare
 from tests.made_faces import made_sample, mean_face
 from tf_dhm.core.errors import InputError
@@ -122,7 +122,7 @@ def test_a_stopped_run_is_finished_by_the_next(whole: dict[str, bytes], tmp_path
         prepare("made", [*made_samples()[:stop_at], killing_sample(stop_at)], folder, STORE)
     done = sorted(folder.glob("*.tfrecord"))
     assert len(done) == stop_at // 3
-    assert not (folder / records.DATASET_FILE).exists()
+    assert not (folder / DATASET_FILE).exists()
     with pytest.raises(InputError, match=r"found no dataset\.json"):
         records.load(folder)
     written = {p: p.stat().st_mtime_ns for p in done}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.prepared import arrays, records
-from pipelines.prepared.config import StoreConfig
+from pipelines.prepared.config import DATASET_FILE, StoreConfig
 from pipelines.prepared.prepare import prepare
 from tests.made_faces import encode, made_sample, mean_face, smooth_image
 from tf_dhm.core.errors import InputError
@@ -268,7 +268,7 @@ class TestLoad:
         ],
     )
     def test_settings_of_something_else(self, prepared: Path, content: str, message: str) -> None:
-        (prepared / records.DATASET_FILE).write_text(content)
+        (prepared / DATASET_FILE).write_text(content)
         with pytest.raises(InputError, match=rf"dataset\.json: .*{message}"):
             records.load(prepared)
 
@@ -295,9 +295,9 @@ class TestLoad:
             records.load(prepared)
 
     def test_records_of_another_size(self, prepared: Path) -> None:
-        settings = json.loads((prepared / records.DATASET_FILE).read_text())
+        settings = json.loads((prepared / DATASET_FILE).read_text())
         settings["store"]["crop_side"] = 64
-        (prepared / records.DATASET_FILE).write_text(json.dumps(settings))
+        (prepared / DATASET_FILE).write_text(json.dumps(settings))
         with pytest.raises(
             InputError, match=r"found an image of shape \(40, 40, 3\), expected \(80, 80, 3\)"
         ):

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.prepared import datasets, records
-from pipelines.prepared.config import StoreConfig
+from pipelines.prepared.config import DATASET_FILE, StoreConfig
 from pipelines.runs import budget as budgets
 from pipelines.runs import run as training_run
 from pipelines.runs.budget import Budget, TrainingTimes, choose_faces, choose_passes, chooses_faces
@@ -273,7 +273,7 @@ def test_faces_left_to_render(tmp_path: Path) -> None:
     folder = datasets.prepared_folder("synthetic", None, tmp_path, store, None, series, 1)
     assert datasets.faces_to_render(tmp_path, store, series) == 0
     # As if it was stopped in the second shard.
-    (folder / records.DATASET_FILE).unlink()
+    (folder / DATASET_FILE).unlink()
     for name in ("shard-00000.parquet", "shard-00001.parquet"):
         (folder / name).touch()
     (folder / "shard-00001.tfrecord").unlink()
