@@ -14,17 +14,17 @@ from tf_dhm.evaluation.evaluate import evaluate, summarize
 from tf_dhm.evaluation.report import write_report
 from tf_dhm.export.card import model_card
 from tf_dhm.export.description import CARD_FILE, read_description
+from tf_dhm.face.metrics import headline
 
 EVALUATION_FOLDER = "evaluation"
 
 
-def write_card(options: Options, version_dir: Path, val_nme: float) -> None:
+def write_card(options: Options, version_dir: Path) -> None:
     """Measure an exported model on the synthetic test faces, if it was trained on such, and write its card.
 
     Args:
         options: of the run.
         version_dir: the model.
-        val_nme: `metrics.headline` on `val`, percent.
     """
     rows: dict[str, Any] = {}
     report = options.run_dir / EVALUATION_FOLDER
@@ -34,7 +34,10 @@ def write_card(options: Options, version_dir: Path, val_nme: float) -> None:
     description = read_description(version_dir)
     with atomic_write(version_dir.parent / CARD_FILE) as path:
         path.write_text(model_card(options.preset, version_dir, description, rows, version_dir.name))
-    print(f"NME on val {val_nme:.3f} % (mean of bins where poses are known)")
+    mean = (
+        "all faces, as a yaw bin has none" if description.val["nme_mean_of_bins"] is None else "the yaw bins"
+    )
+    print(f"NME on val {headline(description.val):.3f} % (mean of {mean})")
     if rows:
         print(f"results on {test_faces:,} synthetic test faces: {report / 'table.md'}")
         print(f"CED plots: {report / 'ced.png'}, {report / 'ced_by_yaw.png'}")

@@ -48,7 +48,6 @@ from tf_dhm.core.machine import software_versions
 from tf_dhm.core.words import counted
 from tf_dhm.export.description import Description
 from tf_dhm.export.saved_model import read_weights, save_model
-from tf_dhm.face import metrics
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.networks.models import build_model, precision_policy
 from tf_dhm.networks.quality import QualityHead
@@ -146,7 +145,7 @@ def run(options: Options, resume: bool, command: str, mixture: Mixture | None = 
     if strategy.chief:
         if not version_dir.exists():  # a run that was killed before it wrote the card has it
             export(options, trainer, mixture, counts, val, initial, version_dir)
-        write_card(options, version_dir, metrics.headline(val))
+        write_card(options, version_dir)
         if budget is not None:
             print(f"took {budget.seconds_spent() / 60.0:.1f} of {budget.minutes:g} minutes")
     strategy.wait_for_all()
