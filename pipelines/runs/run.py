@@ -59,6 +59,7 @@ from tf_dhm.training.validation import Validation
 COMMAND_FILE = "command.txt"
 FACES_FILE = "faces.json"
 INITIAL_FILE = "initialized_from.json"
+TEACHER_DATA_FILE = "teacher_data.json"
 FEW_VAL_FACES = 10
 """With fewer faces to validate with, a note is printed."""
 
@@ -273,6 +274,8 @@ def begin_run(
     }
     if initial is not None:
         texts = {INITIAL_FILE: configuration.to_json(initial), **texts}
+    if options.teacher:
+        texts = {TEACHER_DATA_FILE: json.dumps(teacher.data_of(options.teacher), indent=2) + "\n", **texts}
     for name, text in texts.items():
         with atomic_write(options.run_dir / name) as path:
             path.write_text(text)
@@ -298,6 +301,9 @@ def export(
         initial: the model from which training started.
         version_dir: folder to write.
     """
+    datasets_used = describe_datasets(options.data.dataset, counts, options.data.dataset_weights)
+    if (taught := options.run_dir / TEACHER_DATA_FILE).exists():
+        datasets_used = {**json.loads(taught.read_text()), **datasets_used}
     weights = trainer.best_weights()
     is_unchanged = initial is not None and options.train.epochs > 0 and not trainer.is_improved
     if is_unchanged:
@@ -308,7 +314,7 @@ def export(
         model=options.model,
         options=without_folders(json.loads((options.run_dir / OPTIONS_FILE).read_text())),
         command=portable_command((options.run_dir / COMMAND_FILE).read_text().strip()),
-        datasets=describe_datasets(options.data.dataset, counts, options.data.dataset_weights),
+        datasets=datasets_used,
         faces_seen=0 if is_unchanged else trainer.total_steps * options.train.batch_size,
         hours=float(trainer.seconds) / 3600.0,
         machine=machine(),

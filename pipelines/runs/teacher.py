@@ -13,10 +13,13 @@ from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
 from tf_dhm.evaluation.entries import predict_faces
+from tf_dhm.export.card import runs_of
+from tf_dhm.export.description import DESCRIPTION_FILE, read_description
 from tf_dhm.face.geometry import landmark_box
 from tf_dhm.runtime.mirror import MirrorAveraged
 from tf_dhm.runtime.predictor import LandmarkModel
 from tf_dhm.runtime.saved_model import SavedModelPredictor
+from tf_dhm.runtime.store import find_savedmodel, model_name
 
 FACES_AT_ONCE = 256
 
@@ -52,6 +55,25 @@ def write_landmarks(file: Path, names: Sequence[str], faces: FaceArrays) -> None
     found = find_landmarks([SavedModelPredictor(name) for name in names], faces)
     with atomic_write(file) as path:
         np.save(path, found)
+
+
+def data_of(names: Sequence[str]) -> dict[str, str]:
+    """The datasets that teachers were trained on, each with a note for the card of the model they teach.
+
+    Args:
+        names: model folders or version folders.
+    """
+    notes: dict[str, str] = {}
+    for name in names:
+        folder = find_savedmodel(name)
+        teacher = model_name(folder)
+        if not (folder / DESCRIPTION_FILE).is_file():
+            notes[f"data of the teacher {teacher}"] = "unknown, since that model has no description"
+            continue
+        for run in runs_of(read_description(folder)):
+            for dataset, note in run["datasets"].items():
+                notes.setdefault(dataset, f"by the teacher {teacher}: {note}")
+    return notes
 
 
 def read_landmarks(file: Path, count: int) -> NDArray[np.float32]:

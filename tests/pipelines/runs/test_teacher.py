@@ -20,8 +20,9 @@ from tests.made_faces import made_faces
 from tests.shift_model import ShiftModel
 from tests.small_runs import small_run
 from tests.tiny_models import write_tiny_model
+from tf_dhm.core.configuration import to_json
 from tf_dhm.core.errors import InputError
-from tf_dhm.export.description import CARD_FILE, read_description
+from tf_dhm.export.description import CARD_FILE, DESCRIPTION_FILE, read_description
 from tf_dhm.training.distribution import Strategy
 
 
@@ -44,10 +45,20 @@ def test_landmarks_of_other_faces_are_rejected(tmp_path: Path) -> None:
         teacher.read_landmarks(file, 3)
 
 
+def test_the_data_of_a_foreign_teacher_are_unknown(tmp_path: Path) -> None:
+    folder = tmp_path / "foreign" / "1"
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"")
+    (note,) = teacher.data_of([str(folder.parent)]).items()
+    assert note == ("data of the teacher foreign", "unknown, since that model has no description")
+
+
 def test_a_run_learns_from_a_teacher_and_resumes_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = write_tiny_model(tmp_path / "tiny")
+    taught = dataclasses.replace(read_description(tiny), datasets={"wild68": "research only"})
+    (tiny / "1" / DESCRIPTION_FILE).write_text(to_json(taught))
     options = small_run(tmp_path, "pupil", epochs=1)
     train = dataclasses.replace(options.train, teacher_share=1.0)
     pupil = dataclasses.replace(options, teacher=(str(tiny),), train=train, quality_crops=0)
@@ -69,6 +80,8 @@ def test_a_run_learns_from_a_teacher_and_resumes_without_it(
     landmarks = teacher.read_landmarks(pupil.run_dir / training_run.TEACHER_FILE, len(faces))
     assert np.isfinite(landmarks).all()
     assert read_description(version_dir).options["teacher"] == ["tiny"]
+    # The card names the teacher's data too.
+    assert read_description(version_dir).datasets["wild68"] == "by the teacher tiny: research only"
     assert len(distances) == 48 // 16
     assert min(distances) > 0.5  # pixels of the crop: an untrained teacher is far from the labels
 
