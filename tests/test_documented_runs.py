@@ -95,6 +95,7 @@ NOT_RUN = {
     ("training.md", "train.py$"): "10 minutes; tests/test_train.py trains on a few rendered faces",
     ("training.md", "train.py --preset fast_dhm_paper"): "days; that of fast_dhm_m is run, smaller",
     ("training.md", "evaluate.py --models runs/NAME"): "tests/test_evaluate.py runs it with two small models",
+    ("training.md", "tf-dhm train"): "train.py is run with the same options",
     ("training.md", "studies.rate"): "a measurement; tests/tools/studies/test_rate.py runs it",
     ("tuning.md", "tune.py"): "hours; tests/test_tune.py and tests of pipelines/search run a small search",
     ("tuning.md", "train.py"): "an hour; training.md's commands are run",

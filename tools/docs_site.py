@@ -131,7 +131,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Make the links of a notebook to pages lead to them; mkdocs rewrites and checks those of Markdown alone."""
+    """Rewrite and check the links of a notebook to pages, as mkdocs does for Markdown alone."""
     if not page.file.src_uri.endswith(".ipynb"):
         return html
 
