@@ -97,7 +97,7 @@ NOT_RUN = {
     ("training.md", "evaluate.py --models runs/NAME"): "tests/test_evaluate.py runs it with two small models",
     ("training.md", "tf-dhm train"): "train.py is run with the same options",
     ("training.md", "studies.rate"): "a measurement; tests/tools/studies/test_rate.py runs it",
-    ("tuning.md", "tune.py"): "hours; tests/test_tune.py and tests of pipelines/search run a small search",
+    ("tuning.md", "tune.py (--data-dir|--resume)"): "hours; tests/test_tune.py runs a small search",
     ("tuning.md", "train.py"): "an hour; training.md's commands are run",
     ("tuning.md", "export.py --model runs/tune"): "needs a search; the same command of training.md is run",
     ("tuning.md", "result_tables"): "writes docs/; its test compares them",
@@ -433,6 +433,16 @@ def test_preparing(commands: list[list[str]], folder: Path) -> None:
     write_faces(folder / "faces", 4, 3)
     run(commands[0], folder, NAME="csv", DIR="faces", OUT="prepared")
     assert len(pd.read_parquet(folder / "prepared" / "index.parquet")) == 7
+
+
+@pytest.mark.slow
+@documented("tuning.md", "prepare.py --dataset synthetic", "tune.py --dataset synthetic")
+def test_a_search_without_a_dataset(commands: list[list[str]], folder: Path) -> None:
+    prepare_faces, tune = commands
+    few = {"1000": "170"}  # a batch is 128
+    assert "synthetic: 170 faces" in run(prepare_faces, folder, **few)
+    assert "2 trained, 0 not" in run(tune, folder, **few)
+    assert len(pd.read_csv(folder / "runs" / "small" / "trials.csv")) == 2
 
 
 @documented("synthetic.md", "prepare.py --dataset synthetic --help")
