@@ -242,6 +242,24 @@ def test_the_table_of_an_archive(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert pd.read_csv("again.csv").path.tolist() == ["broken.jpg"]
 
 
+def test_reading_records_with_pandas(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of formats.md on a photo with a face, one without, and a broken one."""
+    cv2.imwrite(str(folder / "photos" / "black.png"), np.zeros((90, 120, 3), np.uint8))
+    (folder / "photos" / "broken.jpg").write_bytes(b"no photo")
+    done = run_script_here("align.py", "photos", "--json", "faces.jsonl", "--csv", "faces.csv", cwd=folder)
+    assert "files failed: 1" in done.stdout + done.stderr
+    monkeypatch.chdir(folder)
+    (example,) = [block for page, block in fenced("python") if page == "formats.md"]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    (face,) = names["faces"].to_dict("records")
+    assert face["file"] == "photos/one.jpg"
+    assert len(names["table"]) == 1
+    assert [names["left"].iloc[0], names["right"].iloc[0]] == pytest.approx(face["box"][::2])
+    assert [names["jaw_x"].iloc[0], names["jaw_y"].iloc[0]] == pytest.approx(face["landmarks"][0][:2])
+    assert "pose.yaw" in face
+
+
 @pytest.fixture
 def server(folder: Path) -> Iterator[ServingDouble]:
     double = ServingDouble({DEFAULT_MODEL: folder / "savedmodels" / DEFAULT_MODEL}).start()
