@@ -95,8 +95,9 @@ NOT_RUN = {
     ("training.md", "train.py$"): "10 minutes; tests/test_train.py trains on a few rendered faces",
     ("training.md", "train.py --preset fast_dhm_paper"): "days; that of fast_dhm_m is run, smaller",
     ("training.md", "evaluate.py --models runs/NAME"): "tests/test_evaluate.py runs it with two small models",
+    ("training.md", "tf-dhm train"): "train.py is run with the same options",
     ("training.md", "studies.rate"): "a measurement; tests/tools/studies/test_rate.py runs it",
-    ("tuning.md", "tune.py"): "hours; tests/test_tune.py and tests of pipelines/search run a small search",
+    ("tuning.md", "tune.py (--data-dir|--resume)"): "hours; tests/test_tune.py runs a small search",
     ("tuning.md", "train.py"): "an hour; training.md's commands are run",
     ("tuning.md", "export.py --model runs/tune"): "needs a search; the same command of training.md is run",
     ("tuning.md", "result_tables"): "writes docs/; its test compares them",
@@ -239,6 +240,24 @@ def test_the_table_of_an_archive(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     run_block(example, names)
     assert [points.shape for points in names["points"]] == [(68, 3)] * 2
     assert pd.read_csv("again.csv").path.tolist() == ["broken.jpg"]
+
+
+def test_reading_records_with_pandas(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of formats.md on a photo with a face, one without, and a broken one."""
+    cv2.imwrite(str(folder / "photos" / "black.png"), np.zeros((90, 120, 3), np.uint8))
+    (folder / "photos" / "broken.jpg").write_bytes(b"no photo")
+    done = run_script_here("align.py", "photos", "--json", "faces.jsonl", "--csv", "faces.csv", cwd=folder)
+    assert "files failed: 1" in done.stdout + done.stderr
+    monkeypatch.chdir(folder)
+    (example,) = [block for page, block in fenced("python") if page == "formats.md"]
+    names: dict[str, Any] = {}
+    exec(example, names)
+    (face,) = names["faces"].to_dict("records")
+    assert face["file"] == "photos/one.jpg"
+    assert len(names["table"]) == 1
+    assert [names["left"].iloc[0], names["right"].iloc[0]] == pytest.approx(face["box"][::2])
+    assert [names["jaw_x"].iloc[0], names["jaw_y"].iloc[0]] == pytest.approx(face["landmarks"][0][:2])
+    assert "pose.yaw" in face
 
 
 @pytest.fixture
@@ -432,6 +451,16 @@ def test_preparing(commands: list[list[str]], folder: Path) -> None:
     write_faces(folder / "faces", 4, 3)
     run(commands[0], folder, NAME="csv", DIR="faces", OUT="prepared")
     assert len(pd.read_parquet(folder / "prepared" / "index.parquet")) == 7
+
+
+@pytest.mark.slow
+@documented("tuning.md", "prepare.py --dataset synthetic", "tune.py --dataset synthetic")
+def test_a_search_without_a_dataset(commands: list[list[str]], folder: Path) -> None:
+    prepare_faces, tune = commands
+    few = {"1000": "170"}  # a batch is 128
+    assert "synthetic: 170 faces" in run(prepare_faces, folder, **few)
+    assert "2 trained, 0 not" in run(tune, folder, **few)
+    assert len(pd.read_csv(folder / "runs" / "small" / "trials.csv")) == 2
 
 
 @documented("synthetic.md", "prepare.py --dataset synthetic --help")

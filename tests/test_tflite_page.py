@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from tf_dhm.face import geometry
 from tf_dhm.face.heatmap import RADIUS, SIGMA, diffusion_heatmap
 from tf_dhm.runtime.aligner import Aligner
+from tf_dhm.runtime.crops import upright_roll
+from tf_dhm.runtime.detector import FULL_MAP, NETWORKS, SHORT_MAP, FaceDetector
 from tf_dhm.runtime.store import SAVEDMODELS
 from tf_dhm.runtime.tflite import Network
 
@@ -71,19 +74,87 @@ def test_the_formula_of_the_crop() -> None:
         np.testing.assert_allclose(mapped, [x, y, side / size])
 
 
-def test_the_python_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It finds what one pass of `Aligner` finds in the same box, up to the sampling of the crop."""
-    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
-    (tmp_path / "photo.jpg").symlink_to(ROOT / "tests" / "data" / "astronaut.jpg")
-    (tmp_path / "savedmodels").symlink_to(SAVEDMODELS)
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The Python programs of the page; the folder is one with what they read."""
+    for name, target in {
+        "photo.jpg": ROOT / "tests" / "data" / "astronaut.jpg",
+        "savedmodels": SAVEDMODELS,
+        "tf_dhm": ROOT / "tf_dhm",
+    }.items():
+        (tmp_path / name).symlink_to(target)
     monkeypatch.chdir(tmp_path)
+    return re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+
+
+def test_the_python_programs(programs: list[str]) -> None:
+    """They find what `Aligner` finds: one pass, two passes, the pose, and the detected box."""
+    first, second, pose, detector = programs
     names: dict[str, Any] = {}
-    exec(program, names)
+    exec(first, names)
     box = [names[name] for name in ("x0", "y0", "x1", "y1")]
     (face,) = Aligner(passes=1).align("photo.jpg", boxes=[box])
     assert names["landmarks"].shape == (68, 3)
-    np.testing.assert_allclose(names["landmarks"], face.landmarks, atol=0.5)
+    np.testing.assert_allclose(names["landmarks"], face.landmarks, atol=0.05)
     assert names["found"]["confidence"][0] > 0.9
+
+    exec(second, names)
+    (face,) = Aligner(passes=2).align("photo.jpg", boxes=[box])
+    np.testing.assert_allclose(names["landmarks"], face.landmarks, atol=0.05)
+    np.testing.assert_allclose(names["roll"], upright_roll(face.landmarks), atol=0.02)
+
+    exec(pose, names)
+    np.testing.assert_allclose([names[name] for name in ("pitch", "yaw", "roll")], face.pose, atol=0.05)
+
+    exec(detector, names)
+    (detection,) = FaceDetector(reach="short").detect("photo.jpg")
+    np.testing.assert_allclose(names["scores"].max(), detection.score, atol=1e-3)
+    np.testing.assert_allclose([names[name] for name in ("x0", "y0", "x1", "y1")], detection.box, atol=0.3)
+
+
+def test_the_python_program_on_a_rotated_photo(programs: list[str]) -> None:
+    """It sees a photo as its EXIF orientation says."""
+    photo = Image.open("photo.jpg")
+    names: dict[str, Any] = {}
+    exec(programs[0], names)
+    upright = names["landmarks"]
+    Path("photo.jpg").unlink()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # shown after a quarter turn clockwise
+    photo.transpose(Image.Transpose.ROTATE_90).save("photo.jpg", quality=95, exif=exif)
+    exec(programs[0], names)
+    np.testing.assert_allclose(names["landmarks"], upright, atol=0.5)
+
+
+def test_the_second_pass_on_a_turned_face(programs: list[str]) -> None:
+    """The formulas hold for a roll that is not small."""
+    first, second, pose, _ = programs
+    photo = Image.open("photo.jpg").rotate(-40, center=(225, 131), resample=Image.Resampling.BICUBIC)
+    Path("photo.jpg").unlink()
+    photo.save("photo.jpg", quality=95)
+    names: dict[str, Any] = {}
+    for program in (first, second, pose):
+        exec(program, names)
+    (face,) = Aligner(passes=2).align("photo.jpg", boxes=[[176, 84, 274, 178]])
+    np.testing.assert_allclose(names["landmarks"], face.landmarks, atol=0.05)
+    np.testing.assert_allclose([names[name] for name in ("pitch", "yaw", "roll")], face.pose, atol=0.05)
+    assert face.pose[2] > 30
+
+
+def test_the_tables_of_the_detector() -> None:
+    for path, size, _ in NETWORKS.values():
+        assert f"| `{path.name}` | (1, {size}, {size}, 3) |" in PAGE
+        network = Network(path)
+        assert {(tensor["name"], tuple(tensor["shape"].tolist())) for tensor in network.outputs} == {
+            ("regressors", (1, 896, 16)),
+            ("classificators", (1, 896, 1)),
+        }
+    table = PAGE.partition("| term |")[2].partition("\n\n")[0].replace("−", "-").splitlines()[2:]
+    cells = [[cell.strip() for cell in row.split("|")[2:-1]] for row in table]
+    for at, box_map in ((0, FULL_MAP), (4, SHORT_MAP)):
+        assert [float(row[at]) for row in cells[:3]] == box_map.centre_x.tolist()
+        found = [[float(cell) for cell in row[at + 1 : at + 4]] for row in cells[3:]]
+        assert found == box_map.centre_y_and_size.tolist()
 
 
 def test_the_formula_of_the_heat_map() -> None:

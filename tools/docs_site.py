@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,8 @@ PAGES = {
 REPOSITORY_FILES = ("LICENSE",)
 """Files that links of those pages name, and that are no pages: the link becomes plain text."""
 HELP_WIDTH = 110
+
+log = get_plugin_logger(__name__)
 
 
 def site_path(path: str) -> str:
@@ -125,3 +128,20 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.generated_by is not None:
         return markdown
     return rewrite_links(markdown, f"docs/{page.file.src_uri}")
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Rewrite and check the links of a notebook to pages, as mkdocs does for Markdown alone."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+
+    def rewrite(match: re.Match[str]) -> str:
+        path, anchor = match[1], match[2] or ""
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), path))
+        found = files.get_file_from_path(target)
+        if found is None:
+            log.warning("%s: the link %s leads to no page", page.file.src_uri, path)
+            return match[0]
+        return f'href="{found.url_relative_to(page.file)}{anchor}"'
+
+    return re.sub(r'href="([^":#]+\.md)(#[^"]*)?"', rewrite, html)

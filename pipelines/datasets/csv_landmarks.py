@@ -245,7 +245,7 @@ def _find_aligned(folder: Path, name: str) -> Path:
             return place / name
     raise InputError(
         f"{name}: found no such file in {folder.resolve()}, the folders above it and {current}, expected an "
-        "image: run the command in the folder in which align.py ran"
+        "image: run the command, for example tf-dhm train, in the folder in which align.py ran"
     )
 
 
