@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from tf_dhm.core.errors import InputError
@@ -47,6 +48,8 @@ def find_savedmodel(path: str | Path) -> Path:
         if is_name:
             known = sorted(p.name for p in SAVEDMODELS.glob("*") if p.is_dir())
             message += f" or one of the models {', '.join(known) or '(none is installed)'}"
+            if close := difflib.get_close_matches(folder.name, known, 1):
+                message += f"; did you mean {close[0]}?"
         raise InputError(message)
     if (folder / "saved_model.pb").is_file():
         return folder

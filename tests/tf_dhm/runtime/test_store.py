@@ -44,6 +44,8 @@ class TestFindSavedmodel:
         assert find_savedmodel("small") == tmp_path / "small" / "1"
         with pytest.raises(InputError, match=r"found nothing.*one of the models small"):
             find_savedmodel("large")
+        with pytest.raises(InputError, match=r"one of the models small; did you mean small\?"):
+            find_savedmodel("smal")
 
     def test_an_earlier_name_works_with_a_warning(self) -> None:
         for old, new in RENAMED.items():
