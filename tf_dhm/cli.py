@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import re
 import sys
@@ -18,6 +17,7 @@ from tf_dhm.core.cli import run_script
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.extras import MissingPackageError, packages_of, packages_of_script
+from tf_dhm.core.words import hint_at
 
 PROGRAM = "tf-dhm"
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,9 +179,8 @@ def dispatch(arguments: Sequence[str]) -> None:
     elif name == COMPLETION:
         print(completion("".join(others[:1])), end="")
     elif name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise InputError(f"command: found {name}, expected one of {', '.join(COMMANDS)}{hint}")
+        known = ", ".join(COMMANDS)
+        raise InputError(f"command: found {name}, expected one of {known}{hint_at(name, COMMANDS)}")
     else:
         # The programs read their name and options from here.
         sys.argv = [f"{PROGRAM} {name}", *others]

@@ -21,7 +21,7 @@ from tf_dhm.core.progress import Progress
 from tf_dhm.core.types import Array, Image
 from tf_dhm.core.words import counted
 from tf_dhm.export.card import model_card
-from tf_dhm.export.description import Description
+from tf_dhm.export.description import CARD_FILE, Description
 from tf_dhm.export.saved_model import read_head, save_model
 from tf_dhm.export.tflite import convert
 from tf_dhm.face import geometry, metrics
@@ -374,5 +374,5 @@ def export(
     version_dir = folder / "1"
     save_model(model.network.get_weights(), old.model, description, version_dir, read_head(source), points)
     convert(version_dir, None, (DEFAULT_KIND,), name=folder.name)
-    (folder / "README.md").write_text(model_card(folder.name, version_dir, description, {}, "1"))
+    (folder / CARD_FILE).write_text(model_card(folder.name, version_dir, description, {}, "1"))
     return version_dir

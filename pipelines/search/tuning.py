@@ -14,6 +14,7 @@ from dataclasses import replace
 import keras_tuner
 
 from pipelines.runs import run as training_run
+from pipelines.runs.checks import finished
 from pipelines.runs.options import OPTIONS_FILE, Options, read_options
 from pipelines.search.latency import marked_models, time_again
 from pipelines.search.options import CONFIG_FILE, TuneConfig, check_folder
@@ -91,7 +92,7 @@ def train_to_the_end(config: TuneConfig, command: str, trials: list[str], search
             init=None,
             train=replace(preset.train, epochs=epochs, seed=config.seed),
         )
-        version_dir = training_run.finished(options)
+        version_dir = finished(options)
         if version_dir is not None:
             print(f"trial {name} was exported before, to {version_dir}")
             continue

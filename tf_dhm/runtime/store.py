@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.renamed import current_name
+from tf_dhm.core.words import hint_at
 
 PACKAGED = Path(__file__).resolve().parents[1] / "savedmodels"
 SAVEDMODELS = PACKAGED if PACKAGED.is_dir() else PACKAGED.parents[1] / "savedmodels"
@@ -48,8 +48,7 @@ def find_savedmodel(path: str | Path) -> Path:
         if is_name:
             known = sorted(p.name for p in SAVEDMODELS.glob("*") if p.is_dir())
             message += f" or one of the models {', '.join(known) or '(none is installed)'}"
-            if close := difflib.get_close_matches(folder.name, known, 1):
-                message += f"; did you mean {close[0]}?"
+            message += hint_at(folder.name, known)
         raise InputError(message)
     if (folder / "saved_model.pb").is_file():
         return folder

@@ -381,7 +381,6 @@ class Trainer:
     def _keep(self, value: float) -> None:
         """Keep the running average, with this error on `val`, as the best weights."""
         self.best.assign(value)
-        self.best_file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(self.best_file) as path:
             np.savez(path, *self.average.get_weights())
 

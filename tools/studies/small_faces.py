@@ -79,18 +79,18 @@ def crowd(portrait: Image, landmarks: Array, side: float) -> tuple[Image, Array]
 def share_found(aligner: Aligner, photo: Image, truth: Array) -> float:
     """The share of faces with landmarks (N, 68, 2) that are found convincingly."""
     found = [face.landmarks[:, :2] for face in aligner.align(photo).convincing]
-    errors = [[metrics.nme(points[None], face[None])[0] for points in found] for face in truth]
+    errors = [[float(metrics.nme(points, face)) for points in found] for face in truth]
     return float(np.mean([min(row, default=np.inf) <= FOUND for row in errors]))
 
 
 def measure(config: SmallFacesConfig) -> pd.DataFrame:
     """The table: a row for each size of the faces."""
     portrait = read_photo(config.portrait).pixels
-    (face,) = Aligner().align(portrait)
     aligners = {
         "found without tiles": Aligner(tiles=False),
         "with tiles": Aligner(tiles=True),
     }
+    (face,) = aligners["found without tiles"].align(portrait)
     rows = []
     for part in PARTS:
         photo, truth = crowd(portrait, np.asarray(face.landmarks[:, :2], np.float64), WIDTH / part)
