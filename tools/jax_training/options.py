@@ -78,6 +78,8 @@ class TrainOptions:
     """CNN multiplier of the teachers, which are otherwise as the last of the networks."""
     teacher_rnn_multiplier: Positive = 1.0
     """RNN multiplier of the teachers."""
+    teacher_input_size: AtLeastOne | None = None
+    """Side of the teachers' crops in pixels; by default that of the networks."""
     teacher_share: Share = TrainConfig.teacher_share
     """Share of the teachers' landmarks in the loss; that of the labels is the rest."""
     weight_decay: NotNegative = TrainConfig.weight_decay

@@ -218,9 +218,15 @@ def read_beginning(
 
 
 def teacher_config(options: TrainOptions) -> ModelConfig:
-    """The network of the teachers."""
+    """The network of the teachers.
+
+    Raises:
+        InputError: it cannot have crops of `teacher_input_size`.
+    """
+    config = find_preset(options.networks[-1]).model
     return dataclasses.replace(
-        find_preset(options.networks[-1]).model,
+        config,
+        input_size=options.teacher_input_size or config.input_size,
         cnn_multiplier=options.teacher_cnn_multiplier,
         rnn_multiplier=options.teacher_rnn_multiplier,
     )

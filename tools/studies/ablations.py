@@ -14,6 +14,7 @@ python -m tools.studies.result_tables         # fills the tables of docs/recipe.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,12 @@ import numpy as np
 import pandas as pd
 
 from tf_dhm.core.command_line import parse_options
-from tf_dhm.core.configuration import check_fields
+from tf_dhm.core.configuration import check_fields, to_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import DASH
 from tf_dhm.export.description import read_description
+from tools.jax_training.options import TrainOptions
 from tools.studies.accuracy_tables import read_metrics
 
 METRICS_FILE = "metrics.json"
@@ -61,13 +63,16 @@ def changed_options(options: Mapping[str, Any], baseline: Mapping[str, Any]) -> 
     """The options of a training that differ from another one, as they are typed.
 
     Args:
-        options, baseline: `Description.options` of models from `tools.jax_training`.
+        options, baseline: `Description.options` of models from `tools.jax_training`. An option that the
+            baseline lacks, because it is newer, had its default value.
     """
+    plain = json.loads(to_json(TrainOptions(folder=Path())))
+    defaults = {"train": plain, "augment": plain["augment"]}
     return " ".join(
         part
         for group in ("train", "augment")
         for name, value in options[group].items()
-        if name != "seed" and value != baseline[group][name]
+        if name != "seed" and value != baseline[group].get(name, defaults[group].get(name))
         for part in typed(name, value)
     )
 

@@ -97,13 +97,15 @@ def test_from_prepared_faces_to_a_saved_model(tmp_path: Path, monkeypatch: pytes
     assert run(monkeypatch, *pack) == 0
     train = ["train", "--folder", folder, "--networks", "tiny", "--steps", 4, "--steps-at-once", 2]
     train += ["--batch-size", 8, "--teacher-steps", 2, "--teachers", 2, "--teacher-batch-size", 8]
-    train += ["--teacher-cnn-multiplier", 1, "--warmup-steps", 1]
+    train += ["--teacher-cnn-multiplier", 1, "--teacher-input-size", 72, "--warmup-steps", 1]
+    assert run(monkeypatch, *train, "--teacher-input-size", 70) == 2  # no multiple of 8
     assert run(monkeypatch, *train, "--dataset", "wild68") == 2
     assert run(monkeypatch, *train, "--sigma-floor", 1) == 2  # these faces have no sigma
     assert run(monkeypatch, *train) == 0
     results = read_json(Results, folder / files.RESULTS_FILE)
     assert [row["step"] for row in results.history] == [2, 2, 4]
     assert set(results.history[0]["loss"]) == {"teacher1", "teacher2"}
+    assert results.teachers["model"]["input_size"] == 72
     with np.load(folder / files.TEACHER_FILE) as taught:
         assert taught["landmarks"].shape == (24, 68, 3)
         assert taught["landmarks"].any((1, 2)).all()

@@ -38,6 +38,16 @@ def test_options_are_written_as_they_are_typed() -> None:
     }
 
 
+def test_newer_options_had_their_default_in_an_older_baseline() -> None:
+    newer = {
+        "train": {**TRAIN, "teacher_input_size": 144},
+        "augment": {"detected_yaw_factors": [1.0, 1.0, 1.0]},
+    }
+    assert changed_options(newer, BASELINE) == "--teacher-input-size 144"
+    changed = {"train": {**TRAIN, "teacher_input_size": None}, "augment": {"detected_yaw_factors": [1, 1, 2]}}
+    assert changed_options(changed, BASELINE) == "--detected-yaw-factors 1 1 2"
+
+
 def test_repetitions_are_averaged_and_the_others_compared_with_them() -> None:
     table = pd.DataFrame({"exact": [2.0, 3.0, 2.0, 2.75]}, index=list(MODELS))
     rows = ablations.compared(table, MODELS, "one").set_index("options")
