@@ -131,13 +131,20 @@ def main() -> None:
     check(config)
     source = find_savedmodel(config.model)
     # After the options, so that --help and errors about options do not wait for pandas.
-    from pipelines.adaptation.annotations import annotation_note, check_faces, read_annotations
+    from pipelines.adaptation.annotations import (
+        annotation_note,
+        check_faces,
+        check_pairs,
+        read_annotations,
+    )
 
     faces, rejected = read_annotations(
         config.dataset, config.data_dir, config.faces, split=config.split, manual=config.manual
     )
     print_rejected([(item.name, item.reason) for item in rejected])
     check_faces(faces)
+    if config.mirror_map:
+        check_pairs(config.mirror_map, len(faces[0].points))
     # After the labels, so that errors in them do not wait for TensorFlow.
     from pipelines.adaptation.adapt import adapt, export, look_at, summary
     from pipelines.adaptation.views import OutputFeatures

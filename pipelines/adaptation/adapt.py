@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipelines.adaptation.annotations import FOLDS, AnnotatedFace, check_faces
+from pipelines.adaptation.annotations import FOLDS, AnnotatedFace, check_faces, check_pairs
 from pipelines.adaptation.kinds import BoxKind, Kind
 from pipelines.adaptation.views import OutputFeatures, Views, mirror_unit, to_unit
 from tf_dhm.core.errors import InputError
@@ -256,18 +256,6 @@ def combined(layer: OutputLayer, examples: Examples) -> OutputLayer:
     """The layer of other points as sums of the 68 landmarks of `layer`; their z is that of these sums."""
     weights = output_layer.combine_points(layer(examples.features[:, 0]), examples.points[:, 0])  # (68, P)
     return OutputLayer(np.einsum("fld,lp->fpd", layer.kernel, weights), weights.T @ layer.bias)
-
-
-def check_pairs(pairs: Sequence[int], count: int) -> NDArray[np.intp]:
-    """A mirror map of `count` points as an array; InputError if mirroring twice changes a point."""
-    array = np.asarray(pairs, np.intp)
-    is_permutation = sorted(pairs) == list(range(count))
-    if not is_permutation or (array[array] != np.arange(count)).any():
-        raise InputError(
-            f"mirror-map: found {len(array)} numbers, expected those of the mirror images of {count} points, "
-            "from 0, where each of a pair names the other"
-        )
-    return array
 
 
 def learn_pairs(examples: Examples, mirrored: Array, prior: OutputLayer) -> NDArray[np.intp] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipelines.datasets import csv_landmarks, pts
 from pipelines.datasets.catalogue import NOTES, check_data_dir
@@ -102,6 +103,18 @@ def check_faces(faces: Sequence[AnnotatedFace]) -> None:
         )
 
 
+def check_pairs(pairs: Sequence[int], count: int) -> NDArray[np.intp]:
+    """A mirror map of `count` points as an array; InputError if mirroring twice changes a point."""
+    array = np.asarray(pairs, np.intp)
+    is_permutation = sorted(pairs) == list(range(count))
+    if not is_permutation or (array[array] != np.arange(count)).any():
+        raise InputError(
+            f"mirror-map: found {len(array)} numbers, expected those of the mirror images of {count} points, "
+            "from 0, where each of a pair names the other"
+        )
+    return array
+
+
 def _read(
     dataset: str, data_dir: Path | None, count: int, split: str | None, manual: bool
 ) -> Iterator[AnnotatedFace | Rejection]:
@@ -152,11 +165,14 @@ def _find_table(path: Path) -> tuple[Path, pd.DataFrame, int] | None:
     by `align.py --csv`."""
     file = csv_landmarks.find_file(path)
     table = csv_landmarks.read_rows(file)
-    count = sum(column[:1] == "x" and column[1:].isdecimal() for column in table.columns)
+    numbered = [column[0] for column in table.columns if column[1:].isdecimal()]
+    count = numbered.count("x")
     if count == NUM_LANDMARKS or csv_landmarks.ALIGNED.issubset(table.columns):
         return None
-    needed = ["image", *(f"{axis}{point}" for point in range(max(count, 1)) for axis in "xy")]
-    csv_landmarks.check_columns(file, table, needed, "image, x0, y0, x1, y1 and so on for each point")
+    axes = "xyz" if "z" in numbered else "xy"
+    needed = ["image", *(f"{axis}{point}" for point in range(max(count, 1)) for axis in axes)]
+    first = ", ".join(f"{axis}{point}" for point in (0, 1) for axis in axes)
+    csv_landmarks.check_columns(file, table, needed, f"image, {first} and so on for each point")
     return file, table, count
 
 

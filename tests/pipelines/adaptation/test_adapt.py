@@ -17,7 +17,6 @@ from pipelines.adaptation.adapt import (
     Adapted,
     adapt,
     check_near,
-    check_pairs,
     export,
     find_box,
     look_at,
@@ -149,17 +148,13 @@ def test_an_aligner_gives_the_points_in_the_photo(tiny: Path, five: tuple[Adapte
     assert np.asarray(face.as_dict()["points"]).shape == (5, 3)
 
 
-def test_too_few_faces_and_pairs_that_are_none(tiny: Path) -> None:
+def test_too_few_faces_or_persons(tiny: Path) -> None:
     model = OutputFeatures(tiny)
     with pytest.raises(InputError, match="found 19 usable faces"):
         adapt(model, look_at(model, made_faces(19), "labels"))
     one_person = [replace(face, group="one") for face in made_faces(24)]
     with pytest.raises(InputError, match="of 1 photos or persons"):
         adapt(model, look_at(model, one_person, "labels"))
-    assert check_pairs([1, 0, 2], 3).tolist() == [1, 0, 2]
-    for pairs in ([1, 2, 0], [0, 0, 1], [0, 1], [0, 1, 5]):
-        with pytest.raises(InputError, match="mirror-map"):
-            check_pairs(pairs, 3)
 
 
 def test_faces_that_cannot_be_used_are_rejected(tiny: Path) -> None:
@@ -313,3 +308,13 @@ def test_fine_tuning_goes_on_from_the_adapted_model(
 def test_options_that_cannot_be_followed(config: script.Config, field: str) -> None:
     with pytest.raises(InputError, match=f"^{field}"):
         script.check(config)
+
+
+def test_a_wrong_mirror_map_is_rejected_before_the_faces_are_looked_at(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.adaptation.views.OutputFeatures", None)
+    options = ["--model", str(tiny), "--data-dir", str(write_faces(tmp_path, 24, 9)), "--name", "mine"]
+    monkeypatch.setattr("sys.argv", ["adapt.py", *options, "--mirror-map", "1", "0"])
+    with pytest.raises(InputError, match=r"mirror-map: found 2 numbers, .* 68 points"):
+        script.main()

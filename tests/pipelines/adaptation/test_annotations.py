@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.adaptation.annotations import annotation_note, read_annotations
+from pipelines.adaptation.annotations import annotation_note, check_pairs, read_annotations
 from pipelines.datasets.catalogue import NOTES
 from tests.made_faces import encode
 from tests.pipelines.datasets.test_pts import write_pts
@@ -98,7 +98,14 @@ def test_rendered_faces_need_no_folder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "missing"), [("image,x0,y0,x1", "y1"), ("x0,y0", "image"), ("image,a", "x0, y0")]
+    ("header", "missing"),
+    [
+        ("image,x0,y0,x1", "y1"),
+        ("x0,y0", "image"),
+        ("image,a", "x0, y0"),
+        ("image,x0,y0,z0,x1,y1", "z1"),
+        ("image,x0,y0,x1,y1,z1", "z0"),
+    ],
 )
 def test_a_table_without_its_columns(tmp_path: Path, header: str, missing: str) -> None:
     (tmp_path / "faces.csv").write_text(header + "\n")
@@ -112,3 +119,22 @@ def test_the_note_of_a_card_names_the_boxes_that_were_used(dataset: str) -> None
     note = annotation_note(dataset, detected=True)
     assert "boxes of the face detector" in note
     assert "boxes from" not in note
+
+
+@pytest.mark.parametrize("pairs", [[1, 2, 0], [0, 0, 1], [0, 1], [0, 1, 5]])
+def test_pairs_that_are_no_mirror_map(pairs: list[int]) -> None:
+    with pytest.raises(InputError, match="mirror-map"):
+        check_pairs(pairs, 3)
+
+
+def test_a_mirror_map() -> None:
+    assert check_pairs([1, 0, 2], 3).tolist() == [1, 0, 2]
+
+
+def test_z_of_a_table(table: Path) -> None:
+    cells = pd.read_csv(table)
+    for point in range(5):
+        cells[f"z{point}"] = point - 2.5
+    cells.to_csv(table, index=False)
+    faces, _ = read_annotations("csv", table, 0)
+    assert faces[0].points[:, 2].tolist() == [-2.5, -1.5, -0.5, 0.5, 1.5]
