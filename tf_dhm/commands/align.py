@@ -79,7 +79,7 @@ def align_inputs(config: AlignConfig) -> int:
         check_outputs(files, config.drawn_folder)
     counts = Counts()
     try:
-        records = FaceRecords(config.json, config.csv)
+        records = FaceRecords(config.json, config.csv, config.record_options)
         check_records(files, records.paths)
         with records:
             if config.resume:

@@ -3,7 +3,8 @@
 `pandas.read_json(path, lines=True)` and `pandas.read_csv(path)` read them.
 
 During a run its lines go to FILE.part; at its end FILE.part is renamed to FILE. An interrupted run leaves
-FILE.part, from which the next one can resume. A lock file keeps a second run from the same FILE.
+FILE.part, from which the next one can resume, and FILE.options, by which the next one sees whether it has the
+same options. A lock file keeps a second run from the same FILE.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import io
 import json
 import os
 import sys
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, TextIO
 
 from filelock import FileLock, Timeout
 
+from tf_dhm.core.configuration import differences
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import STDOUT, atomic_write, fit_name
 from tf_dhm.face.geometry import NUM_LANDMARKS
@@ -151,16 +153,21 @@ class RecordStream:
 class RecordFile:
     """One file of records that is being written.
 
+    Args:
+        path, form: The file and its format.
+        options: On which the records depend, as JSON has them.
+
     Raises:
         InputError: The path is a folder, device or pipe.
     """
 
-    def __init__(self, path: Path, form: Format) -> None:
+    def __init__(self, path: Path, form: Format, options: Mapping[str, Any]) -> None:
         if path.exists() and not path.is_file():
             found = "a folder" if path.is_dir() else "a device or pipe"
             raise InputError(f"{path}: found {found}, expected a file to write, or - for standard output")
-        self.path, self.form = path, form
+        self.path, self.form, self.options = path, form, options
         self.part = path.with_name(fit_name(path.name, ".part"))
+        self.options_file = path.with_name(fit_name(path.name, ".options"))
         self._file: TextIO | None = None
         target = path.resolve()
         self._lock = FileLock(target.with_name(fit_name(f".{target.name}", ".lock")), timeout=0)
@@ -202,8 +209,24 @@ class RecordFile:
                 return
             yield from self.form.decode(file, str(path))
 
+    def check_options(self) -> None:
+        """Raise InputError if FILE.part is of a run with other options."""
+        if not (self.part.exists() and self.options_file.exists()):
+            return
+        earlier = json.loads(self.options_file.read_text())
+        if different := differences(earlier, self.options):
+            raise InputError(
+                f"{self.part}: found lines of a run with other options: {different}; give the options of "
+                "that run, or leave out --resume to begin again"
+            )
+
     def done(self) -> set[str]:
-        """Names of the photos and videos that an earlier run finished without an error."""
+        """Names of the photos and videos that an earlier run finished without an error.
+
+        Raises:
+            InputError: An interrupted run had other options, or the file is not of this program.
+        """
+        self.check_options()
         names: set[str] = set()
         failed: set[str] = set()
         last = None
@@ -221,6 +244,8 @@ class RecordFile:
         with atomic_write(self.part) as temporary, temporary.open("w", **TEXT) as file:
             file.write(self.form.header)
             file.writelines(line for name, _, line in self.earlier() if name in keep)
+        with atomic_write(self.options_file) as temporary:
+            temporary.write_text(json.dumps(dict(self.options)))
         self._file = self.part.open("a", **TEXT)
 
     def write(self, record: Record) -> None:
@@ -233,6 +258,7 @@ class RecordFile:
             self._file.close()
             if finished:
                 os.replace(self.part, self.path)
+                self.options_file.unlink(missing_ok=True)
 
 
 class FaceRecords:
@@ -247,6 +273,7 @@ class FaceRecords:
 
     Args:
         json, csv: The files; STDOUT for standard output; or None.
+        options: On which the records depend, as JSON has them.
 
     Attributes:
         paths: Paths of the files that are not standard output.
@@ -255,10 +282,12 @@ class FaceRecords:
         InputError: On entering the block: another run is writing one of the files, or it cannot be written.
     """
 
-    def __init__(self, json: Path | None, csv: Path | None) -> None:
+    def __init__(
+        self, json: Path | None, csv: Path | None, options: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         forms: list[tuple[Path | None, Format]] = [(json, JsonLines()), (csv, Csv())]
         self._files: list[RecordFile | RecordStream] = [
-            RecordStream(form) if path == STDOUT else RecordFile(path, form)
+            RecordStream(form) if path == STDOUT else RecordFile(path, form, options)
             for path, form in forms
             if path is not None
         ]
@@ -282,6 +311,9 @@ class FaceRecords:
 
         Returns:
             those of `wanted` that are finished; entries about the rest are dropped.
+
+        Raises:
+            InputError: An interrupted run had other options, or a file is not of this program.
         """
         if not self._files:
             return set(wanted)

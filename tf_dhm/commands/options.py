@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import tyro
 from msgspec import Meta
@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT = Path("aligned")
 """Folder of the drawn pictures if the command line names nothing to write."""
 NUMBER = tyro.conf.arg(metavar="INT")
+RECORD_OPTIONS = (
+    "model",
+    "server",
+    "mirror",
+    "passes",
+    "faces",
+    "detector",
+    "tiles",
+    "min_confidence",
+    "min_score",
+    "frames",
+    "field_of_view",
+)
+"""Options on which records depend, beside those of tracking and of meshes."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,8 @@ class AlignConfig:
     show: bool = False
     """Show the frames of videos and of the camera in a window; q stops."""
     resume: bool = False
-    """Resume an earlier run: skip files that it finished, and keep its lines. Give the same options as in
-    that run: the records do not hold them, so another model or number of passes is not noticed."""
+    """Resume an interrupted run: skip files that it finished, and keep its lines. The options must be those
+    of that run. A finished run can be resumed with further files, but then options are not compared."""
     frames: Annotated[AtLeastOne | None, NUMBER, RARE] = None
     """Stop a video or the camera after this number of frames."""
     min_confidence: Annotated[Share, RARE] = MIN_CONFIDENCE
@@ -143,6 +157,13 @@ class AlignConfig:
     def fits_meshes(self) -> bool:
         """Whether the whole face is fitted."""
         return self.mesh is not None or self.osc is not None or "mesh" in self.draw
+
+    @property
+    def record_options(self) -> dict[str, Any]:
+        """The options on which the records depend, as JSON has them."""
+        values = {name: getattr(self, name) for name in RECORD_OPTIONS}
+        tracking = {f"tracking.{name}": value for name, value in asdict(self.tracking).items()}
+        return values | {"mesh": self.fits_meshes} | tracking
 
     @property
     def lists_files(self) -> bool:

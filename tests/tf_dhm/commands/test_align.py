@@ -279,6 +279,8 @@ class TestResume:
         assert "--resume" in capsys.readouterr().err
         assert not (album.parent / "faces.jsonl").exists()
         first = (album.parent / "out" / "a.PNG").stat().st_mtime_ns
+        with pytest.raises(InputError, match=r"other options: model .*, expected 'another'"):
+            self.run("another", album)
         assert self.run(fake_model, album) == 0
         # b.jpg came last, so that it may be unfinished.
         assert "files: 2, faces: 2, files without a face: 0, files failed: 0, files done before: 1" in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,16 @@ def paths(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "faces.jsonl", tmp_path / "faces.csv"
 
 
+Paths = tuple[Path | None, Path | None]
+
+
 class Stop(Exception):
     """An interruption."""
 
 
-def run(paths: tuple[Path | None, Path | None], *records: Record, stop: bool = False) -> None:
+def run(paths: Paths, *records: Record, stop: bool = False, model: str = "") -> None:
     try:
-        with FaceRecords(*paths) as out:
+        with FaceRecords(*paths, {"model": model}) as out:
             out.start()
             for record in records:
                 out.write(record)
@@ -65,8 +69,8 @@ def run(paths: tuple[Path | None, Path | None], *records: Record, stop: bool = F
         pass
 
 
-def resume(paths: tuple[Path | None, Path | None], wanted: list[str], again: list[Record]) -> set[str]:
-    with FaceRecords(*paths) as out:
+def resume(paths: Paths, wanted: list[str], again: list[Record], model: str = "") -> set[str]:
+    with FaceRecords(*paths, {"model": model}) as out:
         done = out.resume(wanted)
         out.drop(set(wanted) - done)
         out.start()
@@ -234,6 +238,19 @@ class TestResume:
         run((None, paths[1]), photo("b.jpg"))
         assert resume(paths, ["a.jpg", "b.jpg"], [photo("a.jpg")]) == {"b.jpg"}
         assert files_in(paths) == ["b.jpg", "a.jpg"]
+
+    @pytest.mark.parametrize("number", [0, 1])
+    def test_another_run_is_not_continued(self, paths: tuple[Path, Path], number: int) -> None:
+        path = paths[number]
+        one = (path, None) if number == 0 else (None, path)
+        run(one, photo("a.jpg"), stop=True, model="a")
+        before = Path(f"{path}.part").read_text()
+        message = f"{path}.part: found lines of a run with other options: model 'a', expected 'b'; give"
+        with pytest.raises(InputError, match=re.escape(message)):
+            resume(one, ["a.jpg"], [], model="b")
+        assert Path(f"{path}.part").read_text() == before
+        run(one, photo("a.jpg"), model="b")  # without --resume
+        assert [found.name for found in path.parent.iterdir()] == [path.name]
 
     @pytest.mark.parametrize("number", [0, 1])
     def test_another_programs_file(self, paths: tuple[Path, Path], number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tf_dhm.commands.options import DEFAULT_OUTPUT, AlignConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.runtime.faces import Face
+from tf_dhm.runtime.settings import TrackingConfig
 
 
 @pytest.mark.parametrize(
@@ -50,3 +52,25 @@ def test_limits(confidence: float | None, score: float | None, convincing: bool)
     face = Face(np.zeros((68, 3), np.float32), np.zeros(4), score, np.zeros(3, np.float32))
     config = AlignConfig(("a.jpg",), min_confidence=0.6, min_score=0.8)
     assert config.is_convincing(dataclasses.replace(face, confidence=confidence)) is convincing
+
+
+def test_options_on_which_records_depend() -> None:
+    """All that change what is found; not those of outputs, or of how it is run."""
+    kept = AlignConfig(("a.mp4",)).record_options
+    assert json.loads(json.dumps(kept)) == kept
+    differing: list[dict[str, Any]] = [
+        {"passes": 1},
+        {"mirror": True},
+        {"draw": ("mesh",)},
+        {"tracking": TrackingConfig(detect_every=7)},
+    ]
+    same: list[dict[str, Any]] = [
+        {"threads": 2},
+        {"quiet": True},
+        {"json": Path("f")},
+        {"draw": ("points",)},
+    ]
+    for change in differing:
+        assert AlignConfig(("a.mp4",), **change).record_options != kept
+    for change in same:
+        assert AlignConfig(("a.mp4",), **change).record_options == kept
