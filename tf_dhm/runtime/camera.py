@@ -84,7 +84,7 @@ def check_display() -> None:
     if re.search(r"GUI: *NONE", cv2.getBuildInformation()):
         raise InputError(
             "--show: found opencv-python-headless, which has no windows, expected opencv-python of the extra "
-            "gui; if that is installed: pip install --force-reinstall --no-deps opencv-python"
+            "gui; if that is installed: pip install --force-reinstall --no-deps 'opencv-python<5'"
         )
     if sys.platform.startswith("linux") and not any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
         raise InputError("--show: found no display, expected one (or write the video with --output)")
