@@ -145,11 +145,12 @@ def align_file(
         OSError: The records cannot be written; any other output that fails is the file's error.
     """
     faces: set[int] = set()
+    doubtful: set[int] = set()
 
     def report(record: Record) -> None:
         # Faces of a video by their ids, so that each counts once.
-        convincing = (face for face in record["faces"] if BELOW_LIMIT not in face)
-        faces.update(face.get("id", number) for number, face in enumerate(convincing))
+        for number, face in enumerate(record["faces"]):
+            (doubtful if BELOW_LIMIT in face else faces).add(face.get("id", number))
         records.write({"file": file.label, **record})
 
     counts.done += 1
@@ -172,12 +173,15 @@ def align_file(
     counts.faces += len(faces)
     counts.without += not faces
     if config.lists_files:
-        print_beside(describe(file, len(faces), config), config.messages)
+        print_beside(describe(file, len(faces), len(doubtful), config), config.messages)
 
 
-def describe(file: InputFile, faces: int, config: AlignConfig) -> str:
-    """A line about a file that was aligned."""
-    found = "no face" if not faces else counted(faces, "face")
+def describe(file: InputFile, faces: int, doubtful: int, config: AlignConfig) -> str:
+    """A line about a file that was aligned, with the number of its faces and of those below a limit."""
+    found = counted(faces, "face") if faces else "no face"
+    if doubtful and not faces:
+        limits = "--min-confidence or --min-score" if config.min_score else "--min-confidence"
+        found += f" but {doubtful} below {limits}"
     assert config.drawn_folder is not None
     return f"{file.label}: {found}, drawn in {output_path(config.drawn_folder, file)}"
 

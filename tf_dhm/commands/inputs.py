@@ -154,12 +154,14 @@ def _search(text: str, skipped: Sequence[Path]) -> list[InputFile]:
     base, wildcards = Path(*parts[:fixed]), parts[fixed:]
     if any(map(base.resolve().is_relative_to, skipped)):
         raise InputError(
-            f"files: found those of {text} in an output folder only, in which nothing is searched; "
-            "expected another folder for the output"
+            f"files: found {text} inside a folder for output, which is not searched; expected another folder "
+            "for the output"
         )
     search = _Search(base, frozenset(skipped))
     found = search.match(base, wildcards or ("**",), ()) if base.is_dir() else ()
     files = sorted(found, key=lambda file: file.path.parts)
+    if not files and wildcards and not glob.glob(text, recursive=True):
+        raise InputError(f"files: found no file that matches {text}, expected photos or videos")
     if not files:
         kinds = " ".join(sorted(PHOTO_SUFFIXES | VIDEO_SUFFIXES))
         raise InputError(f"files: found none in {text}, expected files with one of the suffixes {kinds}")

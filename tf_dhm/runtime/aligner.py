@@ -88,6 +88,8 @@ class Aligner:
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence: found {min_confidence}, expected 0 to 1")
         self.min_confidence, self.tiles = min_confidence, tiles
+        if not (isinstance(model, str | Path) or hasattr(model, "predict")):
+            raise InputError(f"model: found {type_name(model)}, expected a name, a path or a loaded model")
         self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
         if mirror:
             self.predictor = MirrorAveraged(self.predictor)
@@ -140,6 +142,11 @@ class Aligner:
         """
         if isinstance(images, str | bytes | os.PathLike | Photo) or not isinstance(images, Iterable):
             raise InputError(f"images: found {type_name(images)}, expected a sequence of photos")
+        if isinstance(images, np.ndarray) and images.ndim < 4:
+            raise InputError(
+                f"images: found one array of shape {images.shape}, expected a sequence of photos; "
+                "use align for one photo"
+            )
         photos = [read_photo(image) for image in images]
         if boxes is not None and (isinstance(boxes, str | dict) or not isinstance(boxes, Iterable)):
             raise InputError(f"boxes: found {type_name(boxes)}, expected a sequence with those of each photo")

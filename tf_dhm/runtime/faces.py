@@ -32,6 +32,8 @@ class Face:
         >>> face = Face(points, np.array([30.0, 30, 70, 70]), score=None, pose=np.zeros(3, np.float32))
         >>> sorted(face.as_dict())
         ['box', 'landmarks', 'pose', 'score']
+        >>> face
+        Face(box=[30.0, 30.0, 70.0, 70.0], score=None, confidence=None, pose=[0.0, 0.0, 0.0])
 
     Attributes:
         landmarks: (68, 3) float32, x and y in 0-based pixels of the photo, turned as its EXIF
@@ -59,6 +61,12 @@ class Face:
     confidence: float | None = None
     mesh: FaceFit | None = None
     points: NDArray[np.float32] | None = None
+
+    def __repr__(self) -> str:
+        """The face without its many points."""
+        box, pose = ([round(value, 1) for value in values.tolist()] for values in (self.box, self.pose))
+        number = "" if self.id is None else f"id={self.id}, "
+        return f"Face({number}box={box}, score={self.score}, confidence={self.confidence}, pose={pose})"
 
     def fit(self, camera: Camera | None = None, image_height: float = 0.0) -> FaceFit:
         """The whole face of these landmarks; see `tf_dhm.face.fit`.
@@ -122,6 +130,10 @@ class Alignment(Sequence[Face]):
     faces: tuple[Face, ...]
     photo: Photo
     min_confidence: float = MIN_CONFIDENCE
+
+    def __repr__(self) -> str:
+        """The faces and the size of the photo, without its pixels."""
+        return f"Alignment({list(self.faces)}, {self.photo.width} x {self.photo.height})"
 
     def __len__(self) -> int:
         return len(self.faces)

@@ -395,5 +395,8 @@ def later_time(time: float, last: float) -> float:
     except (TypeError, ValueError) as error:
         raise InputError(f"time: found {time!r}, expected seconds") from error
     if not last < seconds < np.inf:
-        raise InputError(f"time: found {time} s, expected more than that of the last frame, {last} s")
+        raise InputError(
+            f"time: found {time} s, expected more than that of the last frame, {last} s (of the clock if it "
+            "was left out)"
+        )
     return seconds

@@ -22,6 +22,7 @@ from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.extras import EXTRAS
 from tf_dhm.runtime import images
+from tf_dhm.runtime.faces import Face
 from tf_dhm.runtime.images import Photo, read_photo
 
 
@@ -225,6 +226,29 @@ class TestPhotos:
         assert align_inputs(dataclasses.replace(config, min_score=face["score"] - 0.001)) == 0
         assert "below_limit" not in read_lines(lines)[0]["faces"][0]
         assert [path.name for path in folders["crops"].iterdir()] == ["a.png_0.png"]
+
+    @pytest.mark.parametrize(
+        ("score", "limit"), [(0.0, "--min-confidence"), (1.0, "--min-confidence or --min-score")]
+    )
+    def test_a_face_below_a_limit_is_named_beside_no_face(
+        self,
+        fake_model: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        score: float,
+        limit: str,
+    ) -> None:
+        monkeypatch.setattr(Face, "is_convincing", lambda *_: False)
+        monkeypatch.chdir(tmp_path)
+        Image.fromarray(draw_cartoon_face()).save("a.png")
+        assert (
+            align_inputs(AlignConfig(("a.png",), model=fake_model, backend="saved_model", min_score=score))
+            == 0
+        )
+        assert capsys.readouterr().out.startswith(
+            f"a.png: no face but 1 below {limit}, drawn in aligned/a.png"
+        )
 
     def test_errors_leave_nothing(self, album: Path, tmp_path: Path) -> None:
         config = self.config(str(tmp_path), album, json=tmp_path / "faces.jsonl", output=tmp_path / "out")

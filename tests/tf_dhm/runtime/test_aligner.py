@@ -241,6 +241,30 @@ class TestBatch:
         with pytest.raises(InputError, match="boxes: found those of 2 photos, expected of 1"):
             Aligner(tiny).align_all([draw_cartoon_face()], [None, None])
 
+    @pytest.mark.parametrize("shape", [(512, 512, 3), (512, 512)])
+    def test_one_photo(self, tiny: Path, shape: tuple[int, ...]) -> None:
+        """Its rows would be taken for grey photos."""
+        with pytest.raises(InputError, match=r"found one array of shape .* use align for one photo"):
+            Aligner(tiny).align_all(np.zeros(shape, np.uint8))  # type: ignore[arg-type]
+
+    def test_photos_in_one_array(self, tiny: Path) -> None:
+        photos: Any = np.zeros((2, 60, 60, 3), np.uint8)
+        found = Aligner(tiny).align_all(photos, [[[10.0, 10, 50, 50]]] * 2)
+        assert [len(faces) for faces in found] == [1, 1]
+
+
+def test_something_else_in_place_of_a_model() -> None:
+    with pytest.raises(InputError, match="model: found NoneType, expected a name, a path or a loaded model"):
+        Aligner(None)  # type: ignore[arg-type]
+
+
+def test_an_alignment_prints_briefly(tiny: Path) -> None:
+    found = Aligner(tiny).align(np.zeros((60, 80, 3), np.uint8), [[10.0, 10, 50, 50]])
+    text = repr(found)
+    assert text.startswith("Alignment([Face(box=[10.0, 10.0, 50.0, 50.0], score=None, confidence=0.")
+    assert text.endswith("80 x 60)")
+    assert "\n" not in text
+
 
 def test_visibility_and_confidence_as_json(tiny: Path) -> None:
     (face,) = Aligner(tiny).align(draw_cartoon_face(), [[70.0, 80, 190, 200]])
