@@ -123,6 +123,7 @@ def main() -> None:
     from tf_dhm.evaluation.boxes import chosen_boxes
     from tf_dhm.evaluation.entries import label_set_names, load_entries, load_peers
     from tf_dhm.evaluation.evaluate import evaluate
+    from tf_dhm.evaluation.published import PUBLISHED_DATASET
     from tf_dhm.evaluation.report import write_report
 
     names = label_set_names(config.labels)
@@ -141,8 +142,12 @@ def main() -> None:
         single = [entry for entry in entries if entry.is_plain]
         fitted = [(entry.name, entry.folder) for entry in single if entry.folder is not None]
         result = add_cross_fitted(result, fitted, config.adapt_folds)
+    replaced = (config.output_dir / "metrics.json").exists()
     print(write_report(result, dataset, config.output_dir))
-    print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
+    table = "table.md, with the published rows," if dataset == PUBLISHED_DATASET else "table.md,"
+    print(f"{table} metrics.json, CED plots, pictures and the error of each face are in {config.output_dir}")
+    if replaced:
+        print("those of an earlier evaluation were replaced; to keep both, choose another --output-dir")
     if len(result.rejected):
         count = counted(len(result.rejected), "face")
         print(f"{count} rejected; reasons in {config.output_dir / 'rejected.csv'}")

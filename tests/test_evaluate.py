@@ -102,8 +102,11 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     assert list(rejected["name"]) == ["image00010", "image00006", "image00008", "image00010"]
     assert f"4 faces rejected; reasons in {out / 'rejected.csv'}" in done.stdout
     assert len(pd.read_csv(out / "per_image.csv")) == 7 * (4 + 2)
-    assert (out / "table.md").read_text() in done.stdout
-    assert "| Fast DHM×2" in done.stdout
+    assert "| Fast DHM×2" in (out / "table.md").read_text()
+    assert "| Fast DHM×2" not in done.stdout
+    assert "- fake (detected boxes): 4 missed" in done.stdout
+    assert f"are in {out}" in done.stdout
+    assert "replaced" not in done.stdout
     for name in ("ced.png", "ced_by_yaw.png", "best_and_worst.png"):
         picture = cv2.imread(str(out / name))
         assert picture is not None
@@ -132,12 +135,14 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
     assert "# Accuracy on synthetic" in done.stdout
     assert "Fast DHM×2" not in done.stdout  # published results are of other faces
     assert "are in runs/evaluation" in done.stdout
+    assert "replaced" not in done.stdout
     assert "preparing synthetic" in done.stderr
     # Prepared faces of any dataset can be measured on, these too.
     options = ("--models", models / "one", "--dataset", "synthetic", "--data-dir", prepared)
     done = run_script_here("evaluate.py", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "preparing" not in done.stderr
+    assert "earlier evaluation were replaced" in done.stdout
     again = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
     assert again == {name: results[name] for name in ("one", "one (detected boxes)")}
 
