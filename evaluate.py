@@ -46,8 +46,8 @@ class Config:
     dataset: str | None = None
     """Name of the dataset in --data-dir: by default aflw2000_3d, or another one that docs/training.md
     lists."""
-    faces: AtLeastOne = TEST_FACES
-    """Number of synthetic faces to render and measure on."""
+    faces: AtLeastOne | None = None
+    """Number of synthetic faces to render and measure on without --data-dir, by default 1,000."""
     cache_dir: Annotated[Path, RARE] = Path("data/prepared")
     """Folder in which rendered faces are cached."""
     threads: Annotated[Count, RARE] = 0
@@ -86,6 +86,10 @@ def check(config: Config) -> None:
     """InputError for options that cannot be followed."""
     dataset = config.dataset_name
     check_data_dir(dataset, config.data_dir)
+    if config.data_dir is not None and config.faces is not None:
+        raise InputError(
+            f"faces: found {config.faces} with --data-dir, expected none: it is the number of faces to render"
+        )
     if config.data_dir is None and config.split != "test":
         raise InputError(f"split: found {config.split}, expected test: rendered faces are all for testing")
     for labels in config.labels:
@@ -130,7 +134,7 @@ def main() -> None:
     entries = load_entries(models, config.passes, config.mirror) + load_peers(config.peers)
     dataset, data_dir = config.dataset_name, config.data_dir
     if data_dir is None:
-        data_dir = evaluation_folder(config.cache_dir, config.faces, config.threads)
+        data_dir = evaluation_folder(config.cache_dir, config.faces or TEST_FACES, config.threads)
     label_sets = {
         name: read_split(dataset, data_dir, labels, config.split)
         for name, labels in zip(names, config.labels, strict=True)

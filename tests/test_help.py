@@ -100,6 +100,7 @@ def test_options_are_parsed_before_libraries_are_loaded(program: list[str]) -> N
         "tune.py --data-dir none --dataset x",
         "tune.py --data-dir none --input-size 33",
         "evaluate.py --faces 0",
+        "evaluate.py --faces 5 --data-dir .",
         "evaluate.py --dataset x",
         "evaluate.py --models-dir none",
         "evaluate.py --boxes true --passes default",
