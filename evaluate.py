@@ -24,6 +24,7 @@ from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fiel
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.words import counted
 from tf_dhm.runtime.settings import Passes
+from tf_dhm.runtime.store import find_savedmodel
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def check(config: Config) -> None:
     for labels in config.labels:
         if labels != "original" and dataset != "aflw2000_3d":
             raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
+        if labels != "original" and not Path(labels).exists():
+            raise InputError(f"labels: found no {labels}, expected original, or a file or folder of labels")
     if config.output_dir.exists() and not config.output_dir.is_dir():
         raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
     if "default" in config.passes and "detected" not in config.boxes:
@@ -121,6 +124,8 @@ def main() -> None:
     config = parse_options(Config, description=__doc__)
     check(config)
     models = config.models or find_models(config.models_dir)
+    for model in models:
+        find_savedmodel(model)
     # After the options, so that --help and errors about options do not wait for TensorFlow.
     from pipelines.prepared.datasets import evaluation_folder
     from pipelines.prepared.splits import read_split

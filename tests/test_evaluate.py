@@ -181,7 +181,7 @@ def test_mistakes_without_a_folder(
         ({"--models": "{tmp}"}, "model {tmp}: found file, expected saved_model.pb"),
         ({"--dataset": "nothing"}, "dataset: found 'nothing', expected one of"),
         ({"--dataset": "csv", "--labels": "x.npz"}, "labels: found x.npz, expected original"),
-        ({"--labels": "{tmp}/x.npz"}, "{tmp}/x.npz: found nothing there"),
+        ({"--labels": "{tmp}/x.npz"}, "labels: found no {tmp}/x.npz"),
         ({"--faces": "5"}, "faces: found 5 with --data-dir, expected none"),
         ({"--split": "val"}, "found faces of the splits 4 test, expected some of val"),
         ({"--no-such-option": "1"}, "no-such-option"),
