@@ -24,7 +24,7 @@ from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fiel
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.words import counted
 from tf_dhm.runtime.settings import Passes
-from tf_dhm.runtime.store import find_savedmodel
+from tf_dhm.runtime.store import find_savedmodel, model_name
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,9 @@ def main() -> None:
     print(write_report(result, dataset, config.output_dir))
     table = "table.md, with the published rows," if dataset == PUBLISHED_DATASET else "table.md,"
     print(f"{table} metrics.json, CED plots, pictures and the error of each face are in {config.output_dir}")
+    for folder in dict.fromkeys(entry.folder for entry in entries if entry.folder and entry.has_points):
+        name = model_name(folder)
+        print(f"{name}: only the 68 landmarks were measured; the error of its other points is on its card")
     if replaced:
         print("those of an earlier evaluation were replaced; to keep both, choose another --output-dir")
     if len(result.rejected):

@@ -117,7 +117,7 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
 def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Path) -> None:
     models = tmp_path / "savedmodels"
     for name in ("one", "two"):
-        write_fake_model(models / name, size=24)
+        write_fake_model(models / name, size=24, points=name == "two")
     (models / "two" / "README.md").write_text("its card")
     (models / "models.config").write_text("for TF Serving")
     (models / "empty").mkdir()
@@ -135,6 +135,8 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
     assert "# Accuracy on synthetic" in done.stdout
     assert "Fast DHM×2" not in done.stdout  # published results are of other faces
     assert "are in runs/evaluation" in done.stdout
+    assert done.stdout.count("only the 68 landmarks were measured") == 1
+    assert "two: only the 68 landmarks were measured" in done.stdout
     assert "replaced" not in done.stdout
     assert "preparing synthetic" in done.stderr
     # Prepared faces of any dataset can be measured on, these too.
