@@ -24,6 +24,7 @@ from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, check_fiel
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.words import counted
 from tf_dhm.runtime.settings import Passes
+from tf_dhm.runtime.store import find_savedmodel, model_name
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Config:
     dataset: str | None = None
     """Name of the dataset in --data-dir: by default aflw2000_3d, or another one that docs/training.md
     lists."""
-    faces: AtLeastOne = TEST_FACES
-    """Number of synthetic faces to render and measure on."""
+    faces: AtLeastOne | None = None
+    """Number of synthetic faces to render and measure on without --data-dir, by default 1,000."""
     cache_dir: Annotated[Path, RARE] = Path("data/prepared")
     """Folder in which rendered faces are cached."""
     threads: Annotated[Count, RARE] = 0
@@ -86,11 +87,17 @@ def check(config: Config) -> None:
     """InputError for options that cannot be followed."""
     dataset = config.dataset_name
     check_data_dir(dataset, config.data_dir)
+    if config.data_dir is not None and config.faces is not None:
+        raise InputError(
+            f"faces: found {config.faces} with --data-dir, expected none: it is the number of faces to render"
+        )
     if config.data_dir is None and config.split != "test":
         raise InputError(f"split: found {config.split}, expected test: rendered faces are all for testing")
     for labels in config.labels:
         if labels != "original" and dataset != "aflw2000_3d":
             raise InputError(f"labels: found {labels}, expected original, the only labels of {dataset}")
+        if labels != "original" and not Path(labels).exists():
+            raise InputError(f"labels: found no {labels}, expected original, or a file or folder of labels")
     if config.output_dir.exists() and not config.output_dir.is_dir():
         raise InputError(f"{config.output_dir}: found a file, expected a folder to write to")
     if "default" in config.passes and "detected" not in config.boxes:
@@ -117,19 +124,22 @@ def main() -> None:
     config = parse_options(Config, description=__doc__)
     check(config)
     models = config.models or find_models(config.models_dir)
+    for model in models:
+        find_savedmodel(model)
     # After the options, so that --help and errors about options do not wait for TensorFlow.
     from pipelines.prepared.datasets import evaluation_folder
     from pipelines.prepared.splits import read_split
     from tf_dhm.evaluation.boxes import chosen_boxes
     from tf_dhm.evaluation.entries import label_set_names, load_entries, load_peers
     from tf_dhm.evaluation.evaluate import evaluate
+    from tf_dhm.evaluation.published import PUBLISHED_DATASET
     from tf_dhm.evaluation.report import write_report
 
     names = label_set_names(config.labels)
     entries = load_entries(models, config.passes, config.mirror) + load_peers(config.peers)
     dataset, data_dir = config.dataset_name, config.data_dir
     if data_dir is None:
-        data_dir = evaluation_folder(config.cache_dir, config.faces, config.threads)
+        data_dir = evaluation_folder(config.cache_dir, config.faces or TEST_FACES, config.threads)
     label_sets = {
         name: read_split(dataset, data_dir, labels, config.split)
         for name, labels in zip(names, config.labels, strict=True)
@@ -141,8 +151,15 @@ def main() -> None:
         single = [entry for entry in entries if entry.is_plain]
         fitted = [(entry.name, entry.folder) for entry in single if entry.folder is not None]
         result = add_cross_fitted(result, fitted, config.adapt_folds)
+    replaced = (config.output_dir / "metrics.json").exists()
     print(write_report(result, dataset, config.output_dir))
-    print(f"table, CED plots, pictures and the error of each face are in {config.output_dir}")
+    table = "table.md, with the published rows," if dataset == PUBLISHED_DATASET else "table.md,"
+    print(f"{table} metrics.json, CED plots, pictures and the error of each face are in {config.output_dir}")
+    for folder in dict.fromkeys(entry.folder for entry in entries if entry.folder and entry.has_points):
+        name = model_name(folder)
+        print(f"{name}: only the 68 landmarks were measured; the error of its other points is on its card")
+    if replaced:
+        print("those of an earlier evaluation were replaced; to keep both, choose another --output-dir")
     if len(result.rejected):
         count = counted(len(result.rejected), "face")
         print(f"{count} rejected; reasons in {config.output_dir / 'rejected.csv'}")

@@ -18,20 +18,24 @@ from tf_dhm.face.mean_face import mean_shape
 class MeanShapeModel(tf.Module):
     """Answers the mean shape in every crop, or the landmarks it was given to start from."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, points: bool = False) -> None:
         super().__init__()
+        self.points = points
         shape = geometry.unit_to_pixels(mean_shape(), size).astype(np.float32)
         self.shape = tf.Variable(shape, trainable=False)
 
     def serve(self, crops: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"landmarks": tf.tile(self.shape[None], [tf.shape(crops)[0], 1, 1])}
+        landmarks = tf.tile(self.shape[None], [tf.shape(crops)[0], 1, 1])
+        return {"landmarks": landmarks} | ({"points": landmarks[:, :5]} if self.points else {})
 
     def refine(self, crops: tf.Tensor, initial_landmarks: tf.Tensor) -> dict[str, tf.Tensor]:
         del crops
         return {"landmarks": tf.identity(initial_landmarks)}
 
 
-def write_fake_model(folder: Path, size: int = 32, version: int = 1, refine: bool = True) -> Path:
+def write_fake_model(
+    folder: Path, size: int = 32, version: int = 1, refine: bool = True, points: bool = False
+) -> Path:
     """Write a SavedModel of `MeanShapeModel` as folder/version; return folder.
 
     Args:
@@ -39,8 +43,9 @@ def write_fake_model(folder: Path, size: int = 32, version: int = 1, refine: boo
         size: side of the crops in pixels.
         version: name of the version folder.
         refine: whether the signature `refine` is there beside `serving_default`.
+        points: whether it has an output `points` beside the landmarks.
     """
-    model = MeanShapeModel(size)
+    model = MeanShapeModel(size, points)
     crops = tf.TensorSpec([None, size, size, 3], tf.uint8, "crops")
     landmarks = tf.TensorSpec([None, geometry.NUM_LANDMARKS, 3], tf.float32, "initial_landmarks")
     signatures = {"serving_default": tf.function(model.serve).get_concrete_function(crops)}

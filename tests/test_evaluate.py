@@ -102,8 +102,11 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
     assert list(rejected["name"]) == ["image00010", "image00006", "image00008", "image00010"]
     assert f"4 faces rejected; reasons in {out / 'rejected.csv'}" in done.stdout
     assert len(pd.read_csv(out / "per_image.csv")) == 7 * (4 + 2)
-    assert (out / "table.md").read_text() in done.stdout
-    assert "| Fast DHM×2" in done.stdout
+    assert "| Fast DHM×2" in (out / "table.md").read_text()
+    assert "| Fast DHM×2" not in done.stdout
+    assert "- fake (detected boxes): 4 missed" in done.stdout
+    assert f"are in {out}" in done.stdout
+    assert "replaced" not in done.stdout
     for name in ("ced.png", "ced_by_yaw.png", "best_and_worst.png"):
         picture = cv2.imread(str(out / name))
         assert picture is not None
@@ -114,7 +117,7 @@ def test_from_end_to_end(dataset: Path, model: Path, tmp_path: Path) -> None:
 def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Path) -> None:
     models = tmp_path / "savedmodels"
     for name in ("one", "two"):
-        write_fake_model(models / name, size=24)
+        write_fake_model(models / name, size=24, points=name == "two")
     (models / "two" / "README.md").write_text("its card")
     (models / "models.config").write_text("for TF Serving")
     (models / "empty").mkdir()
@@ -132,12 +135,16 @@ def test_without_options_all_models_are_measured_on_synthetic_faces(tmp_path: Pa
     assert "# Accuracy on synthetic" in done.stdout
     assert "Fast DHM×2" not in done.stdout  # published results are of other faces
     assert "are in runs/evaluation" in done.stdout
+    assert done.stdout.count("only the 68 landmarks were measured") == 1
+    assert "two: only the 68 landmarks were measured" in done.stdout
+    assert "replaced" not in done.stdout
     assert "preparing synthetic" in done.stderr
     # Prepared faces of any dataset can be measured on, these too.
     options = ("--models", models / "one", "--dataset", "synthetic", "--data-dir", prepared)
     done = run_script_here("evaluate.py", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "preparing" not in done.stderr
+    assert "earlier evaluation were replaced" in done.stdout
     again = json.loads((tmp_path / "runs" / "evaluation" / "metrics.json").read_text())
     assert again == {name: results[name] for name in ("one", "one (detected boxes)")}
 
@@ -176,7 +183,8 @@ def test_mistakes_without_a_folder(
         ({"--models": "{tmp}"}, "model {tmp}: found file, expected saved_model.pb"),
         ({"--dataset": "nothing"}, "dataset: found 'nothing', expected one of"),
         ({"--dataset": "csv", "--labels": "x.npz"}, "labels: found x.npz, expected original"),
-        ({"--labels": "{tmp}/x.npz"}, "{tmp}/x.npz: found nothing there"),
+        ({"--labels": "{tmp}/x.npz"}, "labels: found no {tmp}/x.npz"),
+        ({"--faces": "5"}, "faces: found 5 with --data-dir, expected none"),
         ({"--split": "val"}, "found faces of the splits 4 test, expected some of val"),
         ({"--no-such-option": "1"}, "no-such-option"),
     ],

@@ -44,6 +44,7 @@ class Entry:
         box_start: the first of the true landmarks that those boxes bound; 17 leaves out the jaw.
         version: of a model in a version folder.
         folder: of a SavedModel.
+        has_points: whether the model also has an output `points`, which is not measured.
         is_plain: whether it is a single pass over crops as they are.
         align: finds the landmarks (N, 68, 3) of all faces of a photo without boxes, as a user's photo is
             aligned; None for a system without a detector of its own.
@@ -55,6 +56,7 @@ class Entry:
     box_start: int = 0
     version: int | None = None
     folder: Path | None = None
+    has_points: bool = False
     is_plain: bool = True
     align: Callable[[Image], NDArray[np.float32]] | None = None
 
@@ -87,6 +89,7 @@ def load_entries(
                         size=size,
                         version=version,
                         folder=folder,
+                        has_points=predictor.has_points,
                         is_plain=not details,
                         align=partial(align_photo, aligner),
                     )

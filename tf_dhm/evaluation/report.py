@@ -33,7 +33,7 @@ POSE_COLUMNS = {
 
 
 def write_report(evaluation: Evaluation, dataset: str, output_dir: Path) -> str:
-    """Write every file of an evaluation and return the text of `table.md`.
+    """Write every file of an evaluation and return the text of `table.md` without the published rows.
 
     metrics.json, per_image.csv, rejected.csv, table.md, ced.png, ced_by_yaw.png and
     best_and_worst.png, whose pictures are of the first label set.
@@ -52,7 +52,7 @@ def write_report(evaluation: Evaluation, dataset: str, output_dir: Path) -> str:
                 summary["version"] = row.version
             if row.fitted:
                 summary["fitted"] = row.fitted
-    text = report_text(evaluation, results, dataset)
+    published = read_published() if dataset == PUBLISHED_DATASET else None
     labels = next(iter(evaluation.faces))
     title = f"{dataset}, labels: {labels}; white: labels, green: found; NME of each face"
     pictures = picture_sheet(best_and_worst(evaluation, labels), title)
@@ -64,16 +64,24 @@ def write_report(evaluation: Evaluation, dataset: str, output_dir: Path) -> str:
     with atomic_write(output_dir / "rejected.csv") as path:
         evaluation.rejected.to_csv(path, index=False)
     with atomic_write(output_dir / "table.md") as path:
-        path.write_text(text)
+        path.write_text(report_text(evaluation, results, dataset, published))
     save_figure(ced_figure(panels, columns=len(panels)), output_dir / "ced.png")
     save_figure(ced_figure(yaw_panels, columns=len(metrics.YAW_BINS)), output_dir / "ced_by_yaw.png")
     save_figure(pictures, output_dir / "best_and_worst.png")
-    return text
+    return report_text(evaluation, results, dataset, None)
 
 
-def report_text(evaluation: Evaluation, results: Metrics, dataset: str) -> str:
-    """`table.md`: the comparison table with the protocol and the counts it rests on."""
-    published = read_published() if dataset == PUBLISHED_DATASET else None
+def report_text(
+    evaluation: Evaluation, results: Metrics, dataset: str, published: pd.DataFrame | None
+) -> str:
+    """The comparison table with the protocol and the counts it rests on.
+
+    Args:
+        evaluation: of `evaluate`.
+        results: of `summarize`.
+        dataset: its name.
+        published: rows of `read_published`; None to leave them out.
+    """
     lines = [f"# Accuracy on {dataset}", ""]
     lines += [
         "NME in percent: mean distance in x and y over 68 points, divided by sqrt(w h) of the box of the "
@@ -117,7 +125,7 @@ def comparison_table(
     Args:
         results: of `summarize`.
         sizes: model -> its size.
-        published: of `read_published`; None where the dataset is another one.
+        published: rows of `read_published`; None to leave them out.
     """
     rows: list[dict[str, str]] = []
     for model, by_labels in results.items():

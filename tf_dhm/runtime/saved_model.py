@@ -22,6 +22,7 @@ class SavedModelPredictor:
         version_dir: the folder that was loaded.
         input_size: side S of its crops in pixels.
         can_refine: whether `predict` takes initial landmarks.
+        has_points: whether it also finds points of another annotation, as `adapt.py` adds them.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -49,6 +50,7 @@ class SavedModelPredictor:
             )
         self.input_size = int(spec.shape[1])
         self.can_refine = "refine" in self._model.signatures
+        self.has_points = "points" in self._model.signatures["serving_default"].structured_outputs
 
     def __reduce__(self) -> tuple[type[SavedModelPredictor], tuple[Path]]:
         return SavedModelPredictor, (self.version_dir,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def evaluated() -> Evaluation:
 
 def test_report(evaluated: Evaluation, tmp_path: Path) -> None:
     output = tmp_path / "made" / "out"
-    text = write_report(evaluated, "aflw2000_3d", output)
+    printed = write_report(evaluated, "aflw2000_3d", output)
     assert sorted(p.name for p in output.iterdir()) == [
         "best_and_worst.png",
         "ced.png",
@@ -69,7 +70,7 @@ def test_report(evaluated: Evaluation, tmp_path: Path) -> None:
         "labels,name,reason",
         "original,face9,empty",
     ]
-    assert (output / "table.md").read_text() == text
+    text = (output / "table.md").read_text()
     assert "- labels original: 7 faces, by bin 3/2/2; 1 rejected" in text
     assert "- labels other: 4 faces, by bin 2/2/0; 0 rejected" in text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
@@ -91,11 +92,16 @@ def test_report(evaluated: Evaluation, tmp_path: Path) -> None:
         "–",
     )
     assert by_name["3DDFA_V2 mb05 (ONNX Runtime)", "re-annotated"]["mean of bins"] == "2.99"
+    # The terminal shows only the measured rows.
+    assert re.findall(r"^\| (good|bad|DHM)", printed, re.M) == ["good", "good", "bad", "bad"]
+    assert "published" not in printed
+    assert "- labels original: 7 faces" in printed
 
 
 def test_report_of_another_dataset_has_no_published_rows(evaluated: Evaluation, tmp_path: Path) -> None:
     text = write_report(evaluated, "wild68", tmp_path)
     assert "# Accuracy on wild68" in text
+    assert (tmp_path / "table.md").read_text() == text
     assert "published" not in text
 
 
