@@ -63,9 +63,12 @@ class Start:
     dataset: tuple[str, ...] = ()
     resume: Path | None = None
     init: str | None = None
-    minutes: float | None = None
-    epochs: int | None = None
-    faces: int | None = None
+    minutes: float = -1.0
+    """A negative number stands for the default."""
+    epochs: int = -1
+    """A negative number stands for the default."""
+    faces: int = -1
+    """A negative number stands for the default."""
 
 
 def parse(arguments: list[str]) -> tuple[Options, bool]:
@@ -104,8 +107,8 @@ def default_options(start: Start) -> Options:
     preset = find_preset(start.preset)
     train, augment, data = preset.train, preset.augment, DataOptions()
     minutes = start.minutes
-    if minutes is None:
-        chosen = bool(start.dataset) or start.epochs is not None or start.faces is not None
+    if minutes < 0.0:
+        chosen = bool(start.dataset) or start.epochs >= 0 or start.faces >= 0
         minutes = 0.0 if chosen else TRIAL_MINUTES
     if minutes and not start.dataset:
         data = dataclasses.replace(data, faces=TRIAL_FACES)
