@@ -1,6 +1,6 @@
 """Adapt a model to another annotation: fit its output layer to labelled faces in closed form.
 
-    python adapt.py --dataset csv --data-dir faces.csv --name mine
+    python adapt.py --dataset csv --data-dir faces.csv --name my_labels
     python adapt.py --model fast_dhm_m --dataset synthetic --faces 200 --name rendered
 
 It needs 20 faces or more, and takes points of any number and meaning. After a minute or two it prints the
@@ -20,6 +20,7 @@ from tf_dhm.core.cli import run_script
 
 from pipelines.adaptation.kinds import BoxKind, Kind
 from pipelines.datasets.catalogue import SYNTHETIC, check_data_dir
+from pipelines.prepared.config import REJECTED_FILE
 from pipelines.runs.options import DataOptions, Options
 from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import Count, Positive, check_fields
@@ -82,7 +83,8 @@ def check(config: Config) -> None:
     if config.finetune:
         folders.append(finetuned_dir(config))
     for folder in folders:
-        if folder.exists():
+        # A command that ended with an error may have left its list of rejected faces.
+        if folder.is_file() or any(path.name != REJECTED_FILE for path in folder.glob("*")):
             raise InputError(f"{folder}: found an earlier result; choose another --name")
     if config.finetune and config.manual:
         raise InputError(
@@ -119,11 +121,18 @@ def finetune_options(config: Config, version_dir: Path, preset: str, model: Mode
     )
 
 
-def print_rejected(rejected: list[tuple[str, str]]) -> None:
-    """Print the number of rejected faces, and the (name, reason) of the first."""
-    if rejected:
-        count = counted(len(rejected), "face")
-        print(f"{count} rejected, the first: {': '.join(rejected[0])}", file=sys.stderr)
+def print_rejected(rejected: list[tuple[str, str]], file: Path) -> None:
+    """Print the number of rejected faces, the (name, reason) of the first, and the file of all."""
+    count = counted(len(rejected), "face")
+    print(f"{count} rejected, the first: {': '.join(rejected[0])}; all are listed in {file}", file=sys.stderr)
+
+
+def example(kind: Kind, model_dir: Path) -> str:
+    """A command that shows what an adapted model finds."""
+    command = f"python align.py photo.jpg --model {shlex.quote(str(model_dir))}"
+    if kind == "landmarks":
+        return command
+    return f"{command} --json faces.jsonl, which writes the new points of each face as `points`"
 
 
 def main() -> None:
@@ -134,15 +143,22 @@ def main() -> None:
     from pipelines.adaptation.annotations import (
         annotation_note,
         check_faces,
+        check_kind,
         check_pairs,
         read_annotations,
+        write_rejected,
     )
 
     faces, rejected = read_annotations(
         config.dataset, config.data_dir, config.faces, split=config.split, manual=config.manual
     )
-    print_rejected([(item.name, item.reason) for item in rejected])
+    folder = config.runs_dir / config.name
+    (folder / REJECTED_FILE).unlink(missing_ok=True)
+    unread = [(item.name, item.reason) for item in rejected]
+    if unread:
+        print_rejected(unread, write_rejected(unread, folder))
     check_faces(faces)
+    check_kind(config.kind, len(faces[0].points), finetune=config.finetune > 0)
     if config.mirror_map:
         check_pairs(config.mirror_map, len(faces[0].points))
     # After the labels, so that errors in them do not wait for TensorFlow.
@@ -154,19 +170,16 @@ def main() -> None:
     model = OutputFeatures(config.model)
     boxes = config.boxes or ("labels" if len(faces[0].points) == NUM_LANDMARKS else "detected")
     seen = look_at(model, faces, boxes)
-    print_rejected(seen.rejected)
+    if seen.rejected:
+        print_rejected(seen.rejected, write_rejected([*unread, *seen.rejected], folder))
     adapted = adapt(
         model, seen, kind=config.kind, mirror=config.mirror_map or ("learn" if config.mirror else "none")
     )
     print(summary(adapted))
-    if config.finetune and adapted.kind != "landmarks":
-        raise InputError("finetune: found other points than the 68 landmarks, expected those")
+    check_kind(adapted.kind, len(faces[0].points), finetune=config.finetune > 0)
     note = annotation_note(config.dataset, boxes == "detected")
-    version_dir = export(model, source, adapted, config.dataset, note, config.runs_dir / config.name, command)
-    print(
-        f"adapted model: {version_dir.parent} (card: README.md); "
-        f"try it: python align.py photo.jpg --model {version_dir.parent}"
-    )
+    version_dir = export(model, source, adapted, config.dataset, note, folder, command)
+    print(f"adapted model: {folder} (card: README.md); try it: {example(adapted.kind, folder)}")
     if config.finetune:
         options = finetune_options(config, version_dir, model.description.preset, model.description.model)
         print(f"fine-tuned: {run(options, False, command)}")

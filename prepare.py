@@ -15,7 +15,7 @@ from pathlib import Path
 from tf_dhm.core.cli import require_options, run_script
 
 from pipelines.datasets.catalogue import check_data_dir
-from pipelines.prepared.config import StoreConfig
+from pipelines.prepared.config import REJECTED_FILE, StoreConfig
 from pipelines.synthetic.config import SyntheticConfig
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import AtLeastOne, Count, check_fields
@@ -59,7 +59,6 @@ def main() -> None:
     # After the options, so that --help and errors about options do not wait for TensorFlow.
     from pipelines.prepared import records
     from pipelines.prepared.datasets import prepare_dataset
-    from pipelines.prepared.prepare import REJECTED_FILE
     from pipelines.synthetic.series import training_series
 
     store = StoreConfig(crop_side=config.crop_side)

@@ -347,14 +347,14 @@ def write_rendered_faces(folder: Path, count: int) -> None:
 
 
 @pytest.mark.slow
-@documented("adapt.md", "--dataset csv", "--model runs/mine")
+@documented("adapt.md", "--dataset csv", "--model runs/my_labels")
 def test_adapting(commands: list[list[str]], folder: Path) -> None:
     adapt, align = commands
     write_rendered_faces(folder, 24)
     assert "24 faces of 68 points; mean NME on held-out faces" in run(adapt, folder)
-    model = folder / "runs" / "mine"
+    model = folder / "runs" / "my_labels"
     assert (model / "1" / "saved_model.pb").is_file()
-    assert (model / "1" / "mine_float16.tflite").is_file()
+    assert (model / "1" / "my_labels_float16.tflite").is_file()
     assert (model / "README.md").is_file()
     assert "files failed: 0" in run(align, folder)
     assert (folder / "aligned" / "photo.jpg").is_file()

@@ -160,6 +160,7 @@ def test_unknown_options_and_wrong_types(arguments: list[str]) -> None:
         (["--preset", "fastdhm"], "error: preset: found 'fastdhm', expected one of fast_dhm, fast_dhm_x2"),
         (["--epochs", "0"], "epochs: found 0, expected more than 0"),
         (["--mirror", "1.5"], "mirror: found 1.5"),
+        (["--minutes", "-1"], "minutes: found -1"),
         (["--input-size", "100"], "input_size: found 100"),
         (["--dataset", "csv", "--data-dir", "/no/such"], "error: data-dir: found no /no/such"),
         (["--resume", "no/run"], "error: no/run: found no options.json, expected the folder of a run"),

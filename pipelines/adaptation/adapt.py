@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from pipelines.adaptation.annotations import FOLDS, AnnotatedFace, check_faces, check_pairs
+from pipelines.adaptation.annotations import FOLDS, AnnotatedFace, check_faces, check_kind, check_pairs
 from pipelines.adaptation.kinds import BoxKind, Kind
 from pipelines.adaptation.views import OutputFeatures, Views, mirror_unit, to_unit
 from tf_dhm.core.errors import InputError
@@ -196,8 +196,7 @@ def adapt(
     old = model.layer(seen.views.features[:, 0])
     notes = []
     is_68 = count == geometry.NUM_LANDMARKS
-    if kind == "landmarks" and not is_68:
-        raise InputError(f"kind: found landmarks with {count} points, expected {geometry.NUM_LANDMARKS}")
+    check_kind(kind, count, finetune=False)
     if kind is None:
         near = is_68 and float(np.median(metrics.nme(old, seen.points[:, 0]))) < SAME_MEANING
         kind = "landmarks" if near else "points"

@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipelines.adaptation.kinds import Kind
 from pipelines.datasets import csv_landmarks, pts
 from pipelines.datasets.catalogue import NOTES, check_data_dir
 from pipelines.datasets.folders import require_image, require_pair
 from pipelines.datasets.readers import read_dataset
 from pipelines.datasets.samples import FaceSample, Rejection
-from pipelines.prepared.config import DATASET_FILE
+from pipelines.prepared.config import DATASET_FILE, REJECTED_FILE
 from pipelines.synthetic import series
 from pipelines.synthetic.config import TEST_FACES
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import atomic_write
 from tf_dhm.core.types import Array
 from tf_dhm.face.geometry import NUM_LANDMARKS
 
@@ -101,6 +103,26 @@ def check_faces(faces: Sequence[AnnotatedFace]) -> None:
             f"faces: found {len(faces)} usable faces, of {len(groups)} photos or persons, "
             f"expected at least {FEWEST_FACES} faces, of at least {FOLDS} photos or persons"
         )
+
+
+def write_rejected(rejected: Sequence[tuple[str, str]], folder: Path) -> Path:
+    """Write the (name, reason) of rejected faces as REJECTED_FILE in a folder.
+
+    Returns:
+        the file.
+    """
+    file = folder / REJECTED_FILE
+    with atomic_write(file) as path:
+        pd.DataFrame(rejected, columns=["name", "reason"]).to_csv(path, index=False)
+    return file
+
+
+def check_kind(kind: Kind | None, count: int, finetune: bool) -> None:
+    """Raise InputError if `count` points cannot become landmarks, as `kind` or fine-tuning demands."""
+    if kind == "landmarks" and count != NUM_LANDMARKS:
+        raise InputError(f"kind: found landmarks with {count} points, expected {NUM_LANDMARKS}")
+    if finetune and (kind == "points" or count != NUM_LANDMARKS):
+        raise InputError(f"finetune: found other points than the {NUM_LANDMARKS} landmarks, expected those")
 
 
 def check_pairs(pairs: Sequence[int], count: int) -> NDArray[np.intp]:

@@ -11,6 +11,8 @@ from tf_dhm.core.configuration import AtLeastOne, check_fields
 
 DATASET_FILE = "dataset.json"
 """File of a prepared folder that is written last."""
+REJECTED_FILE = "rejected.csv"
+"""File with the name of each face that was left out, and the reason."""
 
 
 @dataclass(frozen=True)

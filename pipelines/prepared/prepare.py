@@ -18,12 +18,11 @@ import tensorflow as tf
 
 from pipelines.datasets.samples import FaceSample, Rejection, Series
 from pipelines.prepared import records
-from pipelines.prepared.config import DATASET_FILE, StoreConfig
+from pipelines.prepared.config import DATASET_FILE, REJECTED_FILE, StoreConfig
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.progress import Progress
 
-REJECTED_FILE = "rejected.csv"
 PLAN_FILE = "plan.json"
 """Settings of an unfinished folder; a finished one has them in `dataset.json`."""
 TEMPORARY_FILE = re.compile(r"\.(shard-\d{5}|index|rejected|refused|dataset|plan)\.(\d+)-\w+\.tmp\.\w+")

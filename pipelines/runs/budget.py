@@ -165,9 +165,13 @@ def choose_passes(
     left = budget.seconds_left()
     steps = affordable_steps(options, left, train_faces, times)
     longer = describe_longer(wanted, budget, train_faces, times, rate)
+    training = steps * times.step
+    others = max(0.0, left - training)
     print(
-        f"minutes: {train.batch_size / times.step:.0f} images/s, so {describe(train, steps, train_faces)} "
-        f"in the {left / 60.0:.1f} of {budget.minutes:g} minutes left; --minutes "
+        f"minutes: {budget.minutes:g}, of which {budget.seconds_spent() / 60.0:.1f} are spent, "
+        f"{training / 60.0:.1f} are for {describe(train, steps, train_faces)} at "
+        f"{train.batch_size / times.step:.0f} images/s, {others / 60.0:.1f} for validation, "
+        f"export and evaluation, and {RESERVE * budget.minutes:.1f} in reserve; --minutes "
         f"{LONGER * budget.minutes:g} would allow {longer}",
         flush=True,
     )

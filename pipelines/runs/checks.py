@@ -44,7 +44,9 @@ def check_start(options: Options, resume: bool) -> bool:
         resume = resume or was_begun(options)
     run_dir, version_dir = options.run_dir, exported_version(options)
     if not resume and run_dir.exists() and (not run_dir.is_dir() or begun_files(run_dir)):
-        raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
+        if (run_dir / OPTIONS_FILE).exists():
+            raise InputError(f"{run_dir}: found an earlier run; choose another --name, or --resume {run_dir}")
+        raise InputError(f"{run_dir}: found files that are no training run; choose another --name")
     if resume and (version_dir.parent / CARD_FILE).exists():
         raise InputError(
             f"{run_dir}: found the exported model {version_dir}; the run is finished. "

@@ -107,7 +107,7 @@ class Options:
     """SavedModels whose predictions the network learns beside the labels (--teacher-share): the mean of the
     landmarks that all of them predict for each face and its mirror image."""
     minutes: NotNegative = 0.0
-    """Minutes for the whole run without set-up; 0 for no limit. Rates measured in its first seconds decide
+    """Minutes for the whole run without set-up, or 0 for no limit. Rates measured in its first seconds decide
     the number of passes and, without another dataset, of rendered faces; --epochs, --faces and --test-faces
     are then upper limits. By default 10 without --dataset, --epochs and --faces."""
     quality_crops: Annotated[Count, RARE] = 40_000

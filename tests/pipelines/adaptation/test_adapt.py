@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
@@ -318,3 +319,66 @@ def test_a_wrong_mirror_map_is_rejected_before_the_faces_are_looked_at(
     monkeypatch.setattr("sys.argv", ["adapt.py", *options, "--mirror-map", "1", "0"])
     with pytest.raises(InputError, match=r"mirror-map: found 2 numbers, .* 68 points"):
         script.main()
+
+
+@pytest.mark.parametrize(
+    ("options", "field"), [(["--kind", "landmarks"], "kind"), (["--finetune", "1"], "finetune")]
+)
+def test_options_for_68_points_are_rejected_before_five_points_are_looked_at(
+    options: list[str], field: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.adaptation.views.OutputFeatures", None)
+    table = write_five_points(tmp_path, made_faces(24, points=5))
+    arguments = ["--model", str(tiny), "--data-dir", str(table), "--runs-dir", str(tmp_path / "runs")]
+    monkeypatch.setattr("sys.argv", ["adapt.py", *arguments, "--name", "mine", *options])
+    with pytest.raises(InputError, match=f"^{field}: found"):
+        script.main()
+
+
+def write_five_points(folder: Path, faces: Sequence[AnnotatedFace]) -> Path:
+    """A table of faces in 2-D, and their images."""
+    rows = []
+    for face in faces:
+        (folder / f"{face.name}.png").write_bytes(face.read_image())
+        points = {f"{axis}{p}": xyz[a] for p, xyz in enumerate(face.points) for a, axis in enumerate("xy")}
+        rows.append({"image": f"{face.name}.png", **points})
+    pd.DataFrame(rows).to_csv(folder / "faces.csv", index=False)
+    return folder / "faces.csv"
+
+
+def test_all_rejected_faces_are_listed_and_the_command_may_be_repeated(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    faces = made_faces(28, points=5)
+    for face in faces[:2]:
+        face.points[2, 0] = 900.0
+    table = write_five_points(tmp_path, faces)
+    for number in range(20, 28):
+        Path(f"face{number}.png").rename(f"moved{number}.png")
+    options = ["--model", str(tiny), "--data-dir", str(table), "--boxes", "labels", "--no-mirror"]
+    monkeypatch.setattr("sys.argv", ["adapt.py", *options, "--name", "mine"])
+    with pytest.raises(InputError, match="found 18 usable faces"):
+        script.main()
+    printed = capsys.readouterr().err
+    assert "8 faces rejected" in printed
+    assert "2 faces rejected" in printed
+    file = Path("runs/mine/rejected.csv")
+    assert printed.count(str(file)) == 2
+    names = [f"face{number}.png" for number in range(20, 28)]
+    assert pd.read_csv(file)["name"].tolist() == [*names, "face0.png#2", "face1.png#3"]
+
+    for number in range(20, 28):
+        Path(f"moved{number}.png").rename(f"face{number}.png")
+    script.main()
+    assert pd.read_csv(file)["name"].tolist() == ["face0.png#2", "face1.png#3"]
+    # What is suggested shows the points.
+    assert "--model runs/mine --json faces.jsonl, which writes" in capsys.readouterr().out
+    (found,) = Aligner("runs/mine").align(np.zeros((80, 80, 3), np.uint8), boxes=[np.array([20, 20, 60, 60])])
+    assert np.shape(found.as_dict()["points"]) == (5, 3)
+    with pytest.raises(InputError, match="earlier result"):
+        script.main()
+
+
+def test_the_command_for_landmarks_draws_them() -> None:
+    assert script.example("landmarks", Path("runs/a b")) == "python align.py photo.jpg --model 'runs/a b'"

@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.adaptation.annotations import annotation_note, check_pairs, read_annotations
+from pipelines.adaptation.annotations import (
+    annotation_note,
+    check_kind,
+    check_pairs,
+    read_annotations,
+    write_rejected,
+)
+from pipelines.adaptation.kinds import Kind
 from pipelines.datasets.catalogue import NOTES
 from tests.made_faces import encode
 from tests.pipelines.datasets.test_pts import write_pts
@@ -129,6 +136,34 @@ def test_pairs_that_are_no_mirror_map(pairs: list[int]) -> None:
 
 def test_a_mirror_map() -> None:
     assert check_pairs([1, 0, 2], 3).tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "finetune", "field"),
+    [
+        ("landmarks", 5, False, "kind"),
+        ("points", 68, True, "finetune"),
+        (None, 5, True, "finetune"),
+    ],
+)
+def test_points_that_cannot_become_landmarks(
+    kind: Kind | None, count: int, finetune: bool, field: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{field}: found"):
+        check_kind(kind, count, finetune)
+
+
+def test_points_of_a_kind_that_suits_them() -> None:
+    check_kind(None, 5, finetune=False)
+    check_kind("points", 5, finetune=False)
+    check_kind("landmarks", 68, finetune=True)
+    check_kind(None, 68, finetune=True)
+
+
+def test_the_file_of_rejected_faces(tmp_path: Path) -> None:
+    file = write_rejected([("a.png#2", "no face, only noise")], tmp_path / "runs" / "mine")
+    assert file == tmp_path / "runs" / "mine" / "rejected.csv"
+    assert pd.read_csv(file).to_dict("records") == [{"name": "a.png#2", "reason": "no face, only noise"}]
 
 
 def test_z_of_a_table(table: Path) -> None:

@@ -121,8 +121,9 @@ def test_passes_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert found.data == chosen.data
     # 1,620 s of 30 minutes: 30 % for 9,720 faces, so 8,800, of which every eleventh is held out.
     printed = capsys.readouterr().out
-    assert "640 images/s, so 112.7 passes over 2,000 faces" in printed
-    assert "7.3 of 10 minutes left; --minutes 30 would allow" in printed
+    # 352.2 s are 1761 steps: 225,408 images at 640/s. With the other minutes they are the budget.
+    assert "10, of which 1.7 are spent, 5.9 are for 112.7 passes over 2,000 faces at 640 images/s" in printed
+    assert "1.5 for validation, export and evaluation, and 1.0 in reserve; --minutes 30 would" in printed
     assert "passes over 8,000 faces\n" in printed
 
 

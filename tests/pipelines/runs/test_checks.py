@@ -43,6 +43,12 @@ def test_a_new_run_starts_and_one_that_was_begun_is_resumed(options: Options) ->
     assert check_start(dataclasses.replace(options, distribute="multi_worker"), True)
 
 
+def test_a_folder_that_is_no_run_is_not_to_be_resumed(options: Options) -> None:
+    (options.run_dir / "1").mkdir(parents=True)  # as adapt.py writes
+    with pytest.raises(InputError, match=r"first: found files .* another --name$"):
+        check_start(options, False)
+
+
 def test_a_finished_run_is_not_resumed(begun: Options) -> None:
     card = exported_version(begun).parent / CARD_FILE
     card.parent.mkdir(parents=True)
