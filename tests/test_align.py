@@ -65,7 +65,7 @@ def test_photos_and_a_video(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["photo.png", "--json", "f.jsonl", "--model", "."], "error: model .: found "),
-        (["*.jpg", "--json", "f.jsonl"], "error: files: found none in *.jpg"),
+        (["*.jpg", "--json", "f.jsonl"], "error: files: found no file that matches *.jpg"),
         ([], "error: files: found none, expected photos"),
         (["photo.png", "--csv", "/"], "error: /: found a folder, expected a file"),
         (["photo.png", "--json", "-", "--csv", "-"], "error: --json and --csv: found - for both"),
