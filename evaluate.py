@@ -133,7 +133,7 @@ def main() -> None:
     from tf_dhm.evaluation.entries import label_set_names, load_entries, load_peers
     from tf_dhm.evaluation.evaluate import evaluate
     from tf_dhm.evaluation.published import PUBLISHED_DATASET
-    from tf_dhm.evaluation.report import write_report
+    from tf_dhm.evaluation.report import METRICS_FILE, write_report
 
     names = label_set_names(config.labels)
     entries = load_entries(models, config.passes, config.mirror) + load_peers(config.peers)
@@ -151,15 +151,16 @@ def main() -> None:
         single = [entry for entry in entries if entry.is_plain]
         fitted = [(entry.name, entry.folder) for entry in single if entry.folder is not None]
         result = add_cross_fitted(result, fitted, config.adapt_folds)
-    replaced = (config.output_dir / "metrics.json").exists()
+    replaced = (config.output_dir / METRICS_FILE).exists()
     print(write_report(result, dataset, config.output_dir))
     table = "table.md, with the published rows," if dataset == PUBLISHED_DATASET else "table.md,"
-    print(f"{table} metrics.json, CED plots, pictures and the error of each face are in {config.output_dir}")
+    written = f"{table} {METRICS_FILE}, CED plots, pictures and the error of each face"
+    print(f"{written} are in {config.output_dir}")
+    if replaced:
+        print("those of an earlier evaluation were replaced; to keep both, choose another --output-dir")
     for folder in dict.fromkeys(entry.folder for entry in entries if entry.folder and entry.has_points):
         name = model_name(folder)
         print(f"{name}: only the 68 landmarks were measured; the error of its other points is on its card")
-    if replaced:
-        print("those of an earlier evaluation were replaced; to keep both, choose another --output-dir")
     if len(result.rejected):
         count = counted(len(result.rejected), "face")
         print(f"{count} rejected; reasons in {config.output_dir / 'rejected.csv'}")

@@ -22,6 +22,7 @@ from tf_dhm.evaluation.published import PUBLISHED_DATASET, PUBLISHED_IMAGES, rea
 from tf_dhm.face import metrics
 from tf_dhm.runtime.images import decode_raster
 
+METRICS_FILE = "metrics.json"
 SHEET_COLUMNS = 5
 POSE_COLUMNS = {
     "pitch": "pose_mae_pitch",
@@ -57,7 +58,7 @@ def write_report(evaluation: Evaluation, dataset: str, output_dir: Path) -> str:
     title = f"{dataset}, labels: {labels}; white: labels, green: found; NME of each face"
     pictures = picture_sheet(best_and_worst(evaluation, labels), title)
     panels, yaw_panels = ced_panels(table, by_yaw=False), ced_panels(table, by_yaw=True)
-    with atomic_write(output_dir / "metrics.json") as path:
+    with atomic_write(output_dir / METRICS_FILE) as path:
         path.write_text(json.dumps(results, indent=2) + "\n")
     with atomic_write(output_dir / "per_image.csv") as path:
         table.to_csv(path, index=False, float_format="%.6f")

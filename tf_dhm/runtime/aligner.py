@@ -88,9 +88,9 @@ class Aligner:
         if not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence: found {min_confidence}, expected 0 to 1")
         self.min_confidence, self.tiles = min_confidence, tiles
-        if not (isinstance(model, str | Path) or hasattr(model, "predict")):
-            raise InputError(f"model: found {type_name(model)}, expected a name, a path or a loaded model")
         self.predictor = load_model(model, backend, threads) if isinstance(model, str | Path) else model
+        if not hasattr(self.predictor, "predict"):
+            raise InputError(f"model: found {type_name(model)}, expected a name, a path or a loaded model")
         if mirror:
             self.predictor = MirrorAveraged(self.predictor)
         if passes is not None and not 1 <= passes <= MAX_PASSES:
