@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from pipelines.search.options import SPACE
 from tf_dhm.core.configuration import differences
@@ -62,7 +63,9 @@ def read_table(output_dir: Path) -> pd.DataFrame:
 
 
 def write_table(output_dir: Path) -> None:
-    with atomic_write(output_dir / TABLE_FILE) as path:
+    """Write all finished trials to `trials.csv`; workers may finish one at the same time."""
+    # Without the lock a worker that read the results earlier may replace a newer table.
+    with FileLock(output_dir / "trials.lock"), atomic_write(output_dir / TABLE_FILE) as path:
         read_table(output_dir).to_csv(path, index=False)
 
 

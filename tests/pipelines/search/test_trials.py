@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,35 @@ def test_which_trials_are_trained_to_the_end() -> None:
     assert trials.chosen_trials(table, "pareto", 1.0) == ["a", "b", "d"]
     assert trials.chosen_trials(table, "best", 1.0) == ["b"]  # 3.1, 2.8, 3.0, 3.3
     assert trials.chosen_trials(table, "best", 0.0) == ["d"]
+
+
+def test_a_worker_that_read_the_results_earlier_does_not_replace_a_newer_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def finish(name: str) -> None:
+        folder = tmp_path / "trials" / name
+        folder.mkdir(parents=True)
+        trials.write_json(folder / trials.RESULT_FILE, {"trial": name})
+
+    read_table, has_read, may_write = trials.read_table, threading.Event(), threading.Event()
+
+    def read_slowly(output_dir: Path) -> pd.DataFrame:
+        table = read_table(output_dir)
+        if not has_read.is_set():
+            has_read.set()
+            may_write.wait(0.5)
+        return table
+
+    monkeypatch.setattr(trials, "read_table", read_slowly)
+    finish("a")
+    slow = threading.Thread(target=trials.write_table, args=[tmp_path])
+    slow.start()
+    has_read.wait()
+    finish("b")
+    trials.write_table(tmp_path)
+    may_write.set()
+    slow.join()
+    assert pd.read_csv(tmp_path / trials.TABLE_FILE)["trial"].tolist() == ["a", "b"]
 
 
 def test_effects_of_choices_is_found_from_effects_that_add_up() -> None:
