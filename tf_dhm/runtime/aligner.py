@@ -46,8 +46,8 @@ class Aligner:
         backend: what runs it; not for a loaded model.
         threads: of TFLite; TensorFlow takes its own.
         mesh: whether the whole face is fitted, too: `Face.mesh`. The pose is then that of the fit.
-        field_of_view: degrees from the left to the right edge of the photos and frames, for the fit; None:
-            weak perspective.
+        field_of_view: degrees from the left to the right edge of the photos and frames, for the fit of the
+            mesh; None: weak perspective.
         min_confidence: in [0, 1]; small faces, and those of a photo that was searched upside down because
             no face was beyond doubt, are kept only if they have it. Faces below it are not left out
             otherwise: see `Alignment.convincing`.
@@ -64,8 +64,8 @@ class Aligner:
     Threads may share an aligner. It can be copied and pickled; the copy loads the model again.
 
     Raises:
-        InputError: no such model or file of it, one that cannot run `passes` passes, no such detector, or
-            `max_faces` below 1.
+        InputError: no such model or file of it, one that cannot run `passes` passes, no such detector,
+            `max_faces` below 1, or `field_of_view` without `mesh`.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class Aligner:
         detector: Choice = "auto",
     ) -> None:
         if field_of_view is not None:
+            if not mesh:
+                raise InputError(f"field_of_view: found {field_of_view:g} without a mesh, expected mesh=True")
             Camera.of_view(field_of_view, 1, 1)  # checks it
         self.mesh, self.field_of_view = mesh, field_of_view
         if not 0 <= min_confidence <= 1:

@@ -30,11 +30,11 @@ from tf_dhm.core.configuration import check_fields, to_json
 from tf_dhm.core.errors import InputError
 from tf_dhm.core.files import atomic_write
 from tf_dhm.core.markdown import DASH
+from tf_dhm.evaluation.report import METRICS_FILE
 from tf_dhm.export.description import read_description
 from tools.jax_training.options import TrainOptions
 from tools.studies.accuracy_tables import read_metrics
 
-METRICS_FILE = "metrics.json"
 DISTURBED = " (2 passes, disturbed boxes)"
 
 

@@ -38,7 +38,7 @@ from tf_dhm.evaluation import benchmark
 from tf_dhm.evaluation.benchmark import BenchmarkConfig
 from tf_dhm.evaluation.entries import load_entries, model_size
 from tf_dhm.evaluation.evaluate import evaluate
-from tf_dhm.evaluation.report import write_report
+from tf_dhm.evaluation.report import METRICS_FILE, write_report
 from tf_dhm.export.description import CARD_FILE, read_description
 from tf_dhm.face import metrics
 from tf_dhm.networks.models import build_model, weight_bytes
@@ -122,7 +122,7 @@ class Run:
 
     @property
     def metrics_file(self) -> Path:
-        return self.folder / EVALUATION_FOLDER / "metrics.json"
+        return self.folder / EVALUATION_FOLDER / METRICS_FILE
 
 
 def study(config: StudyConfig) -> None:

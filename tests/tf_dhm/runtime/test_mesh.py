@@ -188,6 +188,8 @@ def test_a_plain_aligner_fits_none() -> None:
     assert "p" not in face.as_dict()
     with pytest.raises(InputError, match="field of view"):
         Aligner(mesh=True, field_of_view=200.0)
+    with pytest.raises(InputError, match="field_of_view: found 60 without a mesh, expected mesh=True"):
+        Aligner(field_of_view=60)
 
 
 def test_the_tracker_fits_smoothed_faces(monkeypatch: pytest.MonkeyPatch) -> None:
