@@ -32,6 +32,8 @@ PICTURE_SIZE = 224
 ROW_TITLE_WIDTH = 24
 """Letters beside one picture."""
 LINE_STYLES = ("-", "--", ":", "-.")
+LEGEND_LINE = 0.18
+"""Height of a line of a legend in inches."""
 DPI = 150
 
 
@@ -92,7 +94,7 @@ class TradeoffPoint:
 def ced_figure(panels: Sequence[CedPanel], columns: int, limit: float = metrics.FAILURE_THRESHOLD) -> Figure:
     """Plot CED curves up to `limit` percent; a curve keeps its colour in every panel.
 
-    The legend of each panel gives the mean NME of each curve over the found faces of that panel; missed
+    The legend below each panel gives the mean NME of each curve over the found faces of that panel; missed
     ones, of infinite error, hold the curve below 100 %.
 
     Args:
@@ -101,9 +103,9 @@ def ced_figure(panels: Sequence[CedPanel], columns: int, limit: float = metrics.
         limit: right end of the axis in percent.
     """
     rows = -(-len(panels) // columns)
-    figure = new_figure(4.6 * columns, 3.9 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     names = list(dict.fromkeys(name for panel in panels for name in panel.errors))
+    figure = new_figure(4.6 * columns, (4.1 + LEGEND_LINE * len(names)) * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     thresholds = np.linspace(0.0, limit, 601)
     for axes, panel in zip(grid.flat, panels, strict=False):
         for name, values in panel.errors.items():
@@ -121,7 +123,9 @@ def ced_figure(panels: Sequence[CedPanel], columns: int, limit: float = metrics.
         axes.tick_params(labelbottom=True, labelleft=True)
         axes.grid(alpha=0.3)
         if axes.lines:
-            axes.legend(loc="best", fontsize=8, title="mean NME", title_fontsize=8)
+            # Below, since six long names cover the curves wherever they stand.
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}
+            axes.legend(**place, fontsize=8, title="mean NME", title_fontsize=8)
         else:
             axes.text(0.5, 0.5, "no faces", transform=axes.transAxes, ha="center", va="center")
     for axes in list(grid.flat)[len(panels) :]:

@@ -42,6 +42,17 @@ def test_ced_curves_hold_the_shares_in_percent() -> None:
     assert not spare.get_visible()
 
 
+def test_the_legend_of_many_ced_curves_covers_no_plot() -> None:
+    curves = {f"model {number} (default passes, detected boxes)": [number, 3.0] for number in range(12)}
+    figure = figures.ced_figure([figures.CedPanel("panel", curves)] * 2, columns=1)
+    figure.draw_without_rendering()
+    plots = [axes.get_window_extent() for axes in figure.axes]
+    legends = [legend.get_window_extent() for axes in figure.axes if (legend := axes.get_legend())]
+    assert len(legends) == 2
+    assert not any(plot.overlaps(legend) for plot in plots for legend in legends)
+    assert min(plot.height for plot in plots) > 2.5 * figure.dpi
+
+
 def test_curve_styles_are_distinct() -> None:
     assert len({figures.curve_style(i) for i in range(40)}) == 40
 
