@@ -133,7 +133,7 @@ def test_a_cluster_that_does_not_answer_is_said_at_once(tmp_path: Path) -> None:
         InputError, match=f"--address: found no answer from {address} .*refused.*, expected a"
     ):
         align_archive(config)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert not config.output_dir.exists()
 
 

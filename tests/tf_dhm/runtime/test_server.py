@@ -296,12 +296,12 @@ def test_options_that_are_none(options: dict[str, Any], message: str) -> None:
 def test_a_slow_server(double: ServingDouble, protocol: str) -> None:
     with connect(double, protocol) as patient:
         assert patient.input_size == SIZE
-        double.delay = 1.5
+        double.delay = 4.0
         with connect(double, protocol, timeout=0.4) as client:
             began = time.monotonic()
             with pytest.raises(ServerError, match=r"found no answer within 0\.4 s"):
                 client.predict(make_crops(1))
-            assert time.monotonic() - began < 1.3
+            assert time.monotonic() - began < 3.5
         double.delay = 0.2
         assert patient.predict(make_crops(1)).landmarks.shape == (1, 68, 3)
 
@@ -319,7 +319,7 @@ def test_no_server(double: ServingDouble, protocol: str) -> None:
         began = time.monotonic()
         with pytest.raises(ServerError, match=r"server .*127.0.0.1:9: found no server within 0.5 s"):
             client.predict(make_crops(1))
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 5.0
 
 
 def test_rest_to_the_port_of_grpc(double: ServingDouble) -> None:
@@ -335,27 +335,27 @@ def test_a_killed_server_that_comes_back(
     double = ServingDouble({"tiny": models["tiny"]}).start()
     expected = local.predict(make_crops(1)).landmarks
     stop = threading.Event()
+    back = threading.Event()
 
-    def keep_asking(client: Client) -> int:
-        count = 0
-        while not stop.is_set():
+    def keep_asking(client: Client) -> None:
+        answered_since = 0
+        while not (stop.is_set() or answered_since == 2):
             np.testing.assert_allclose(client.predict(make_crops(1)).landmarks, expected, atol=1e-3)
-            count += 1
-        return count
+            answered_since += back.is_set()
 
     try:
         with connect(double, protocol) as client, ThreadPoolExecutor(4) as pool:
             client.predict(make_crops(1))
             double.delay = 0.2  # so that requests are under way when it is killed
-            counts = [pool.submit(keep_asking, client) for _ in range(4)]
+            callers = [pool.submit(keep_asking, client) for _ in range(4)]
             for _ in range(2):
                 time.sleep(0.5)
                 double.stop()
                 time.sleep(0.5)
                 double.start()
-            time.sleep(1.5)
-            stop.set()
-            assert all(count.result() >= 2 for count in counts)
+            back.set()
+            for caller in callers:
+                caller.result(timeout=60.0)
     finally:
         stop.set()
         double.stop()

@@ -19,10 +19,10 @@ from tools.studies.serving_load import LoadConfig, drive, measure_load
 
 def test_calls_and_their_times() -> None:
     latencies, length = drive(lambda: time.sleep(0.02), 4, 0.5)
-    assert 0.4 < length < 0.8
+    assert length > 0.4
     assert min(latencies) >= 0.02
-    # 4 threads of 50 calls a second at most, for half a second.
-    assert 20 < len(latencies) <= 4 * length / 0.02
+    assert sum(latencies) > 2 * length  # at the same time
+    assert len(latencies) <= 4 * length / 0.02
 
 
 def test_a_call_that_takes_longer_is_measured_all_the_same() -> None:
