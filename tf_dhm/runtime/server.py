@@ -9,6 +9,7 @@ A client may be shared by threads; the requests of one call go one after another
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ with packages_of("serving", __name__):
     import tenacity
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+ANNOUNCED_AFTER = 1.0
+"""Seconds without a server after which a warning says what is being waited for."""
 
 ROWS = {
     "landmarks": (geometry.NUM_LANDMARKS, 3),
@@ -92,7 +98,8 @@ class Client:
     Raises, in all methods:
         InputError: what is sent does not fit the model, or the server rejects it.
         ServerError: there is no server, or no answer in time; a request that found the server away
-            or overloaded has been sent again, after growing waits, until `timeout` was over.
+            or overloaded has been sent again, after growing waits, until `timeout` was over. A warning is
+            logged after the first second of this.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -235,10 +242,20 @@ class Client:
     def retry(self, call: Callable[[float], T]) -> T:
         """Call with the seconds that are left, and again while the server is not available."""
         end = time.monotonic() + self.config.timeout
+        announced = False
+
+        def announce(state: tenacity.RetryCallState) -> None:
+            nonlocal announced
+            if not announced and (state.seconds_since_start or 0.0) >= ANNOUNCED_AFTER:
+                limit = f"trying for {self.config.timeout:g} s"
+                log.warning("%s: found no server so far, %s", self.transport.name, limit)
+                announced = True
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(UnavailableError),
             wait=tenacity.wait_random_exponential(FIRST_WAIT, LONGEST_WAIT),
             stop=tenacity.stop_before_delay(self.config.timeout),
+            before_sleep=announce,
             reraise=True,
         )
         try:

@@ -23,6 +23,7 @@ from tests.tiny_models import write_tiny_model
 from tf_dhm.commands.align import align_inputs
 from tf_dhm.commands.options import AlignConfig
 from tf_dhm.core.errors import InputError
+from tf_dhm.runtime import server
 from tf_dhm.runtime.aligner import Aligner
 from tf_dhm.runtime.saved_model import SavedModelPredictor
 from tf_dhm.runtime.server import Client
@@ -320,6 +321,22 @@ def test_no_server(double: ServingDouble, protocol: str) -> None:
         with pytest.raises(ServerError, match=r"server .*127.0.0.1:9: found no server within 0.5 s"):
             client.predict(make_crops(1))
         assert time.monotonic() - began < 5.0
+
+
+def test_a_long_wait_for_a_server_is_announced_once(
+    double: ServingDouble, protocol: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ANNOUNCED_AFTER", 15.0)
+    with connect(double, protocol) as client:
+        double.failures = 2
+        client.predict(make_crops(1))
+    assert not caplog.messages
+    monkeypatch.setattr(server, "ANNOUNCED_AFTER", 0.2)
+    prefix = "http://" if protocol == "REST" else ""
+    address = f"{prefix}127.0.0.1:9"
+    with Client(ServerConfig(address, "tiny", timeout=1.5)) as client, pytest.raises(ServerError):
+        client.predict(make_crops(1))
+    assert caplog.messages == [f"server {address}: found no server so far, trying for 1.5 s"]
 
 
 def test_rest_to_the_port_of_grpc(double: ServingDouble) -> None:
