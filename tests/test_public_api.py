@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,14 @@ import numpy as np
 import pytest
 
 import tf_dhm
+from tf_dhm.commands.sinks import upright_crops
+from tf_dhm.core.errors import InputError
+from tf_dhm.face.mean_face import mean_shape
 from tf_dhm.runtime.aligner import Aligner, load_model
+from tf_dhm.runtime.drawing import draw_faces
+from tf_dhm.runtime.faces import Face
+from tf_dhm.runtime.tracking import Tracker
+from tf_dhm.runtime.video import VideoReader
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -165,3 +174,61 @@ def test_a_loaded_model_serves_several_aligners() -> None:
         Aligner(model, passes).align(np.zeros((40, 40, 3), np.uint8), boxes) for passes in (1, 2)
     )
     assert len(first) == len(second) == 1
+
+
+PICTURE = np.zeros((40, 40, 3), np.uint8)
+POINTS = (5 * mean_shape() + [20, 20, 0]).astype(np.float32)
+FACE = Face(POINTS, np.array([15.0, 15, 25, 25]), score=None, pose=np.zeros(3, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ({"passes": "2"}, "passes: found '2', expected a whole number or None"),
+        ({"passes": 2.0}, "passes: found 2.0, expected a whole number or None"),
+        ({"threads": True}, "threads: found True, expected a whole number"),
+        ({"mesh": "no"}, "mesh: found 'no', expected True or False"),
+        ({"mesh": True, "field_of_view": "wide"}, "field_of_view: found 'wide', expected degrees or None"),
+        ({"min_confidence": True}, "min_confidence: found True, expected a number"),
+        ({"min_confidence": None}, "min_confidence: found NoneType, expected a number"),
+        ({"tiles": "off"}, "tiles: found 'off', expected True, False or None"),
+        ({"tiles": 0}, "tiles: found 0, expected True, False or None"),
+        ({"mirror": []}, "mirror: found list, expected True or False"),
+        ({"max_faces": 1.5}, "max_faces: found 1.5, expected a whole number or None"),
+    ],
+)
+def test_an_aligner_rejects_options_of_another_type(option: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Aligner(**option)
+    assert str(caught.value) == expected
+
+
+def test_an_aligner_takes_numbers_of_numpy() -> None:
+    assert Aligner(passes=np.int64(2), min_confidence=np.float32(0.5)).passes_given == 2  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "expected"),
+    [
+        (Tracker.of, ("fast_dhm",), "aligner: found 'fast_dhm', expected an Aligner"),
+        (Tracker.of, (Aligner,), "aligner: found the class tf_dhm.runtime.aligner.Aligner, expected an"),
+        (Tracker.of, (Aligner(), {"detect_every": 5}), "config: found dict, expected a TrackingConfig"),
+        (draw_faces, (PICTURE / 255, [FACE]), "image: found float64 of shape (40, 40, 3), expected uint8"),
+        (draw_faces, (PICTURE[..., 0], [FACE]), "image: found uint8 of shape (40, 40), expected uint8"),
+        (draw_faces, ("photo.jpg", [FACE]), "image: found str, expected uint8 (H, W, 3) RGB"),
+        (draw_faces, (PICTURE, FACE), "faces: found tf_dhm.runtime.faces.Face, expected several"),
+        (draw_faces, (PICTURE, [POINTS]), "faces: found numpy.ndarray, expected items of the class Face"),
+        (draw_faces, (PICTURE, [FACE], ["nose"]), "parts: found 'nose', expected some of points, contours"),
+        (upright_crops, (PICTURE, [FACE], 0), "size: found 0, expected 1 or more"),
+        (upright_crops, (PICTURE, [], "256"), "size: found '256', expected a whole number"),
+        (upright_crops, (PICTURE, FACE, 64), "faces: found tf_dhm.runtime.faces.Face, expected several"),
+        (upright_crops, ("photo.jpg", [FACE], 64), "image: found str, expected uint8 (H, W, 3) RGB"),
+        (VideoReader, (0,), "video: found 0, expected a path or URL; CameraReader(0) reads a camera"),
+        (FACE.fit, (70,), "camera: found 70, expected a Camera or None"),
+    ],
+)
+def test_a_wrong_object_is_named_with_what_is_expected(
+    function: Callable[..., Any], arguments: tuple[Any, ...], expected: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(expected)):
+        function(*arguments)

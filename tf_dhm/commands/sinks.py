@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Protocol
 
@@ -21,11 +22,12 @@ from PIL import Image as PillowImage
 
 from tf_dhm.commands.face_records import BELOW_LIMIT, Record
 from tf_dhm.commands.options import AlignConfig
+from tf_dhm.core.errors import InputError, check_type
 from tf_dhm.core.files import atomic_write, fit_name
 from tf_dhm.core.types import Image
-from tf_dhm.runtime.crops import cut_crops, upright_boxes, upright_roll
+from tf_dhm.runtime.crops import check_pixels, cut_crops, upright_boxes, upright_roll
 from tf_dhm.runtime.drawing import draw_faces
-from tf_dhm.runtime.faces import Alignment, Face
+from tf_dhm.runtime.faces import Alignment, Face, check_faces
 from tf_dhm.runtime.mesh import SUFFIXES as MESH_SUFFIXES
 from tf_dhm.runtime.mesh import sample_colours, write_mesh
 from tf_dhm.runtime.mesh_pictures import depth_map, pncc
@@ -223,7 +225,17 @@ def draw_picture(picture: Picture, parts: Collection[Part]) -> Image:
 
 
 def upright_crops(image: Image, faces: Sequence[Face], size: int) -> Image:
-    """Faces (in pixels of `image`) turned upright and cut out as a model sees them: (N, size, size, 3)."""
+    """Faces (in pixels of `image`) turned upright and cut out as a model sees them: (N, size, size, 3).
+
+    Raises:
+        InputError: the image is no uint8 RGB array, `faces` holds something else, or the size is no whole
+            number of 1 or more.
+    """
+    check_pixels(image)
+    check_type("size", size, "a whole number", Integral)
+    if size < 1:
+        raise InputError(f"size: found {size}, expected 1 or more")
+    faces = check_faces(faces)
     if not faces:
         return np.zeros((0, size, size, 3), np.uint8)
     landmarks = np.stack([face.landmarks for face in faces]).astype(np.float64)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tf_dhm.core.errors import InputError
+from tf_dhm.core.errors import InputError, check_type, type_name
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.camera import Camera
 from tf_dhm.runtime.detector import TILE_FACE, TILE_SHARE, TILES_ABOVE
 from tf_dhm.runtime.faces import Alignment, Face, make_faces, with_meshes
 from tf_dhm.runtime.finding import SURE, FaceFinder, merge
-from tf_dhm.runtime.images import Photo, Source, read_photo, type_name
+from tf_dhm.runtime.images import Photo, Source, read_photo
 from tf_dhm.runtime.mirror import MirrorAveraged
 from tf_dhm.runtime.predictor import LandmarkModel, Prediction, predict_photos
 from tf_dhm.runtime.saved_model import SavedModelPredictor
@@ -64,8 +65,8 @@ class Aligner:
     Threads may share an aligner. It can be copied and pickled; the copy loads the model again.
 
     Raises:
-        InputError: no such model or file of it, one that cannot run `passes` passes, no such detector,
-            `max_faces` below 1, or `field_of_view` without `mesh`.
+        InputError: an argument of another type, no such model or file of it, one that cannot run `passes`
+            passes, no such detector, `max_faces` below 1, or `field_of_view` without `mesh`.
     """
 
     def __init__(
@@ -82,6 +83,15 @@ class Aligner:
         max_faces: int | None = None,
         detector: Choice = "auto",
     ) -> None:
+        none = type(None)
+        check_type("passes", passes, "a whole number or None", Integral, none)
+        check_type("threads", threads, "a whole number", Integral)
+        check_type("mesh", mesh, "True or False", bool)
+        check_type("field_of_view", field_of_view, "degrees or None", Real, none)
+        check_type("min_confidence", min_confidence, "a number", Real)
+        check_type("tiles", tiles, "True, False or None", bool, none)
+        check_type("mirror", mirror, "True or False", bool)
+        check_type("max_faces", max_faces, "a whole number or None", Integral, none)
         if field_of_view is not None:
             if not mesh:
                 raise InputError(f"field_of_view: found {field_of_view:g} without a mesh, expected mesh=True")

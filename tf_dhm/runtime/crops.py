@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tf_dhm.core.errors import InputError
+from tf_dhm.core.errors import InputError, type_name
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import rotation_from_mean_face
@@ -38,8 +38,7 @@ def cut_crops(image: Image, boxes: ArrayLike, size: int, roll: ArrayLike = 0.0) 
     Raises:
         InputError: the image is no uint8 RGB array, or a box is not finite or has no area.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise InputError(f"image: found {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB")
+    check_pixels(image)
     checked = geometry.check_box(np.asarray(boxes, np.float64).reshape(-1, 4))
     squares = geometry.crop_square(checked).tolist()
     angles = np.full(len(squares), roll, np.float64).tolist()
@@ -61,6 +60,14 @@ def cut_crops(image: Image, boxes: ArrayLike, size: int, roll: ArrayLike = 0.0) 
         if factor > 1:
             cv2.resize(sampled, (size, size), dst=crops[number], interpolation=cv2.INTER_AREA)
     return crops, matrices
+
+
+def check_pixels(image: object) -> None:
+    """InputError for anything but the pixels of a picture, uint8 (H, W, 3)."""
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"image: found {type_name(image)}, expected uint8 (H, W, 3) RGB")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise InputError(f"image: found {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3) RGB")
 
 
 def upright_roll(landmarks: ArrayLike) -> Array:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import get_args
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tf_dhm.core.errors import InputError
 from tf_dhm.face import geometry
-from tf_dhm.runtime.faces import Face
+from tf_dhm.runtime.crops import check_pixels
+from tf_dhm.runtime.faces import Face, check_faces
 from tf_dhm.runtime.mesh_pictures import draw_mesh
 from tf_dhm.runtime.settings import Part
 
@@ -48,10 +51,17 @@ def draw_faces(
         image: (H, W, 3) uint8 RGB.
         faces: in pixels of `image`.
         parts: what is drawn of each; "ids" and "mesh" only of faces that have one.
+
+    Raises:
+        InputError: the image is no uint8 RGB array, `faces` holds something else, or there is no such part.
     """
+    check_pixels(image)
+    faces = check_faces(faces)
+    for part in [parts] if isinstance(parts, str) else parts:
+        if part not in get_args(Part):
+            raise InputError(f"parts: found {part!r}, expected some of {', '.join(get_args(Part))}")
     drawn = image.copy()
     if "mesh" in parts:
-        faces = list(faces)
         drawn = draw_mesh(drawn, [face.mesh for face in faces if face.mesh is not None])
     for face in faces:
         if "contours" in parts:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tf_dhm.core.errors import InputError, check_type, type_name
 from tf_dhm.core.types import Array
 from tf_dhm.face import geometry
 from tf_dhm.face.mean_face import pose_from_mean_face
@@ -76,10 +77,16 @@ class Face:
                 perspective.
             image_height: of the photo in pixels, on which t_2d of p depends.
 
+        Raises:
+            InputError: the camera is none.
+
         >>> fit = Aligner().align("photo.jpg")[0].fit()  # doctest: +SKIP
         >>> fit.vertices.shape, fit.matrix.shape  # doctest: +SKIP
         ((4946, 3), (4, 4))
         """
+        from tf_dhm.face.camera import Camera
+
+        check_type("camera", camera, "a Camera or None", Camera, type(None))
         return fit_faces([self], camera, image_height)[0]
 
     def is_convincing(self, min_confidence: float = MIN_CONFIDENCE) -> bool:
@@ -199,6 +206,16 @@ def make_faces(
         )
         for number, points in enumerate(landmarks)
     ]
+
+
+def check_faces(faces: object) -> list[Face]:
+    """The faces as a list; InputError for anything but several faces."""
+    if not isinstance(faces, Iterable):
+        raise InputError(f"faces: found {type_name(faces)}, expected several, as [face] or an Alignment")
+    found = list(faces)
+    for face in found:
+        check_type("faces", face, "items of the class Face", Face)
+    return found
 
 
 def fit_faces(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
-from tf_dhm.core.errors import InputError
+from tf_dhm.core.errors import InputError, type_name
 
 HEADER_BYTES = 192
 AVIF_BRANDS = (b"avif", b"avis")
@@ -217,12 +217,6 @@ def as_array(source: Any) -> np.ndarray:
     except Exception as error:
         # Libraries raise types of their own, for example of a tensor on a GPU or in a graph.
         raise InputError(f"photo ({type_name(source)}): found no pixels on the CPU: {error}") from error
-
-
-def type_name(value: object) -> str:
-    """The full name of a value's type, without that of the built-ins."""
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def photo_from_array(array: np.ndarray) -> Photo:

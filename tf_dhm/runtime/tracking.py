@@ -14,7 +14,7 @@ from time import monotonic
 
 import numpy as np
 
-from tf_dhm.core.errors import InputError
+from tf_dhm.core.errors import InputError, check_type
 from tf_dhm.core.types import Array, Image
 from tf_dhm.face import geometry
 from tf_dhm.face.fit import FaceFit
@@ -167,6 +167,8 @@ class Tracker:
         Frames are searched in tiles only if `aligner.tiles` is True, of whatever size they are: the detector
         then takes several times as long, which a video at its own pace may not have.
         """
+        check_type("aligner", aligner, "an Aligner", Aligner)
+        check_type("config", config, "a TrackingConfig or None", TrackingConfig, type(None))
         finder, tiles = aligner.detector, aligner.tiles is True
         pose = not (config or TrackingConfig()).smooth  # else the faces are posed once they are smoothed
         return cls(

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tf_dhm.core.errors import InputError
+from tf_dhm.core.errors import InputError, check_type
 from tf_dhm.core.types import Image
 
 VIDEO_SUFFIXES = frozenset(
@@ -78,6 +79,7 @@ class VideoReader:
     """
 
     def __init__(self, source: str | Path) -> None:
+        check_type("video", source, "a path or URL; CameraReader(0) reads a camera", str, PathLike)
         self.name = f"video {hide_password(str(source))}"
         self._container = open_container(source, self.name)
         try:

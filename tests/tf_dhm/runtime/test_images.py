@@ -361,7 +361,7 @@ class TestOtherTypes:
             (7, "found int"),
             ([[1, 2], [3, 4]], "found list"),
             (object(), "found object"),
-            (Path, "found type"),
+            (Path, "found the class pathlib.Path"),
             (Tensor(np.zeros((4, 4, 3))), "found float64"),
             (Tensor(TypeError("on a GPU")), "Tensor.*on a GPU"),
             (io.StringIO("text"), "found text"),
