@@ -25,6 +25,7 @@ from pipelines.runs.options import DataOptions, Options
 from tf_dhm.core.command_line import RARE, parse_options
 from tf_dhm.core.configuration import Count, Positive, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import check_name
 from tf_dhm.core.words import counted
 from tf_dhm.face.geometry import NUM_LANDMARKS
 from tf_dhm.networks.config import ModelConfig
@@ -77,8 +78,7 @@ class Config:
 
 def check(config: Config) -> None:
     """InputError for options that cannot be followed."""
-    if not config.name or Path(config.name).name != config.name:
-        raise InputError(f"name: found {config.name!r}, expected a name without slashes")
+    check_name("name", config.name)
     folders = [config.runs_dir / config.name]
     if config.finetune:
         folders.append(finetuned_dir(config))

@@ -20,6 +20,7 @@ from tf_dhm.core.cli import require_options, run_script
 from tf_dhm.core.command_line import parse_options
 from tf_dhm.core.configuration import check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import check_name
 from tf_dhm.runtime.store import find_savedmodel, model_name
 from tf_dhm.runtime.tflite import DEFAULT_KIND, Kind, tflite_name
 
@@ -56,8 +57,8 @@ class Config:
 def check(config: Config) -> None:
     """InputError for options that cannot be followed."""
     name, titles = config.promote, config.metrics_title
-    if name is not None and (not name or Path(name).name != name):
-        raise InputError(f"promote: found {name!r}, expected a name, as fast_dhm")
+    if name is not None:
+        check_name("promote", name)
     if len(config.metrics) != len(titles) or len(set(titles)) != len(titles):
         raise InputError(
             f"metrics-title: found {', '.join(titles) or 'none'}, expected different ones for the "

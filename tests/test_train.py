@@ -163,6 +163,8 @@ def test_unknown_options_and_wrong_types(arguments: list[str]) -> None:
         (["--minutes", "-1"], "minutes: found -1"),
         (["--input-size", "100"], "input_size: found 100"),
         (["--dataset", "csv", "--data-dir", "/no/such"], "error: data-dir: found no /no/such"),
+        (["--name", "../run"], "error: name: found '../run', expected a name without slashes"),
+        (["--name", ".."], "error: name: found '..', expected a name without slashes"),
         (["--resume", "no/run"], "error: no/run: found no options.json, expected the folder of a run"),
         (["--resume=no/run"], "error: no/run: found no options.json, expected the folder of a run"),
     ],

@@ -17,6 +17,7 @@ from tf_dhm.core import configuration
 from tf_dhm.core.command_line import RARE, Group
 from tf_dhm.core.configuration import AtLeastOne, Count, NotNegative, Positive, check_fields
 from tf_dhm.core.errors import InputError
+from tf_dhm.core.files import check_name
 from tf_dhm.core.renamed import current_name
 from tf_dhm.networks.config import ModelConfig
 from tf_dhm.runtime.store import DEFAULT_MODEL
@@ -151,6 +152,7 @@ def check_options(options: Options) -> None:
     Raises:
         InputError: names the option.
     """
+    check_name("name", options.name)
     options.data.folders()
     data_service.check_options(options.data_service, options.train)
     if not options.train.epochs and options.init is None:

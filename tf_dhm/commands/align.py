@@ -37,10 +37,12 @@ from tf_dhm.runtime.images import Photo, decode, read_photo
 
 @dataclass
 class Counts:
-    """Totals of a run so far: files, their faces, files without a face, failed and skipped files."""
+    """Totals of a run so far: files, their faces and those below a limit, files without a face, failed and
+    skipped files."""
 
     done: int = 0
     faces: int = 0
+    doubtful: int = 0
     without: int = 0
     failed: int = 0
     skipped: int = 0
@@ -92,6 +94,7 @@ def align_inputs(config: AlignConfig) -> int:
         print(
             f"files: {counts.done}, faces: {counts.faces}, files without a face: {counts.without}, "
             f"files failed: {counts.failed}"
+            + (f", faces below {limits(config)}: {counts.doubtful}" if counts.doubtful else "")
             + (f", files done before: {counts.skipped}" if config.resume else ""),
             file=config.messages,
         )
@@ -171,6 +174,7 @@ def align_file(
         counts.failed += 1
         return
     counts.faces += len(faces)
+    counts.doubtful += len(doubtful - faces)
     counts.without += not faces
     if config.lists_files:
         print_beside(describe(file, len(faces), len(doubtful), config), config.messages)
@@ -180,10 +184,14 @@ def describe(file: InputFile, faces: int, doubtful: int, config: AlignConfig) ->
     """A line about a file that was aligned, with the number of its faces and of those below a limit."""
     found = counted(faces, "face") if faces else "no face"
     if doubtful and not faces:
-        limits = "--min-confidence or --min-score" if config.min_score else "--min-confidence"
-        found += f" but {doubtful} below {limits}"
+        found += f" but {doubtful} below {limits(config)}"
     assert config.drawn_folder is not None
     return f"{file.label}: {found}, drawn in {output_path(config.drawn_folder, file)}"
+
+
+def limits(config: AlignConfig) -> str:
+    """The options below which a face does not count."""
+    return "--min-confidence or --min-score" if config.min_score else "--min-confidence"
 
 
 def align_photo(aligner: Aligner, file: InputFile, config: AlignConfig, report: Report) -> None:

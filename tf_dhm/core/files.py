@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tf_dhm.core.errors import InputError
+
 MAX_NAME_BYTES = 255
 """Longest file name, in bytes, of the common file systems (ext4, XFS, APFS, NTFS)."""
 STDOUT = Path("-")
@@ -53,6 +55,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def check_name(option: str, name: str) -> None:
+    """InputError if a name cannot be that of a file in a given folder: it is empty, or leads elsewhere.
+
+    >>> check_name("name", "../run")
+    Traceback (most recent call last):
+    tf_dhm.core.errors.InputError: name: found '../run', expected a name without slashes
+    """
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise InputError(f"{option}: found {name!r}, expected a name without slashes")
 
 
 def fit_name(name: str, ending: str = "") -> str:

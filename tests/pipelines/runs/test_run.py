@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.prepared import datasets
+from pipelines.runs import results
 from pipelines.runs import run as training_run
 from pipelines.runs.options import DataOptions, Options, read_options
 from pipelines.runs.run import FEW_VAL_FACES, run
@@ -88,6 +89,22 @@ def test_the_description_tells_how_it_was_trained(base: Options, finished: Path)
     card = (finished.parent / CARD_FILE).read_text()
     assert "Preset `tiny` with input_size 32, " in card
     assert f"| {found.val['nme_mean_of_bins']:.2f} |" in card
+
+
+@pytest.mark.parametrize("side", [-0.01, 0.01])
+def test_a_model_that_finds_few_faces_is_noted(
+    side: float,
+    base: Options,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    nme = read_description(finished).val["nme_mean_of_bins"]
+    assert nme is not None
+    monkeypatch.setattr(results, "CORRECT_NME", nme + side)
+    results.write_card(base, finished)
+    note = f"note: above {nme + side:g} %, align.py counts few faces as found; train for longer"
+    assert (note in capsys.readouterr().out.splitlines()) == (side < 0)
 
 
 def test_the_best_weights_are_exported(base: Options, finished: Path) -> None:

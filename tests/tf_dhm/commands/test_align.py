@@ -209,7 +209,9 @@ class TestPhotos:
             (record,) = read_lines(lines)
             assert record["error"].startswith("photo -: ")
 
-    def test_faces_below_a_limit_are_recorded_and_not_drawn(self, fake_model: str, tmp_path: Path) -> None:
+    def test_faces_below_a_limit_are_recorded_and_not_drawn(
+        self, fake_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """The fake model has no confidence; the score of the cartoon is below 1."""
         Image.fromarray(draw_cartoon_face()).save(tmp_path / "a.png")
         folders = {"output": tmp_path / "out", "crops": tmp_path / "crops"}
@@ -220,10 +222,14 @@ class TestPhotos:
         assert face["below_limit"] is True
         assert pd.read_csv(table).below_limit.tolist() == [1]
         assert not folders["crops"].exists()
+        totals = "files: 1, faces: 0, files without a face: 1, files failed: 0"
+        limits = "--min-confidence or --min-score"
+        assert capsys.readouterr().out == f"{totals}, faces below {limits}: 1\n"
         np.testing.assert_array_equal(
             np.asarray(Image.open(folders["output"] / "a.png")), draw_cartoon_face()
         )
         assert align_inputs(dataclasses.replace(config, min_score=face["score"] - 0.001)) == 0
+        assert capsys.readouterr().out.endswith("files failed: 0\n")
         assert "below_limit" not in read_lines(lines)[0]["faces"][0]
         assert [path.name for path in folders["crops"].iterdir()] == ["a.png_0.png"]
 
