@@ -144,7 +144,9 @@ def check_box(box: ArrayLike) -> Array:
         raise InputError(f"box: found shape {array.shape}, expected (..., 4) as x0, y0, x1, y1")
     if not has_area(array):
         first = next(box for box in array.reshape(-1, 4) if not has_area(box))
-        raise InputError(f"box: found {first.tolist()}, expected finite x0 < x1 and y0 < y1")
+        raise InputError(
+            f"box: found {first.tolist()}, expected finite x0 < x1 and y0 < y1, not width and height"
+        )
     return array
 
 

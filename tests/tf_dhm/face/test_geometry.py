@@ -153,7 +153,9 @@ def test_missing_depth_does_not_matter_to_the_box() -> None:
     "landmarks", [[[1.0, 2.0], [1.0, 5.0]], [[1.0, 2.0], [3.0, 2.0]], [[4.0, 4.0], [4.0, 4.0]]]
 )
 def test_landmarks_on_a_line_along_an_axis_have_no_box(landmarks: list[list[float]]) -> None:
-    with pytest.raises(InputError, match=r"box: found \[.*\], expected finite x0 < x1 and y0 < y1"):
+    with pytest.raises(
+        InputError, match=r"box: found \[.*\], expected finite x0 < x1 and y0 < y1, not width and height"
+    ):
         geometry.landmark_box(landmarks)
 
 
