@@ -15,11 +15,9 @@ from tf_dhm.evaluation.report import write_report
 from tf_dhm.export.card import model_card
 from tf_dhm.export.description import CARD_FILE, read_description
 from tf_dhm.face.metrics import headline
+from tf_dhm.networks.quality import GOOD_NME
 
 EVALUATION_FOLDER = "evaluation"
-
-CORRECT_NME = 10.0
-"""Percent up to which landmarks count as correct; the confidence is the probability of that."""
 
 
 def write_card(options: Options, version_dir: Path) -> None:
@@ -42,8 +40,8 @@ def write_card(options: Options, version_dir: Path) -> None:
     )
     nme = headline(description.val)
     print(f"NME on val {nme:.3f} % (mean of {mean})")
-    if nme > CORRECT_NME:
-        print(f"note: above {CORRECT_NME:g} %, align.py counts few faces as found; train for longer")
+    if nme > GOOD_NME:  # the confidence is the probability of an error up to this
+        print(f"note: above {GOOD_NME:g} %, align.py counts few faces as found; train for longer")
     if rows:
         print(f"results on {test_faces:,} synthetic test faces: {report / 'table.md'}")
         print(f"CED plots: {report / 'ced.png'}, {report / 'ced_by_yaw.png'}")

@@ -173,8 +173,9 @@ def align_file(
         print_beside(f"error: {message}", sys.stderr)
         counts.failed += 1
         return
+    doubtful -= faces
     counts.faces += len(faces)
-    counts.doubtful += len(doubtful - faces)
+    counts.doubtful += len(doubtful)
     counts.without += not faces
     if config.lists_files:
         print_beside(describe(file, len(faces), len(doubtful), config), config.messages)

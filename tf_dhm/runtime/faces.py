@@ -78,7 +78,7 @@ class Face:
             image_height: of the photo in pixels, on which t_2d of p depends.
 
         Raises:
-            InputError: the camera is none.
+            InputError: the camera is not a `Camera`.
 
         >>> fit = Aligner().align("photo.jpg")[0].fit()  # doctest: +SKIP
         >>> fit.vertices.shape, fit.matrix.shape  # doctest: +SKIP

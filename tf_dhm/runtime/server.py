@@ -247,8 +247,9 @@ class Client:
         def announce(state: tenacity.RetryCallState) -> None:
             nonlocal announced
             if not announced and (state.seconds_since_start or 0.0) >= ANNOUNCED_AFTER:
-                limit = f"trying for {self.config.timeout:g} s"
-                log.warning("%s: found no server so far, %s", self.transport.name, limit)
+                log.warning(
+                    "%s: found no server so far, trying for %g s", self.transport.name, self.config.timeout
+                )
                 announced = True
 
         retrying = tenacity.Retrying(

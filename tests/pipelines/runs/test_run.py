@@ -101,7 +101,7 @@ def test_a_model_that_finds_few_faces_is_noted(
 ) -> None:
     nme = read_description(finished).val["nme_mean_of_bins"]
     assert nme is not None
-    monkeypatch.setattr(results, "CORRECT_NME", nme + side)
+    monkeypatch.setattr(results, "GOOD_NME", nme + side)
     results.write_card(base, finished)
     note = f"note: above {nme + side:g} %, align.py counts few faces as found; train for longer"
     assert (note in capsys.readouterr().out.splitlines()) == (side < 0)

@@ -19,7 +19,7 @@ from tools.studies.serving_load import LoadConfig, drive, measure_load
 
 def test_calls_and_their_times() -> None:
     latencies, length = drive(lambda: time.sleep(0.02), 4, 0.5)
-    assert length > 0.4
+    assert 0.4 < length < 5.0
     assert min(latencies) >= 0.02
     assert sum(latencies) > 2 * length  # at the same time
     assert len(latencies) <= 4 * length / 0.02
